@@ -1,0 +1,24 @@
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real motion capture: REALIGN_DATA, else the folder shared/data beside the checkout."""
+    root = Path(os.environ.get("REALIGN_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not (root / "mocap").is_dir():
+        pytest.skip(f"real motion capture not found at {root}; set REALIGN_DATA to its folder")
+    return root
+
+
+@pytest.fixture(scope="session")
+def reference_dir(shared_data: Path) -> Path:
+    """Exact published values to agree with, beside the data folder."""
+    folder = shared_data.parent / "reference"
+    if not folder.is_dir():
+        pytest.skip(f"reference values not found at {folder}")
+    return folder
