@@ -1,0 +1,3 @@
+from realign.callbacks.sample_writer import SampleWriter
+
+__all__ = ["SampleWriter"]

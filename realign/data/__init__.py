@@ -1,0 +1,1 @@
+"""Prepared motion sets: making, opening and batching them."""

@@ -1,0 +1,17 @@
+"""Networks: transformer parts, motion autoencoders, denoisers and the spaces that diffusion lives in."""
+
+from realign.nn.denoisers import Denoiser, MdmDenoiser, MldDenoiser
+from realign.nn.spaces import FeatureSpace, LatentSpace, MotionSpace
+from realign.nn.vae import ConvVAE, MotionVAE, SkipTransformerVAE
+
+__all__ = [
+    "ConvVAE",
+    "Denoiser",
+    "FeatureSpace",
+    "LatentSpace",
+    "MdmDenoiser",
+    "MldDenoiser",
+    "MotionSpace",
+    "MotionVAE",
+    "SkipTransformerVAE",
+]

@@ -1,0 +1,9 @@
+"""LightningModules: what is trained, made of injected parts."""
+
+from realign.tasks.base import Task
+from realign.tasks.checkpoint import load_task, save_pretrained
+from realign.tasks.generator import GeneratorTask
+from realign.tasks.optim import WarmupCosine
+from realign.tasks.vae import VAETask
+
+__all__ = ["GeneratorTask", "Task", "VAETask", "WarmupCosine", "load_task", "save_pretrained"]

@@ -1,0 +1,17 @@
+"""Frozen sentence encoders; the libraries behind them are imported when their weights are first needed."""
+
+from realign.text.base import FrozenTextEncoder, TextEncoder
+from realign.text.cache import CachedTextEncoder
+from realign.text.hashing import HashingEncoder
+from realign.text.huggingface import HuggingFaceEncoder, MiniLMEncoder
+from realign.text.open_clip import OpenClipEncoder
+
+__all__ = [
+    "CachedTextEncoder",
+    "FrozenTextEncoder",
+    "HashingEncoder",
+    "HuggingFaceEncoder",
+    "MiniLMEncoder",
+    "OpenClipEncoder",
+    "TextEncoder",
+]

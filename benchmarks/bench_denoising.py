@@ -1,0 +1,113 @@
+"""Seconds for one denoising step with classifier-free guidance, beside the same layers in plain PyTorch.
+
+    python benchmarks/bench_denoising.py [--device cuda] [--threads 1]
+
+Both sides run the doubled batch of classifier-free guidance, in evaluation mode without gradients, with padding masks.
+Rounds alternate between the two; the ratio is the median of the rounds' ratios.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from realign.batch import TextFeatures
+from realign.masking import lengths_to_mask
+from realign.nn import Denoiser, MdmDenoiser, MldDenoiser
+
+TEXT = 768
+
+
+class Plain(nn.Module):
+    """nn.TransformerEncoderLayer with input and output projections and, for the skip kind, its joining layers."""
+
+    def __init__(self, width: int, hidden: int, layers: int, skip: bool) -> None:
+        super().__init__()
+        self.read, self.write, self.text = nn.Linear(width, hidden), nn.Linear(hidden, width), nn.Linear(TEXT, hidden)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(hidden, 4, 1024, activation="gelu", batch_first=True) for _ in range(layers)
+        )
+        self.joins = nn.ModuleList(nn.Linear(2 * hidden, hidden) for _ in range(layers // 2 if skip else 0))
+
+    def forward(self, x: Tensor, mask: Tensor, pooled: Tensor) -> Tensor:
+        tokens = torch.cat([self.text(pooled)[:, None], self.read(x)], 1)
+        padding = ~torch.cat([mask.new_ones(len(mask), 1), mask], 1)
+        kept: list[Tensor] = []
+        for i, layer in enumerate(self.layers):
+            if self.joins and i > len(self.joins):
+                tokens = self.joins[i - len(self.joins) - 1](torch.cat([tokens, kept.pop()], -1))
+            tokens = layer(tokens, src_key_padding_mask=padding)
+            kept.append(tokens)
+            if i >= len(self.joins):
+                kept.pop()
+        return self.write(tokens[:, 1:])
+
+
+def seconds(call: Callable[[], object], device: torch.device, repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / repeats
+
+
+def compare(
+    denoiser: Denoiser, plain: Plain, tokens: int, batch: int, device: torch.device
+) -> tuple[float, float, float]:
+    """Seconds of ours and of plain PyTorch, and their ratio."""
+    rows = 2 * batch
+    x = torch.randn(rows, tokens, denoiser.width, device=device)
+    mask = lengths_to_mask(torch.full((rows,), tokens, device=device))
+    text = TextFeatures(
+        torch.randn(rows, 12, TEXT, device=device),
+        torch.ones(rows, 12, dtype=torch.bool, device=device),
+        torch.randn(rows, TEXT, device=device),
+    )
+    t = torch.full((rows,), 500, device=device)
+    denoiser, plain = denoiser.to(device).eval(), plain.to(device).eval()
+
+    def ours() -> Tensor:
+        return denoiser(x, t, mask, text)
+
+    def theirs() -> Tensor:
+        return plain(x, mask, text.pooled)
+
+    repeats = 1 if device.type == "cpu" and batch > 1 else 10
+    rounds = []
+    for number in range(12):
+        pair = seconds(ours, device, repeats), seconds(theirs, device, repeats)
+        if number > 1:  # the first rounds warm up
+            rounds.append(pair)
+    ratio = statistics.median(a / b for a, b in rounds)
+    return statistics.median(a for a, _ in rounds), statistics.median(b for _, b in rounds), ratio
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    print(
+        f"{'generator':34} {'batch':>5} {'realign s':>10} {'plain s':>10} {'ratio':>6}   ({device}, {options.threads} threads)"
+    )
+    cases = (
+        ("MldDenoiser, 9 layers, 256, 49 x 256", MldDenoiser, Plain, 256, 256, 9, True, 49),
+        ("MdmDenoiser, 8 layers, 512, 196 x 263", MdmDenoiser, Plain, 263, 512, 8, False, 196),
+    )
+    with torch.inference_mode():
+        for name, ours, plain, width, hidden, layers, skip, tokens in cases:
+            for batch in (1, 32):
+                torch.manual_seed(0)
+                denoiser = ours(width, TEXT, hidden, layers)
+                ours_s, plain_s, ratio = compare(denoiser, plain(width, hidden, layers, skip), tokens, batch, device)
+                print(f"{name:34} {batch:5d} {ours_s:10.5f} {plain_s:10.5f} {ratio:6.2f}")
+
+
+if __name__ == "__main__":
+    main()

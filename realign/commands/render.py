@@ -1,0 +1,61 @@
+"""`realign render`: existing motions into pictures, films, a player or other files."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Declare the command's options; imports nothing heavy."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "render",
+        help="draw existing motions",
+        description="Draw .npy motions (joints or features) and .bvh recordings, several side by side. The suffix of "
+        "OUT chooses the form: .gif, .mp4, .html (interactive player), .png (strip of poses), .bvh or .npy (joints; "
+        "several motions make numbered files).",
+    )
+    parser.add_argument("motions", nargs="+", type=Path, metavar="MOTION", help="a .npy or .bvh file")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="file to write")
+    parser.add_argument(
+        "--caption", action="append", metavar="TEXT",
+        help="caption of a motion, once for each in their order (default: the file's name)",
+    )  # fmt: skip
+    parser.add_argument("--fps", type=float, help="frames per second of .npy motions (default: the skeleton's)")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="height of a panel or of a pose in a strip")
+    parser.add_argument(
+        "--camera", choices=("auto", "fixed", "follow"), default="auto",
+        help="frame the whole way, go along, or go along where the way is long (default: auto)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--azimuth", type=float, default=40.0, metavar="DEGREES",
+        help="camera from the front (0) towards the person's right (90) (default: 40)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--elevation", type=float, default=16.0, metavar="DEGREES", help="camera above the horizon (default: 16)"
+    )
+    parser.add_argument("--poses", type=int, default=8, metavar="N", help="poses in a .png strip (default: 8)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read the motions and write what is asked for."""
+    from realign.errors import InputError
+    from realign.motion.clip import MotionClip
+    from realign.motion.render import check_suffix, save_motions
+
+    check_suffix(args.output)  # before anything is read
+    if args.fps is not None and not 0 < args.fps <= 1000:
+        raise InputError(f"--fps {args.fps:g} is no frame rate: give 1 to 1000")
+    captions = args.caption or [path.stem for path in args.motions]
+    if len(captions) != len(args.motions):
+        raise InputError(f"{len(args.motions)} motions and {len(captions)} captions: give --caption once for each")
+    clips = [
+        MotionClip.load(path, fps=args.fps, caption=caption)
+        for path, caption in zip(args.motions, captions, strict=True)
+    ]
+    written = save_motions(
+        args.output, clips, size=args.size, camera=args.camera, azimuth=args.azimuth, elevation=args.elevation,
+        poses=args.poses,
+    )  # fmt: skip
+    for path in written:
+        print(path)

@@ -1,0 +1,123 @@
+"""Any folder of BVH recordings with a captions file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realign.data.captions import Caption, CaptionRow, read_captions_file
+from realign.data.packed import SPLITS
+from realign.data.source import Item, LeftOut, Source, Splitter
+from realign.errors import InputError
+from realign.motion.retarget import import_bvh
+from realign.motion.rigs import RigMap, load_rig
+from realign.motion.skeleton import HUMANML3D, get_skeleton
+
+
+def bvh_files(folder: Path) -> list[Path]:
+    """All BVH files of a folder and its subfolders."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".bvh" and path.is_file())
+
+
+@dataclass
+class BvhFolder(Source):
+    """BVH files, each retargeted to the reference skeleton and resampled; rows with times cut parts out of them."""
+
+    captions_file: Path | None = None
+    splits_option: str | None = None
+    rig_file: Path | None = None
+    rig: RigMap | None = None
+    _last: tuple[Path, NDArray[np.float32]] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        captions: Path | None,
+        skeleton: str | None = None,
+        rig: Path | None = None,
+        splits: str | None = None,
+    ) -> "BvhFolder":
+        """Look at a folder.
+
+        Args:
+            root: The folder, searched with its subfolders.
+            captions: CSV or JSONL with id or file, caption and optionally start, end, split.
+            skeleton: Name of the skeleton to bring the recordings to; HumanML3D when None.
+            rig: YAML map of joint names for rigs that are not recognised.
+            splits: Folder with split lists, or shares such as "80/5/15".
+        """
+        if captions is None:
+            raise InputError(f"{root} holds BVH files without captions; give --captions FILE with rows of file, caption.")
+        if rig is not None and not rig.is_file():
+            raise InputError(f"The rig map {rig} does not exist; check the path given with --rig.")
+        found = HUMANML3D if skeleton is None else get_skeleton(skeleton)
+        return cls(
+            root,
+            found,
+            captions_from=f"the file {captions.name}",
+            captions_file=captions,
+            splits_option=splits,
+            rig_file=rig,
+            rig=None if rig is None else load_rig(rig),
+        )
+
+    def files(self) -> Iterable[Path]:
+        """Recordings, captions, rig map and lists."""
+        yield from bvh_files(self.root)
+        lists = Path(self.splits_option) if self.splits_option and Path(self.splits_option).is_dir() else self.root
+        extra = [lists / f"{name}.txt" for name in SPLITS] + [self.captions_file, self.rig_file]
+        yield from (path for path in extra if path is not None and path.is_file())
+
+    def items(self) -> list[Item]:
+        """One item for each file and each captioned time range in it."""
+        splitter = Splitter(self.splits_option, self.root)
+        if self.captions_file is None:
+            raise InputError("A folder of BVH files needs a captions file.")
+        paths: dict[str, Path] = {}
+        for path in bvh_files(self.root):
+            if path.stem in paths:
+                where = path.relative_to(self.root)
+                self.problems.append((path.stem, "same name twice", f"{where} has the name of another file"))
+            else:
+                paths[path.stem] = path
+        groups: dict[tuple[str, float, float], list[CaptionRow]] = {}
+        for row in read_captions_file(self.captions_file):
+            groups.setdefault((row.key, row.caption.start, row.caption.end), []).append(row)
+        captioned = {key for key, _, _ in groups}
+        self.problems += [(name, "no caption", "") for name in paths if name not in captioned]
+        self.problems += [(name, "no motion file", "captioned only") for name in sorted(captioned - paths.keys())]
+        items = []
+        for (key, start, end), rows in groups.items():
+            if key not in paths:
+                continue
+            name = key if start == end == 0 else f"{key}_{start:g}-{end:g}"
+            split = next((1 << SPLITS.index(row.split) for row in rows if row.split), 0) or splitter(name, key)
+            if not split:
+                self.problems.append((name, "in no split", "none of train.txt, val.txt and test.txt lists it"))
+                continue
+            captions = tuple(Caption(row.caption.text) for row in rows)
+            items.append(Item(name, paths[key], captions, split, start=start, end=end))
+        return sorted(items, key=lambda item: (str(item.path), item.start))  # parts of one file one after the other
+
+    def load(self, item: Item) -> NDArray[np.float32]:
+        """Joints (T, J, 3) at the skeleton's rate, cut to the item's time range."""
+        joints = self._import(item.path)
+        if not item.end:
+            return joints
+        fps = self.skeleton.fps
+        if item.start * fps >= len(joints):
+            raise LeftOut("too short", f"the part begins at {item.start:g} s, the recording ends at {len(joints) / fps:g} s")
+        return joints[round(item.start * fps) : round(item.end * fps) + 1]  # features have one frame less
+
+    def _import(self, path: Path) -> NDArray[np.float32]:
+        if self._last is None or self._last[0] != path:
+            self._last = None
+            try:
+                joints = import_bvh(path, rig=self.rig, skeleton=self.skeleton, fps=self.skeleton.fps)
+            except (InputError, OSError) as error:
+                raise LeftOut("unreadable", str(error)) from None
+            self._last = (path, np.asarray(joints, dtype=np.float32))
+        return self._last[1]

@@ -1,0 +1,198 @@
+"""Prepared motions in one memory-mapped set: opening reads a few headers, whatever the number of clips."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realign.errors import InputError
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "val", "test")
+KINDS = ("recorded", "composed")
+CLIP = np.dtype(
+    [
+        ("start", "<i8"),  # first frame in features.npy
+        ("frames", "<i4"),
+        ("parent_frames", "<i4"),  # frames of the motion that this is a part of; its own where it is whole
+        ("splits", "u1"),  # bit k: member of SPLITS[k]
+        ("kind", "u1"),  # index into KINDS
+        ("first", "u1"),  # holds the first caption of its motion: one such clip for each motion
+        ("part", "u1"),  # a caption with a time range, cut out of a longer motion
+        ("caption", "<i8"),  # first caption; the clip's captions follow one another
+        ("captions", "<i4"),
+        ("name", "<i8"),  # first byte of the id in ids.npy
+        ("name_size", "<i4"),
+    ]
+)
+
+
+def read_array(path: Path, mapped: bool = True) -> NDArray[Any]:
+    """Read or map one .npy file, and refuse one that is cut off, oversized or holds pickled objects.
+
+    Args:
+        path: The file.
+        mapped: Map it read-only instead of reading it.
+    """
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if isinstance(array, np.memmap) and array.offset + array.nbytes != path.stat().st_size:
+            raise ValueError("its size is not what its header says")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; run `realign prepare` with --overwrite to make the set again.") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path} is cut off or broken ({error}); run `realign prepare` with --overwrite.") from None
+    return array.view(np.ndarray) if isinstance(array, np.memmap) else array
+
+
+@dataclass(frozen=True, eq=False)
+class PackedMotions:
+    """A prepared set; arrays are maps of files, read as they are used.
+
+    Attributes:
+        folder: Where it lies.
+        meta: Contents of meta.json: skeleton, fps, source, counts.
+        features: (total frames, C) float32, not normalised.
+        clips: Table of N clips with the fields of `CLIP`.
+        mean: (C,) mean of the train split.
+        std: (C,) standard deviation, averaged in feature groups.
+    """
+
+    folder: Path
+    meta: dict[str, Any]
+    features: NDArray[np.float32]
+    clips: NDArray[np.void]
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    _ids: NDArray[np.uint8]
+    _captions: NDArray[np.uint8]
+    _caption_offsets: NDArray[np.int64]
+    _tokens: NDArray[np.uint8]
+    _token_offsets: NDArray[np.int64]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "PackedMotions":
+        """Open a folder that `realign prepare` wrote.
+
+        Raises:
+            InputError: The folder is no prepared set, or one of its files is cut off.
+        """
+        folder = Path(folder)
+        meta = _read_meta(folder)
+        names = ("ids", "captions", "caption_offsets", "tokens", "token_offsets")
+        ids, captions, caption_offsets, tokens, token_offsets = (read_array(folder / f"{n}.npy") for n in names)
+        features, clips = read_array(folder / "features.npy"), read_array(folder / "clips.npy")
+        mean, std = (read_array(folder / f"{n}.npy", mapped=False) for n in ("Mean", "Std"))
+        width = meta["num_features"]
+        if features.ndim != 2 or features.shape[1] != width or mean.shape != (width,) or std.shape != (width,):
+            raise InputError(f"The arrays in {folder} are not {width} wide as meta.json says; prepare the set again.")
+        if clips.dtype != CLIP or len(clips) == 0:
+            raise InputError(f"{folder / 'clips.npy'} is no table of clips; prepare the set again.")
+        for name, offsets, blob in (
+            ("captions", caption_offsets, captions),
+            ("tokens", token_offsets, tokens),
+        ):
+            if len(offsets) == 0 or offsets[-1] > len(blob):
+                raise InputError(f"{folder / name}.npy is shorter than its offsets say; prepare the set again.")
+        if int((clips["start"] + clips["frames"]).max()) > len(features):
+            raise InputError(f"{folder / 'features.npy'} holds fewer frames than clips.npy says; prepare it again.")
+        return cls(
+            folder, meta, features, clips, mean, std, ids, captions, caption_offsets, tokens, token_offsets
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:  # workers that are spawned map the files again instead of copying them
+        return PackedMotions.open, (self.folder,)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def skeleton(self) -> str:
+        """Name of the skeleton."""
+        return str(self.meta["skeleton"])
+
+    @property
+    def fps(self) -> float:
+        """Frames a second."""
+        return float(self.meta["fps"])
+
+    @property
+    def num_features(self) -> int:
+        """Width C of the features."""
+        return int(self.meta["num_features"])
+
+    def select(
+        self, split: str = "all", min_frames: int = 0, max_frames: int | None = None, one_per_motion: bool = False
+    ) -> NDArray[np.int64]:
+        """Indices of the clips of one split.
+
+        Args:
+            split: "train", "val", "test" or "all".
+            min_frames: Shortest length, of the clip and of the motion that it is a part of.
+            max_frames: Longest length of both; no limit when None.
+            one_per_motion: Only the clip that holds the first caption of each motion.
+        """
+        if split not in (*SPLITS, "all"):
+            raise InputError(f"The split {split!r} is unknown; use one of {', '.join(SPLITS)} or all.")
+        clips = self.clips
+        keep = clips["frames"] >= max(min_frames, 1)
+        if split != "all":
+            keep &= (clips["splits"] & (1 << SPLITS.index(split))) > 0
+        keep &= clips["parent_frames"] >= min_frames
+        if max_frames is not None:
+            keep &= clips["parent_frames"] <= max_frames
+        if one_per_motion:
+            keep &= clips["first"] > 0
+        return np.flatnonzero(keep)
+
+    def motion(self, index: int) -> NDArray[np.float32]:
+        """Features (F, C) of a clip: a read-only view of the file."""
+        start, frames = int(self.clips["start"][index]), int(self.clips["frames"][index])
+        return self.features[start : start + frames]
+
+    def id(self, index: int) -> str:
+        """Name of a clip; a part of a motion is named `<id>_<from>-<to>`."""
+        start, size = int(self.clips["name"][index]), int(self.clips["name_size"][index])
+        return self._ids[start : start + size].tobytes().decode()
+
+    def ids(self, indices: Sequence[int] | NDArray[np.integer]) -> list[str]:
+        """Names of several clips."""
+        return [self.id(int(index)) for index in indices]
+
+    def kind(self, index: int) -> str:
+        """How a clip came to be: "recorded" or "composed" from recorded ones."""
+        return KINDS[int(self.clips["kind"][index])]
+
+    def caption(self, index: int, which: int = 0) -> str:
+        """One caption of a clip."""
+        return _text(self._captions, self._caption_offsets, int(self.clips["caption"][index]) + which)
+
+    def captions(self, index: int) -> list[str]:
+        """All captions of a clip, the plainest first where they were written here."""
+        return [self.caption(index, which) for which in range(int(self.clips["captions"][index]))]
+
+    def tokens(self, index: int, which: int = 0) -> str:
+        """Words with parts of speech, "word/POS word/POS ...", of one caption; empty where the source has none."""
+        return _text(self._tokens, self._token_offsets, int(self.clips["caption"][index]) + which)
+
+
+def _text(blob: NDArray[np.uint8], offsets: NDArray[np.int64], index: int) -> str:
+    return blob[int(offsets[index]) : int(offsets[index + 1])].tobytes().decode()
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    try:
+        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"No prepared motions in {folder}; make them with `realign prepare SOURCE -o {folder}`.") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{folder / 'meta.json'} cannot be read ({error}); prepare the set again.") from None
+    if meta.get("version") != FORMAT_VERSION:
+        raise InputError(
+            f"{folder} has format {meta.get('version')}, this program reads {FORMAT_VERSION}; prepare the set again."
+        )
+    return meta

@@ -1,0 +1,129 @@
+"""Noise schedules: what every variance-preserving diffusers scheduler shares, whatever its class."""
+
+import hashlib
+import json
+from importlib import import_module
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from realign.errors import InputError
+
+Scheduler = Any
+"""A diffusers scheduler. Its classes share no type that names what they have in common, and take seconds to import."""
+
+CLEAN_STEP = -1
+"""The step of a sample without noise; a step embedding keeps index 0 for it, since a scheduler's step 0 is noisy."""
+
+PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
+
+_HOMES = {
+    "ddim": ("diffusers.schedulers.scheduling_ddim", "DDIMScheduler"),
+    "ddpm": ("diffusers.schedulers.scheduling_ddpm", "DDPMScheduler"),
+    "dpm": ("diffusers.schedulers.scheduling_dpmsolver_multistep", "DPMSolverMultistepScheduler"),
+    "unipc": ("diffusers.schedulers.scheduling_unipc_multistep", "UniPCMultistepScheduler"),
+}
+SCHEDULER_NAMES = tuple(_HOMES)
+
+
+def check_scheduler(scheduler: Scheduler) -> None:
+    """Refuse a scheduler that the noise algebra of this package does not hold for.
+
+    Raises:
+        InputError: The scheduler is not variance preserving (x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps), or alters
+            the predicted clean sample, or needs a model that predicts variances.
+    """
+    name = type(scheduler).__name__
+    config = getattr(scheduler, "config", {})
+    remedy = f"choose one of {', '.join(home for _, home in _HOMES.values())}"
+    flow = config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction"
+    if flow or not hasattr(scheduler, "alphas_cumprod") or float(scheduler.init_noise_sigma) != 1.0:
+        raise InputError(f"{name} is not variance preserving (it scales the model's input); {remedy}.")
+    kind = config.get("prediction_type")
+    if kind not in PREDICTION_TYPES:
+        raise InputError(f"{name} has prediction_type {kind!r}; set one of {', '.join(PREDICTION_TYPES)}.")
+    for option in ("clip_sample", "thresholding"):
+        if config.get(option):
+            raise InputError(f"{name} has {option}=True, which clips motions; set {option}: false.")
+    if str(config.get("variance_type")).startswith("learned"):
+        raise InputError(f"{name} has variance_type {config['variance_type']!r}, which no model here has; unset it.")
+    if kind == "epsilon" and config.get("rescale_betas_zero_snr"):
+        raise InputError(f"{name} starts from zero signal, where epsilon says nothing; use v_prediction or sample.")
+
+
+def alpha_bar(scheduler: Scheduler, t: Int[Tensor, "B"]) -> Float[Tensor, "B 1 1"]:
+    """Share of signal variance abar_t of each sample's step; exactly 1 at ``CLEAN_STEP``."""
+    table = torch.cat([scheduler.alphas_cumprod.float(), torch.ones(1, device=scheduler.alphas_cumprod.device)])
+    return table.to(t.device)[t.long()].reshape(-1, 1, 1)  # the appended 1 is what index -1 finds
+
+
+def add_noise(
+    scheduler: Scheduler, x: Float[Tensor, "B N W"], noise: Float[Tensor, "B N W"], t: Int[Tensor, "B"]
+) -> Float[Tensor, "B N W"]:
+    """Noisy samples x_t = sqrt(abar_t) x + sqrt(1 - abar_t) noise (Ho et al. 2020, equation 4), one step a sample.
+
+    The schedulers' own ``add_noise`` looks steps up among the sampling steps in some classes; this does not.
+
+    Args:
+        scheduler: Any variance-preserving scheduler.
+        x: Clean samples.
+        noise: Standard normal noise, zero where the samples are padded.
+        t: Training steps, or ``CLEAN_STEP``.
+    """
+    signal = alpha_bar(scheduler, t)
+    return signal.sqrt() * x + (1 - signal).sqrt() * noise
+
+
+def noise_levels(scheduler: Scheduler) -> Float[Tensor, "S"]:
+    """abar before each sampling step, then after the last: S is one more than the steps set on the scheduler."""
+    steps = scheduler.timesteps.cpu().long()
+    sigmas = getattr(scheduler, "sigmas", None)
+    if sigmas is not None and len(sigmas) == len(steps) + 1:  # Karras and like spacings leave the training grid
+        return 1 / (1 + sigmas.cpu().float() ** 2)
+    last = torch.as_tensor(getattr(scheduler, "final_alpha_cumprod", 1.0)).reshape(1)
+    return torch.cat([scheduler.alphas_cumprod.cpu()[steps], last.cpu()]).float()
+
+
+def with_scheduler(training: Scheduler, name: str, **options: Any) -> Scheduler:
+    """The sampling scheduler of a name, over the betas and prediction type of the scheduler trained with.
+
+    Steps are spaced "trailing", from the last step trained with: with the other spacings some schedulers start
+    earlier, where samples are no longer pure noise, which biases the mean.
+
+    Args:
+        training: The scheduler that the generator was trained with.
+        name: ``ddim``, ``ddpm``, ``dpm`` (DPM-Solver++) or ``unipc``.
+        options: Further constructor arguments of the sampling scheduler.
+
+    Raises:
+        InputError: The name is unknown.
+    """
+    if name not in _HOMES:
+        raise InputError(f"Unknown scheduler {name!r}; choose one of {', '.join(SCHEDULER_NAMES)}.")
+    module, cls = _HOMES[name]
+    kind = getattr(import_module(module), cls)
+    if name in ("ddim", "ddpm"):
+        options = {"clip_sample": False, **options}  # diffusers clips to [-1, 1] unless told not to
+    return kind.from_config(training.config, **{"timestep_spacing": "trailing", **options})
+
+
+def schedule_fingerprint(scheduler: Scheduler) -> str:
+    """Readable name of the noise itself: equal for schedulers whose x_t are alike at every training step t.
+
+    The prediction type is no part of it: what looks at x_t, a reward, serves generators of any.
+    """
+    config = scheduler.config
+    parts = ["vp", str(config.num_train_timesteps)]
+    betas = config.get("trained_betas")
+    if betas is not None:
+        parts.append(hashlib.sha256(json.dumps([float(f"{beta:.6g}") for beta in betas]).encode()).hexdigest()[:12])
+    else:
+        family = config.get("beta_schedule", "squaredcos_cap_v2")
+        parts.append(family)
+        if family not in ("squaredcos_cap_v2", "laplace"):  # these families have no end points
+            parts += [f"{config.beta_start:.6g}", f"{config.beta_end:.6g}"]
+    if config.get("rescale_betas_zero_snr"):
+        parts.append("zero_snr")
+    return "-".join(parts)

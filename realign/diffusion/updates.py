@@ -1,0 +1,48 @@
+"""How a push, a reward's gradient times its strength, enters a sampling step."""
+
+from torch import Tensor
+
+from realign.diffusion.prediction import PredictionType, score_shift
+
+
+class Update:
+    """How a push enters a sampling step; each rule changes the model output or the next sample."""
+
+    def output(self, output: Tensor, push: Tensor, abar: Tensor, kind: PredictionType) -> Tensor:
+        """Model output handed to the scheduler."""
+        return output
+
+    def sample(self, x_next: Tensor, push: Tensor, abar: Tensor, abar_next: Tensor) -> Tensor:
+        """Sample that the next step starts from."""
+        return x_next
+
+
+class ScoreShift(Update):
+    """Adds the push to the score, in whatever form the model predicts it."""
+
+    def output(self, output: Tensor, push: Tensor, abar: Tensor, kind: PredictionType) -> Tensor:
+        """Shifted model output."""
+        return score_shift(output, push, abar, kind)
+
+
+class Additive(Update):
+    """Adds the push to x_{t-1}: the practical form of arXiv 2511.19217."""
+
+    def sample(self, x_next: Tensor, push: Tensor, abar: Tensor, abar_next: Tensor) -> Tensor:
+        """Shifted sample."""
+        return x_next + push
+
+
+class ExactDDPM(Update):
+    """Adds beta_t / sqrt(alpha_t) times the push to x_{t-1} (arXiv 2511.19217, Theorem 3).
+
+    alpha_t = abar_t / abar_{t-1} is taken between the two sampling steps, which need not be neighbours in training.
+    """
+
+    def sample(self, x_next: Tensor, push: Tensor, abar: Tensor, abar_next: Tensor) -> Tensor:
+        """Shifted sample."""
+        alpha = abar / abar_next
+        return x_next + ((1 - alpha) / alpha.sqrt()).to(push.device) * push
+
+
+UPDATES: dict[str, Update] = {"score_shift": ScoreShift(), "additive": Additive(), "ddpm": ExactDDPM()}

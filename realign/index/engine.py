@@ -1,0 +1,200 @@
+"""All that touches FAISS: making, training and placing an index, effort of a search, and its errors as sentences."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from realign.errors import InputError
+
+EXACT_BELOW = 50_000  # vectors: up to here an exact search takes milliseconds and needs no training
+_TRAIN_PER_LIST = 64  # vectors a list to train on: more makes k-means slower and lists no better
+_GPU_MAX_K = 2048  # FAISS's own limit on a GPU
+
+
+def load_faiss() -> Any:
+    """The faiss module, or InputError when no package provides it."""
+    try:
+        import faiss
+    except ImportError:
+        raise InputError(
+            "FAISS is not installed; run pip install 'realign[cpu]' (or 'realign[gpu]' with CUDA 12)"
+        ) from None
+    return faiss
+
+
+@contextmanager
+def faiss_errors(what: str, remedy: str) -> Iterator[None]:
+    """Turn FAISS's exceptions and bare asserts into one sentence."""
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        reason = reason.rpartition("Error: ")[2] or reason.rpartition("failed: ")[2]
+        raise InputError(f"{what}{f' ({reason[:160]})' if reason else ''}; {remedy}") from error
+
+
+def default_factory(count: int) -> str:
+    """The factory string for that many vectors: exact below 50 thousand, above it by benchmarks/bench_index.py."""
+    if count < EXACT_BELOW:
+        return "Flat"
+    lists = 1 << round(np.log2(count**0.5))
+    return f"IVF{lists},SQ8"
+
+
+def make_index(vectors: np.ndarray, factory: str, gpu: bool | Literal["auto"] = "auto") -> Any:
+    """A trained, empty index for int64 keys, with the effort of its searches set.
+
+    Args:
+        vectors: Unit vectors to train on, (N, E); a seeded sample is drawn where many are given.
+        factory: A FAISS factory string.
+        gpu: As for `place`.
+    """
+    faiss = load_faiss()
+    example = "use for example 'Flat', 'HNSW32', 'IVF256,Flat' or 'OPQ32,IVF1024,PQ32'"
+    what = f"FAISS cannot make an index {factory!r} over vectors of width {vectors.shape[1]}"
+    with faiss_errors(what, example):
+        index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT or isinstance(faiss.downcast_index(index), faiss.IndexIDMap):
+        raise InputError(f"{what} for cosine with keys of its own; {example}")
+    inverted = _core(index, faiss.IndexIVF)
+    _set_effort(index)
+    if inverted is None or _core(index, faiss.IndexRefine) is not None:
+        index = faiss.IndexIDMap(index)  # inverted lists keep keys themselves, all other kinds need the table
+    index = place(index, gpu)
+    if not index.is_trained:
+        sample = max(inverted.nlist if inverted is not None else 0, 1024) * _TRAIN_PER_LIST
+        if len(vectors) > sample:
+            vectors = vectors[np.sort(np.random.default_rng(0).choice(len(vectors), sample, replace=False))]
+        with faiss_errors(f"{len(vectors)} vectors cannot train the index {factory!r}", "use 'Flat' or fewer lists"):
+            index.train(vectors)
+    return index
+
+
+def _set_effort(index: Any) -> None:
+    """Set how much a search looks at; FAISS saves it with the index, and its own defaults (1 list, 16 nodes) find little."""
+    faiss = load_faiss()
+    inverted, graph = _core(index, faiss.IndexIVF), _core(index, faiss.IndexHNSW)
+    refined = _core(index, faiss.IndexRefine)
+    if inverted is not None:
+        inverted.nprobe = min(inverted.nlist, max(16, inverted.nlist // 16))
+    if graph is not None:
+        graph.hnsw.efSearch = 128
+    if refined is not None:
+        refined.k_factor = 10
+
+
+def _core(index: Any, kind: type) -> Any:
+    """The part of that kind inside an index, behind key tables, transforms and refinements; None if there is none."""
+    faiss = load_faiss()
+    index = faiss.downcast_index(index)
+    while not isinstance(index, kind):
+        inner = getattr(index, "base_index", None) or getattr(index, "index", None)
+        if inner is None:
+            return None
+        index = faiss.downcast_index(inner)
+    return index
+
+
+def place(index: Any, gpu: bool | Literal["auto"]) -> Any:
+    """Move an index to the first GPU.
+
+    Args:
+        index: An index on the CPU.
+        gpu: "auto" moves it when the GPU build of FAISS and a device are there and FAISS has this kind for GPUs; True
+            insists; False leaves it.
+
+    Raises:
+        InputError: gpu is True and it cannot be.
+    """
+    faiss = load_faiss()
+    present = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+    if gpu is False or (gpu == "auto" and not present):
+        return index
+    if not present:
+        raise InputError(
+            "gpu=True needs a CUDA device and FAISS built for it; run pip install 'realign[gpu]' or leave gpu='auto'"
+        )
+    try:
+        with faiss_errors("FAISS has no such index for GPUs", "use gpu=False or an IVF or Flat index"):
+            return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    except InputError:
+        if gpu == "auto":
+            return index
+        raise
+
+
+def on_gpu(index: Any) -> bool:
+    """Whether the vectors are on a GPU."""
+    faiss = load_faiss()
+    return hasattr(faiss, "GpuIndex") and _core(index, faiss.GpuIndex) is not None
+
+
+def to_cpu(index: Any) -> Any:
+    """The same index on the CPU."""
+    return load_faiss().index_gpu_to_cpu(index) if on_gpu(index) else index
+
+
+def write_index(index: Any, path: Path) -> None:
+    """Write the index to a file."""
+    load_faiss().write_index(to_cpu(index), str(path))
+
+
+def read_index(path: Path, mmap: bool) -> Any:
+    """Read an index written by `write_index`; with mmap its vectors stay in the file until a search touches them."""
+    faiss = load_faiss()
+    mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)  # before 1.11 only inverted lists can be mapped
+    with faiss_errors(f"{path} is no index that this FAISS ({faiss.__version__}) reads", "build the index again"):
+        return faiss.read_index(str(path), mapped if mmap else 0)
+
+
+def search_keys(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and keys of the k nearest, (Q, k) each, every one found.
+
+    An approximate search may find fewer than k and says -1: those queries are asked again of every list, or scored
+    against every vector where there are no lists.
+    """
+    faiss = load_faiss()
+    if on_gpu(index) and k > _GPU_MAX_K:
+        raise InputError(
+            f"FAISS finds at most {_GPU_MAX_K} on a GPU, {k} were asked for; ask for fewer or load with gpu=False"
+        )
+    with faiss_errors(f"FAISS failed on a search of {len(queries)} queries", "build the index with another factory"):
+        scores, keys = index.search(queries, k)
+        short = np.flatnonzero((keys < 0).any(1))
+        if len(short):
+            scores[short], keys[short] = _search_all(faiss, index, queries[short], k)
+    return scores, keys
+
+
+def _search_all(faiss: Any, index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest among all vectors, as the index stores them."""
+    index = to_cpu(index)
+    inverted = _core(index, faiss.IndexIVF)
+    if inverted is not None:
+        probes, inverted.nprobe = inverted.nprobe, inverted.nlist
+        try:
+            return index.search(queries, k)
+        finally:
+            inverted.nprobe = probes
+    index = faiss.downcast_index(index)
+    stored = faiss.downcast_index(index.index).reconstruct_n(0, index.ntotal)
+    scores = queries @ stored.T
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, best, 1), faiss.vector_to_array(index.id_map)[best]
+
+
+def vectors_of(index: Any, keys: np.ndarray) -> np.ndarray:
+    """The stored vectors of some keys, (K, E); approximate where the index compresses them."""
+    faiss = load_faiss()
+    index = faiss.downcast_index(to_cpu(index))
+    with faiss_errors("this kind of index does not give its vectors back", "use a Flat, HNSW or IVF index"):
+        if isinstance(index, faiss.IndexIDMap):
+            table = faiss.vector_to_array(index.id_map)  # ascending, since keys only grow and removal keeps the order
+            return faiss.downcast_index(index.index).reconstruct_batch(np.searchsorted(table, keys))
+        inverted = _core(index, faiss.IndexIVF)
+        if inverted.direct_map.type == faiss.DirectMap.NoMap:
+            inverted.set_direct_map_type(faiss.DirectMap.Hashtable)
+        return index.reconstruct_batch(keys)

@@ -1,0 +1,103 @@
+"""The folder of an index: a manifest with the size and the checksums of every file, and the check against it."""
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from realign.errors import InputError
+
+MANIFEST = "meta.json"
+VERSION = 1
+PIECE = 1 << 22  # bytes under one checksum: 4 MiB, so that a large file can be checked in part and on several cores
+FULL_CHECK = 1 << 29  # bytes: a file up to 512 MiB is checked whole at every opening (0.3 s on one core)
+_SAMPLED = 32  # pieces of a larger file checked at every opening, the first and the last among them
+
+
+def write_manifest(folder: Path, meta: dict[str, Any]) -> None:
+    """Write meta.json: the entries of meta, every other file's checksums, and a checksum of all that."""
+    files = {path.name: _describe(path) for path in sorted(folder.iterdir())}
+    content = meta | {"version": VERSION, "piece_bytes": PIECE, "files": files}
+    with open(folder / MANIFEST, "w", encoding="utf-8") as file:
+        json.dump(content | {"sha256": _digest(content)}, file, indent=1)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read meta.json.
+
+    Raises:
+        InputError: There is no index in the folder, or meta.json is damaged or of another version.
+    """
+    remedy = "build one with `realign index build`"
+    if not folder.is_dir():
+        raise InputError(f"there is no index at {folder}; {remedy}")
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        intact = content.pop("sha256") == _digest(content)
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no index ({MANIFEST} is missing); {remedy}") from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        intact = False
+    if not intact:
+        raise InputError(_damage(folder, MANIFEST, "its checksum differs"))
+    if content["version"] != VERSION:
+        raise InputError(
+            f"the index at {folder} has format {content['version']}, this realign reads {VERSION}; build it again"
+        )
+    return content
+
+
+def check_files(folder: Path, manifest: dict[str, Any], verify: bool | None = None) -> None:
+    """Compare every file with the manifest.
+
+    Args:
+        folder: The folder of the index.
+        manifest: What `read_manifest` gave.
+        verify: True checks every byte; False sizes only; None every byte of files up to 512 MiB and, of larger ones,
+            32 pieces of 4 MiB spread from the first to the last.
+
+    Raises:
+        InputError: A file is missing, truncated or altered; the sentence names it.
+    """
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(_damage(folder, name, "it is missing"))
+        if (size := path.stat().st_size) != entry["bytes"]:
+            raise InputError(_damage(folder, name, f"it has {size} bytes and {entry['bytes']} were written"))
+        count = len(entry["sha256"])
+        pieces = range(count) if verify is not False else range(0)
+        if verify is None and size > FULL_CHECK:
+            pieces = sorted({i * (count - 1) // (_SAMPLED - 1) for i in range(_SAMPLED)})
+        digests = _piece_digests(path, pieces, manifest["piece_bytes"])
+        if digests != [entry["sha256"][i] for i in pieces]:
+            raise InputError(_damage(folder, name, "its checksum differs"))
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of every piece of a file."""
+    size = path.stat().st_size
+    return {"bytes": size, "sha256": _piece_digests(path, range(-(-size // PIECE)), PIECE)}
+
+
+def _piece_digests(path: Path, pieces: Any, piece_bytes: int) -> list[str]:
+    """SHA-256 of the pieces, hashed in threads (hashlib works outside Python's lock)."""
+
+    def digest(number: int) -> str:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(number * piece_bytes)
+            return hashlib.sha256(file.read(piece_bytes)).hexdigest()
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        return list(pool.map(digest, pieces))
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """SHA-256 of the content in one canonical form."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _damage(folder: Path, name: str, why: str) -> str:
+    return f"the file {name} of the index at {folder} is damaged: {why}; copy or build the index again"

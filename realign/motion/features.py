@@ -1,0 +1,195 @@
+"""Joints to the HumanML3D (263) or KIT-ML (251) features of Guo et al. (CVPR 2022) and back, batched and in torch.
+
+Three things the published program does that its description leaves out, kept here because features must agree with it:
+the smoothed facing subtracts the hips' axis from the shoulders' (the unsmoothed one adds them); every chain's rotations
+start from the root's rotation, the arms' too; the first frame's root rotation is the identity whatever its facing.
+
+Where the published steps are undefined this module is not, and elsewhere it changes nothing: a frame without a facing
+adds nothing to the smoothed facing; where that vanishes the frame takes the one of the nearest earlier frame that has
+one (else the nearest later, else Z+); opposite vectors turn half a turn about a fixed axis; a bone of no length points
+along its neutral direction. One value is corrected: when the facing passes through Z- the root quaternion changes sign,
+and the published yaw velocity of that one step comes out negated, so that joints recovered from it turn the wrong way;
+here the step is taken the short way.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from realign.motion.canonical import canonicalize_joints, check_joints, horizontal, unit_or_neighbour
+from realign.motion.layout import check_features, feature_groups
+from realign.motion.rotations import (
+    planar_stack,
+    quaternion_conjugate,
+    quaternion_multiply,
+    quaternion_to_sixd,
+    rotate_yaw,
+    shortest_arc,
+    squared_length,
+)
+from realign.motion.skeleton import HUMANML3D, Skeleton
+
+_SIGMA = 20  # frames, of the Gaussian that smooths the facing
+_RADIUS = 4 * _SIGMA  # where the published filter cuts it off
+_BATCH_FRAMES = 2048  # of clips computed together: enough to amortise calls, few enough to stay in the cache
+
+
+def joints_to_features(
+    joints: Float[Tensor, "*B T J 3"], skeleton: Skeleton = HUMANML3D, *, canonical: bool = False
+) -> Float[Tensor, "*B T-1 C"]:
+    """Features of joint positions, by the published order of work.
+
+    Args:
+        joints: Global positions in the skeleton's unit, Y up, at the skeleton's fps, T >= 2 frames.
+        skeleton: The skeleton of the joints, whose `rest_offsets` the clip is scaled to.
+        canonical: The joints are already scaled, on the floor, at the origin and facing Z+: skip those steps.
+
+    Returns:
+        Features of all frames but the last, C = 12 J - 1, in the type and on the device of `joints`; finite for finite
+        joints, and NaN nowhere outside the clip that holds a NaN.
+
+    Raises:
+        InputError: Wrong number of joints, fewer than 2 frames, or legs of zero length in a first frame.
+    """
+    check_joints(joints, skeleton, least=2)
+    x = planar_stack(joints.to(_working_type(joints)).unbind(-1))
+    if not canonical:
+        x = canonicalize_joints(x, skeleton)
+    forward = _root_facing(x, skeleton)
+    now = forward[..., :-1, :]
+    velocity = x.diff(dim=-3)
+    local = x[..., :-1, 1:, :] - x[..., :-1, :1, :] * x.new_tensor([1.0, 0.0, 1.0])
+    still = squared_length(velocity[..., list(skeleton.feet), :]) < skeleton.contact_threshold
+    parts = [
+        _yaw_velocity(forward),
+        rotate_yaw(forward[..., 1:, :], velocity[..., 0, :])[..., ::2],
+        x[..., :-1, 0, 1:2],
+        rotate_yaw(now[..., None, :], local).flatten(-2),
+        _rotations(x[..., :-1, :, :], now, skeleton).flatten(-2),
+        rotate_yaw(now[..., None, :], velocity).flatten(-2),
+        still.to(x.dtype),
+    ]
+    return torch.cat(parts, dim=-1).to(joints.dtype)
+
+
+def _working_type(joints: Tensor) -> torch.dtype:
+    """Float64 wherever the device has it."""
+    return torch.float32 if joints.device.type == "mps" else torch.float64
+
+
+def _root_facing(joints: Tensor, skeleton: Skeleton) -> Float[Tensor, "*B T 2"]:
+    """Smoothed unit facing (x, z) of every frame, Z+ in the first: the root rotation takes it to Z+."""
+    right_hip, left_hip, right_shoulder, left_shoulder = joints[..., list(skeleton.facing), :].unbind(-2)
+    # The published program reads the hips in the opposite order here; features agree with it only so.
+    across = right_shoulder - left_shoulder - (right_hip - left_hip)
+    forward = unit_or_neighbour(_smooth(horizontal(across)))
+    first = torch.zeros_like(forward[..., :1, :])
+    first[..., 1] = 1
+    return torch.cat([first, forward[..., 1:, :]], dim=-2)
+
+
+def _smooth(x: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T 2"]:
+    """Gaussian filter along time, edges continued by their nearest value."""
+    offset = torch.arange(-_RADIUS, _RADIUS + 1, device=x.device, dtype=x.dtype)
+    kernel = torch.exp(-0.5 * (offset / _SIGMA).square())
+    rows = x.movedim(-1, -2).reshape(-1, 2, x.shape[-2])
+    rows = torch.nn.functional.pad(rows, (_RADIUS, _RADIUS), mode="replicate")
+    smooth = rows.unfold(-1, 2 * _RADIUS + 1, 1) @ (kernel / kernel.sum())  # several times faster than a convolution
+    return smooth.reshape(*x.shape[:-2], 2, x.shape[-2]).movedim(-2, -1)
+
+
+def _half_angle(forward: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T 1"]:
+    """Half the angle about Y that takes the facing to Z+, within a quarter turn either way."""
+    return torch.atan2(-forward[..., :1], forward[..., 1:]) / 2
+
+
+def _yaw_velocity(forward: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T-1 1"]:
+    """Arcsin of the y component of the root quaternion's step, with the quaternion of positive scalar part."""
+    step = _half_angle(forward).diff(dim=-2)
+    return step - math.pi * torch.round(step / math.pi)
+
+
+def _rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Float[Tensor, "*B T J-1 6"]:
+    """6-d form of each bone's shortest-arc rotation relative to that of the bone before it in its chain."""
+    before = [0] * skeleton.num_joints
+    for chain in skeleton.chains:
+        for joint, child in zip(chain[1:], chain[2:], strict=False):
+            before[child] = joint  # the first bone of a chain keeps 0: it starts from the root's rotation
+    bones = joints[..., 1:, :] - joints[..., list(skeleton.parents[1:]), :]
+    world = shortest_arc(joints.new_tensor(skeleton.raw_offsets[1:]), bones)
+    half = _half_angle(forward)
+    zero = torch.zeros_like(half)
+    root = torch.cat([torch.cos(half), zero, torch.sin(half), zero], dim=-1)
+    parent = torch.cat([root[..., None, :], world], dim=-2)[..., before[1:], :]
+    return quaternion_to_sixd(quaternion_multiply(quaternion_conjugate(parent), world))
+
+
+def clips_to_features(
+    clips: Sequence[Float[Tensor, "_ J 3"]], skeleton: Skeleton = HUMANML3D, *, canonical: bool = False
+) -> list[Float[Tensor, "_ C"]]:
+    """Features of many clips of different lengths, the same as of each alone but many times faster.
+
+    Clips of similar length are computed together, the shorter ones continued by their last frame: neither the floor nor
+    the smoothing, whose edges do just that, sees the difference.
+
+    Args:
+        clips: Global positions, each with at least 2 frames, all of one type and on one device.
+        skeleton: The skeleton of the joints.
+        canonical: As in `joints_to_features`.
+
+    Returns:
+        Features of each clip, in the order of `clips`.
+
+    Raises:
+        InputError: As in `joints_to_features`, if any clip is at fault.
+    """
+    for clip in clips:
+        check_joints(clip, skeleton, least=2)
+    order = sorted(range(len(clips)), key=lambda i: len(clips[i]), reverse=True)
+    results: list[Tensor] = [torch.empty(0)] * len(clips)
+    start = 0
+    while start < len(order):
+        longest = len(clips[order[start]])
+        chosen = order[start : start + max(1, _BATCH_FRAMES // longest)]
+        padded = torch.stack(
+            [torch.cat([clips[i], clips[i][-1:].expand(longest - len(clips[i]), -1, -1)]) for i in chosen]
+        )
+        for i, features in zip(chosen, joints_to_features(padded, skeleton, canonical=canonical), strict=True):
+            results[i] = features[: len(clips[i]) - 1].clone()  # a view would keep the whole batch alive
+        start += len(chosen)
+    return results
+
+
+def features_to_joints(features: Float[Tensor, "*B F C"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "*B F J 3"]:
+    """Joint positions from the root's path and the root-relative positions of the features; differentiable.
+
+    Args:
+        features: Unnormalised features.
+        skeleton: Their skeleton.
+
+    Returns:
+        Global positions in the skeleton's unit, the first frame's root at the xz origin.
+
+    Raises:
+        InputError: Features of another width.
+    """
+    check_features(features, skeleton)
+    groups = feature_groups(skeleton)
+    # Yaw velocity is a half angle, so the heading is twice its running sum; it counts from the following frame on.
+    heading = 2 * _running(features[..., 0])
+    back = torch.stack([torch.sin(heading), torch.cos(heading)], dim=-1)  # rotate_yaw(back, .) returns to the world
+    step = torch.nn.functional.pad(features[..., groups["root_velocity"]], (0, 1))[..., [0, 2, 1]]
+    moved = rotate_yaw(back[..., 1:, :], step[..., :-1, :])
+    path = torch.nn.functional.pad(moved, (0, 0, 1, 0)).cumsum(dim=-2)
+    local = features[..., groups["positions"]].unflatten(-1, (skeleton.num_joints - 1, 3))
+    body = rotate_yaw(back[..., None, :], local) + path[..., None, :]
+    root = torch.stack([path[..., 0], features[..., 3], path[..., 2]], dim=-1)
+    return torch.cat([root[..., None, :], body], dim=-2)
+
+
+def _running(velocity: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
+    """Sum of the values of all earlier frames."""
+    return torch.nn.functional.pad(velocity[..., :-1], (1, 0)).cumsum(dim=-1)

@@ -1,0 +1,172 @@
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from realign.errors import InputError
+
+_LIMBS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+REQUIRED = (*(f"{side}_{limb}" for side in ("left", "right") for limb in _LIMBS), "neck")
+OPTIONAL = (
+    *("head", "left_foot", "right_foot", "left_collar", "right_collar"),
+    *("pelvis", "spine1", "spine2", "spine3"),
+)
+RIG_EXAMPLE = """joints:                      # ours: theirs, sides as the person feels them
+  left_hip: LeftUpLeg        # the same for right_...
+  left_knee: LeftLeg
+  left_ankle: LeftFoot
+  left_foot: LeftToeBase     # optional: the base of the toes
+  left_shoulder: LeftArm
+  left_elbow: LeftForeArm
+  left_wrist: LeftHand
+  neck: Neck
+  head: Head                 # optional
+spine: [Spine, Spine1]       # optional: from the bottom up, without hips and neck
+up: y                        # optional: y or z, else found from the poses
+fps: 60                      # optional: the true rate where the header is wrong
+skip_frames: 1               # optional: leading frames that are no motion, else an added T-pose is detected
+"""
+
+
+@dataclass(frozen=True)
+class RigMap:
+    """Which joints of a foreign skeleton stand for the HumanML3D joints.
+
+    A joint that is named is taken where it stands. Pelvis, spine and collars are better left out unless the rig puts
+    them where HumanML3D does: they are then placed in the body's proportions from hips, spine and neck.
+
+    Attributes:
+        name: What messages call the rig.
+        joints: HumanML3D joint name -> names in the file, the first that exists is used. `REQUIRED` must be there.
+        spine: Joints between hips and neck, from the bottom up; those that a file lacks are passed over.
+        up: "y", "z", or None to find it from the poses.
+        fps: True frame rate where headers are known to be wrong, else None.
+        skip_frames: Leading frames to drop, None to drop an added T-pose where there is one.
+        settle_frames: Frames after an added T-pose in which the limbs still come out of it; they get the next pose.
+    """
+
+    name: str
+    joints: Mapping[str, tuple[str, ...]]
+    spine: tuple[str, ...] = ()
+    up: str | None = None
+    fps: float | None = None
+    skip_frames: int | None = None
+    settle_frames: int = 0
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Required HumanML3D joints that a file with these joint names lacks."""
+        table = lookup(names)
+        return [joint for joint in REQUIRED if first(self.joints.get(joint, ()), table) is None]
+
+    def resolve(self, names: Sequence[str]) -> "ResolvedRig":
+        """Find the rig's joints among a file's.
+
+        Args:
+            names: Joint names of the file.
+
+        Raises:
+            InputError: A joint that must be there is not.
+        """
+        if missing := self.missing(names):
+            raise InputError(unmapped(self.name, missing, names))
+        table = lookup(names)
+        found = {joint: first(candidates, table) for joint, candidates in self.joints.items()}
+        spine = [first((name,), table) for name in self.spine]
+        return ResolvedRig(
+            {joint: index for joint, index in found.items() if index is not None},
+            tuple(index for index in spine if index is not None),
+        )
+
+
+@dataclass(frozen=True)
+class ResolvedRig:
+    """A rig's joints as indices into one file's joints."""
+
+    joints: Mapping[str, int] = field(default_factory=dict)
+    spine: tuple[int, ...] = ()
+
+
+def _plain(name: str) -> str:
+    """A joint name without namespace, Mixamo prefix, case and separators."""
+    name = re.sub(r"^mixamorig\d*[:_]?", "", name.split(":")[-1], flags=re.IGNORECASE)
+    return re.sub(r"[\s_\-]", "", name).lower()
+
+
+def lookup(names: Sequence[str]) -> dict[str, int]:
+    """Name as written and plain name -> first index."""
+    table: dict[str, int] = {}
+    for form in (str, _plain):
+        for index, name in enumerate(names):
+            table.setdefault(form(name), index)
+    return table
+
+
+def first(candidates: Sequence[str], table: Mapping[str, int]) -> int | None:
+    """Index of the first candidate that exists, as written or plain."""
+    keys = (key for name in candidates for key in (name, _plain(name)))
+    return next((table[key] for key in keys if key in table), None)
+
+
+def unmapped(rig: str, missing: Sequence[str], names: Sequence[str]) -> str:
+    """The sentence for joints that a rig needs and a file lacks."""
+    found = ", ".join(name for name in names if not re.search(r"\.end\d*$", name))
+    return (
+        f"rig {rig!r}: no joint of the file stands for {', '.join(missing)} (the file has {found[:600]}); "
+        f"give a YAML rig map like this:\n{RIG_EXAMPLE}"
+    )
+
+
+def load_rig(path: str | Path) -> RigMap:
+    """Read a rig map from a YAML file with the keys of `RIG_EXAMPLE`.
+
+    Args:
+        path: The YAML file.
+
+    Raises:
+        InputError: The file is missing or no such map.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"rig map {path} cannot be read ({error}); give a YAML file like this:\n{RIG_EXAMPLE}"
+        ) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"rig map {path} is no YAML ({error}); write it like this:\n{RIG_EXAMPLE}") from None
+    return rig_from_dict(content, name=path.name)
+
+
+def rig_from_dict(content: object, name: str = "own") -> RigMap:
+    """A rig map from the content of its YAML file.
+
+    Args:
+        content: A mapping with the keys of `RIG_EXAMPLE`.
+        name: What messages call the rig.
+
+    Raises:
+        InputError: A key or value is not one of those.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("joints"), dict):
+        raise InputError(f"rig map {name!r} has no 'joints'; write it like this:\n{RIG_EXAMPLE}")
+    unknown = set(content) - {"joints", "spine", "up", "fps", "skip_frames"}
+    unknown |= set(content["joints"]) - {*REQUIRED, *OPTIONAL}
+    if unknown:
+        raise InputError(
+            f"rig map {name!r} has unknown keys {', '.join(map(repr, sorted(map(str, unknown))))}; joints are "
+            f"{', '.join((*REQUIRED, *OPTIONAL))}; write it like this:\n{RIG_EXAMPLE}"
+        )
+    joints = {joint: (str(source),) for joint, source in content["joints"].items()}
+    spine = content.get("spine") or []
+    up, fps, skip = content.get("up"), content.get("fps"), content.get("skip_frames")
+    positive = fps is None or (isinstance(fps, int | float) and 0 < fps < 1e6)
+    whole = skip is None or (isinstance(skip, int) and not isinstance(skip, bool) and skip >= 0)
+    if not isinstance(spine, list) or up not in (None, "y", "z") or not positive or not whole:
+        raise InputError(
+            f"rig map {name!r}: spine is a list of joints, up is y or z, fps a positive number, skip_frames a whole "
+            f"number; write it like this:\n{RIG_EXAMPLE}"
+        )
+    return RigMap(name, joints, tuple(map(str, spine)), up, None if fps is None else float(fps), skip)

@@ -1,0 +1,92 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from realign.errors import InputError
+from realign.motion.rig_map import REQUIRED, RIG_EXAMPLE, RigMap, first, load_rig, lookup, rig_from_dict, unmapped
+
+__all__ = ["REQUIRED", "RIGS", "RIG_EXAMPLE", "RigMap", "load_rig", "recognise_rig", "rig_from_dict"]
+
+
+def _body(limbs: str, side: tuple[str, str], neck: str, spine: str, head: str = "Head") -> dict[str, Any]:
+    """Maps of a rig from its left limbs: hip knee ankle foot shoulder elbow wrist, alternatives split by ``|``.
+
+    Args:
+        limbs: Names of the seven left joints, split by blanks.
+        side: What marks the left joints and what the right ones; its first occurrence is replaced.
+        neck: Name of the neck.
+        spine: Names from hips to neck, split by blanks.
+        head: Name of the head.
+    """
+    parts = ("hip", "knee", "ankle", "foot", "shoulder", "elbow", "wrist")
+    joints = {"neck": tuple(neck.split("|")), "head": (head,)}
+    for part, names in zip(parts, limbs.split(), strict=True):
+        joints[f"left_{part}"] = tuple(names.split("|"))
+        joints[f"right_{part}"] = tuple(name.replace(*side, 1) for name in names.split("|"))
+    return {"joints": joints, "spine": tuple(spine.split())}
+
+
+_AUTODESK = "LeftUpLeg LeftLeg LeftFoot LeftToeBase|LeftFoot.end LeftArm LeftForeArm LeftHand"
+_REALIGN = "left_hip left_knee left_ankle left_foot left_shoulder left_elbow left_wrist"
+_SMPL = "L_Hip L_Knee L_Ankle L_Foot|L_Toe L_Shoulder L_Elbow L_Wrist"
+_TRUNK = {name: (name,) for name in ("pelvis", "spine1", "spine2", "spine3")}
+_COLLARS = {
+    f"{side}_collar": (f"{side}_collar", f"{side[0]}_collar", f"{side[0]}_thorax") for side in ("left", "right")
+}
+_KIT_PLACES = {"pelvis": ("root",), "spine1": ("spine1",), "spine3": ("spine2",)}
+
+
+def _in_place(name: str, body: dict[str, Any], placed: Mapping[str, tuple[str, ...]]) -> RigMap:
+    """A rig whose trunk joints already stand where HumanML3D has them."""
+    return RigMap(name, {**body["joints"], **placed}, body["spine"])
+
+
+RIGS: tuple[RigMap, ...] = (
+    _in_place("realign", _body(_REALIGN, ("left", "right"), "neck", ""), {**_TRUNK, **_COLLARS}),
+    _in_place("SMPL", _body(_SMPL, ("L_", "R_"), "Neck", ""), {**_TRUNK, **_COLLARS}),
+    _in_place(
+        "realign (KIT)",
+        _body(_REALIGN.replace("left_foot", "left_toes"), ("left", "right"), "neck", "spine1 spine2"),
+        _KIT_PLACES,
+    ),
+    RigMap(
+        "Bandai-Namco",
+        **_body(
+            "UpperLeg_L LowerLeg_L Foot_L Toes_L UpperArm_L LowerArm_L Hand_L", ("_L", "_R"), "Neck", "Spine Chest"
+        ),
+    ),
+    RigMap(
+        "CMU (Daz-friendly)",
+        **_body("lThigh lShin lFoot lToe|lFoot.end lShldr lForeArm lHand", ("l", "r"), "neck", "abdomen chest", "head"),
+        settle_frames=7,  # the converter smoothed the limbs over the edge of the pose it added
+    ),
+    RigMap("CMU (MotionBuilder-friendly)", **_body(_AUTODESK, ("Left", "Right"), "Neck1", "LowerBack Spine Spine1")),
+    RigMap("Mixamo", **_body(_AUTODESK, ("Left", "Right"), "Neck", "Spine Spine1 Spine2 Spine3")),
+)
+
+
+def recognise_rig(names: Sequence[str]) -> RigMap:
+    """The built-in rig that fits a file's joint names best.
+
+    Args:
+        names: Joint names of the file, End Sites included.
+
+    Returns:
+        The rig with all its required joints present that finds the most joints.
+
+    Raises:
+        InputError: No built-in rig finds all the joints that must be there; the sentence names those that the nearest
+            one misses and shows the YAML map to give instead.
+    """
+    best = min(RIGS, key=lambda rig: (len(rig.missing(names)), -_score(rig, names)))
+    if missing := best.missing(names):
+        nearest = f"unknown (nearest: {best.name})" if len(missing) < len(REQUIRED) else "unknown"
+        raise InputError(unmapped(nearest, missing, names))
+    return best
+
+
+def _score(rig: RigMap, names: Sequence[str]) -> int:
+    """How many of a rig's joints a file has."""
+    table = lookup(names)
+    return sum(
+        first(candidates, table) is not None for candidates in (*rig.joints.values(), *((n,) for n in rig.spine))
+    )

@@ -1,0 +1,160 @@
+"""Denoisers: what predicts noise, clean sample or velocity from a noisy sample, its step and a text."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from realign.batch import TextFeatures
+from realign.masking import apply_mask
+from realign.nn.layers import PositionalEncoding, StepEmbedding
+from realign.nn.transformer import SkipTransformer, Transformer
+
+Conditioning = Literal["pooled", "tokens"]
+
+
+class Denoiser(nn.Module, ABC):
+    """Predicts what its scheduler's prediction type says, for every token of a space.
+
+    Attributes:
+        width: Width W of the space's tokens.
+        text_dim: Width D of the text features.
+    """
+
+    width: int
+    text_dim: int
+
+    @abstractmethod
+    def forward(
+        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
+    ) -> Float[Tensor, "B N W"]:
+        """Prediction for noisy tokens.
+
+        Args:
+            x_t: Noisy tokens, zero at padding.
+            t: Steps of the training schedule.
+            mask: True where a token exists.
+            text: Features of one sentence a sample.
+        """
+
+
+class TextTokens(nn.Module):
+    """Turns text features into tokens of a transformer: the pooled vector, and with ``tokens`` the words after it.
+
+    Features are normalised first, since encoders differ in scale by orders of magnitude.
+
+    Args:
+        text_dim: Width D of the text features.
+        width: Width of the tokens.
+        conditioning: Use the pooled vector alone, or the words too.
+    """
+
+    def __init__(self, text_dim: int, width: int, conditioning: Conditioning) -> None:
+        super().__init__()
+        self.pooled = nn.Sequential(nn.LayerNorm(text_dim), nn.Linear(text_dim, width))
+        self.words = None
+        if conditioning == "tokens":
+            self.words = nn.Sequential(
+                nn.LayerNorm(text_dim), nn.Linear(text_dim, width), PositionalEncoding(width, max_length=128)
+            )
+
+    def forward(self, text: TextFeatures) -> tuple[Float[Tensor, "B L W"], Bool[Tensor, "B L"]]:
+        """Tokens and which of them exist."""
+        tokens = self.pooled(text.pooled)[:, None]
+        mask = text.mask.new_ones(len(tokens), 1)
+        if self.words is None:
+            return tokens, mask
+        return torch.cat([tokens, self.words(text.tokens)], 1), torch.cat([mask, text.mask], 1)
+
+
+class MldDenoiser(Denoiser):
+    """Skip-connection transformer over [step, text, latents] (MLD, Chen et al. 2023, section 3.2).
+
+    Args:
+        width: Width W of the space's tokens.
+        text_dim: Width D of the text features.
+        hidden: Width of the transformer.
+        layers: Number of layers; odd.
+        heads: Attention heads.
+        feedforward: Hidden width of the feed-forward networks.
+        dropout: Dropout probability.
+        norm_first: Normalise before (True) or after (False) each part of a layer.
+        conditioning: Condition on the pooled text vector, or on the words as well.
+    """
+
+    def __init__(
+        self,
+        width: int = 256,
+        text_dim: int = 768,
+        hidden: int = 256,
+        layers: int = 9,
+        heads: int = 4,
+        feedforward: int = 1024,
+        dropout: float = 0.1,
+        norm_first: bool = False,
+        conditioning: Conditioning = "pooled",
+    ) -> None:
+        super().__init__()
+        self.width, self.text_dim = width, text_dim
+        self.step = StepEmbedding(hidden)
+        self.text = TextTokens(text_dim, hidden, conditioning)
+        self.read, self.write = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.positions = PositionalEncoding(hidden)
+        self.transformer = SkipTransformer(hidden, layers, heads, feedforward, dropout, norm_first)
+
+    def forward(
+        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
+    ) -> Float[Tensor, "B N W"]:
+        """Prediction for noisy latents; arguments as in `Denoiser`."""
+        words, word_mask = self.text(text)
+        x = torch.cat([self.step(t)[:, None].to(words.dtype), words, self.positions(self.read(x_t))], 1)
+        kept = torch.cat([mask.new_ones(len(mask), 1), word_mask, mask], 1)
+        return apply_mask(self.write(self.transformer(x, kept)[:, -x_t.shape[1] :]), mask)
+
+
+class MdmDenoiser(Denoiser):
+    """Transformer encoder over [step + text, frames] (MDM, Tevet et al. 2023, section 3).
+
+    Args:
+        width: Width W of the space's tokens.
+        text_dim: Width D of the text features.
+        hidden: Width of the transformer.
+        layers: Number of layers.
+        heads: Attention heads.
+        feedforward: Hidden width of the feed-forward networks.
+        dropout: Dropout probability.
+        norm_first: Normalise before (True) or after (False) each part of a layer.
+        conditioning: Condition on the pooled text vector, or on the words as well.
+    """
+
+    def __init__(
+        self,
+        width: int = 263,
+        text_dim: int = 768,
+        hidden: int = 512,
+        layers: int = 8,
+        heads: int = 4,
+        feedforward: int = 1024,
+        dropout: float = 0.1,
+        norm_first: bool = False,
+        conditioning: Conditioning = "pooled",
+    ) -> None:
+        super().__init__()
+        self.width, self.text_dim = width, text_dim
+        self.step = StepEmbedding(hidden)
+        self.text = TextTokens(text_dim, hidden, conditioning)
+        self.read, self.write = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.positions = PositionalEncoding(hidden)
+        self.transformer = Transformer(hidden, layers, heads, feedforward, dropout, norm_first)
+
+    def forward(
+        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
+    ) -> Float[Tensor, "B N W"]:
+        """Prediction for noisy frames; arguments as in `Denoiser`."""
+        words, word_mask = self.text(text)
+        first = words[:, :1] + self.step(t)[:, None]
+        x = torch.cat([first, words[:, 1:], self.positions(self.read(x_t))], 1)
+        kept = torch.cat([word_mask, mask], 1)
+        return apply_mask(self.write(self.transformer(x, kept)[:, -x_t.shape[1] :]), mask)

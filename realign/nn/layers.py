@@ -1,0 +1,75 @@
+"""Embeddings of steps and positions."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from realign.diffusion.schedule import CLEAN_STEP
+from realign.errors import InputError
+
+
+def sinusoid(positions: Float[Tensor, "*B"] | Int[Tensor, "*B"], width: int) -> Float[Tensor, "*B W"]:
+    """Sines, then cosines, of positions at geometric frequencies (Vaswani et al. 2017, section 3.5)."""
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half, device=positions.device) * (-math.log(10000.0) / half))
+    angles = positions[..., None].float() * frequencies
+    return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+class StepEmbedding(nn.Module):
+    """Sinusoid of a diffusion step through a two-layer perceptron (Ho et al. 2020, appendix B).
+
+    Clean input is a step of its own, since a scheduler's step 0 already carries noise: `CLEAN_STEP` takes index 0 of
+    the sinusoid and the scheduler's step t takes index t + 1.
+
+    Args:
+        width: Width of the embedding; even.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B W"]:
+        """Embed a scheduler's steps, or `CLEAN_STEP`."""
+        return self.mlp(sinusoid(t - CLEAN_STEP, self.width))
+
+
+class PositionalEncoding(nn.Module):
+    """Adds a vector for each position, fixed (sinusoidal) or learned.
+
+    Args:
+        width: Width of the tokens; even.
+        learned: Learn the vectors.
+        max_length: Positions that exist when they are learned; sinusoids know no limit.
+    """
+
+    def __init__(self, width: int, learned: bool = False, max_length: int = 512) -> None:
+        super().__init__()
+        table = torch.randn(max_length, width) * 0.02 if learned else sinusoid(torch.arange(max_length), width)
+        self.learned = learned
+        if learned:
+            self.table = nn.Parameter(table)
+        else:
+            self.register_buffer("table", table, persistent=False)
+
+    def forward(self, x: Float[Tensor, "B L W"]) -> Float[Tensor, "B L W"]:
+        """Add the encodings of positions 0 to L-1."""
+        return x + self.rows(x.shape[1]).to(x.dtype)
+
+    def rows(self, length: int) -> Float[Tensor, "L W"]:
+        """Encodings of positions 0 to length-1.
+
+        Raises:
+            InputError: When learned positions do not reach that far.
+        """
+        if length <= len(self.table):
+            return self.table[:length]
+        if self.learned:
+            raise InputError(
+                f"{length} tokens exceed the {len(self.table)} learned positions; shorten them or raise the maximum."
+            )
+        return sinusoid(torch.arange(length, device=self.table.device), self.table.shape[1])

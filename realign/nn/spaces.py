@@ -1,0 +1,148 @@
+"""The spaces that diffusion can live in: motion features themselves, or the latents of a frozen autoencoder."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from realign.errors import InputError
+from realign.masking import apply_mask
+from realign.nn.vae import MotionVAE
+
+
+class MotionSpace(nn.Module, ABC):
+    """Where noise, denoiser and reward live. Motions are normalised features; a space has no trainable weights.
+
+    Attributes:
+        features: Channels C of the motion features.
+        width: Width W of the space's tokens.
+        checkpoint: Where the space's weights come from when training starts; None when it needs none.
+    """
+
+    features: int
+    width: int
+    checkpoint: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the space can encode and decode: its weights are there."""
+        return True
+
+    def adopt(self, vae: MotionVAE, mean: Float[Tensor, "W"], std: Float[Tensor, "W"]) -> None:
+        """Take over the weights of a trained autoencoder.
+
+        Args:
+            vae: Autoencoder of the same configuration.
+            mean: Mean of each latent channel over the training set.
+            std: Standard deviation of each latent channel over the training set.
+
+        Raises:
+            InputError: When the space has no autoencoder, or one of another configuration.
+        """
+        raise InputError(f"{type(self).__name__} holds no autoencoder to load; leave its checkpoint out.")
+
+    @abstractmethod
+    def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B N"]:
+        """Which tokens exist for motions with these frames."""
+
+    @abstractmethod
+    def encode(
+        self, motion: Float[Tensor, "B F C"], mask: Bool[Tensor, "B F"]
+    ) -> tuple[Float[Tensor, "B N W"], Bool[Tensor, "B N"]]:
+        """Tokens of a motion, and which of them exist; zero where none does."""
+
+    @abstractmethod
+    def decode(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F C"]:
+        """Motion for the frames of the mask; zero elsewhere. Gradients pass through."""
+
+
+class FeatureSpace(MotionSpace):
+    """Motion features themselves: one token a frame.
+
+    Args:
+        features: Channels C of the motion features, also the width.
+    """
+
+    def __init__(self, features: int = 263) -> None:
+        super().__init__()
+        self.features = self.width = features
+
+    def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B N"]:
+        """The frames' own mask."""
+        return mask
+
+    def encode(
+        self, motion: Float[Tensor, "B F C"], mask: Bool[Tensor, "B F"]
+    ) -> tuple[Float[Tensor, "B N W"], Bool[Tensor, "B N"]]:
+        """The motion itself."""
+        return apply_mask(motion, mask), mask
+
+    def decode(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F C"]:
+        """The motion itself."""
+        return apply_mask(x, mask)
+
+
+class LatentSpace(MotionSpace):
+    """Latents of a frozen autoencoder, the posterior mean, standardised per channel so that unit noise fits them.
+
+    The autoencoder's weights are part of this module's state: a generator's checkpoint needs no other file.
+
+    Args:
+        vae: Autoencoder, in the configuration it was trained with.
+        checkpoint: Checkpoint or folder of the trained autoencoder, read once when training of a generator starts.
+    """
+
+    mean: Tensor
+    std: Tensor
+    fitted: Tensor
+
+    def __init__(self, vae: MotionVAE, checkpoint: str | None = None) -> None:
+        super().__init__()
+        self.vae = vae.requires_grad_(False).eval()
+        self.features, self.width, self.checkpoint = vae.features, vae.width, checkpoint
+        self.register_buffer("mean", torch.zeros(vae.width))
+        self.register_buffer("std", torch.ones(vae.width))
+        self.register_buffer("fitted", torch.tensor(False))
+
+    @property
+    def ready(self) -> bool:
+        """Whether a trained autoencoder has been loaded."""
+        return bool(self.fitted)
+
+    def train(self, mode: bool = True) -> "LatentSpace":
+        """Stay in evaluation mode: the space is frozen."""
+        return super().train(False)
+
+    def adopt(self, vae: MotionVAE, mean: Float[Tensor, "W"], std: Float[Tensor, "W"]) -> None:
+        """Take over the weights of a trained autoencoder; arguments as in `MotionSpace`.
+
+        Raises:
+            InputError: When it has another configuration.
+        """
+        try:
+            self.vae.load_state_dict(vae.state_dict())
+        except RuntimeError as error:
+            raise InputError(
+                f"The trained autoencoder, a {type(vae).__name__}, does not fit the configured "
+                f"{type(self.vae).__name__}; give the space the options that it was trained with "
+                f"({str(error).splitlines()[-1].strip()})."
+            ) from error
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=1e-4))  # a channel that collapsed to the prior must not blow up
+        self.fitted.fill_(True)
+
+    def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B N"]:
+        """Which latent tokens exist."""
+        return self.vae.token_mask(mask)
+
+    def encode(
+        self, motion: Float[Tensor, "B F C"], mask: Bool[Tensor, "B F"]
+    ) -> tuple[Float[Tensor, "B N W"], Bool[Tensor, "B N"]]:
+        """Standardised posterior means."""
+        mean, _, tokens = self.vae.encode(motion, mask)
+        return apply_mask((mean.float() - self.mean) / self.std, tokens), tokens
+
+    def decode(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F C"]:
+        """Motion of the latents."""
+        return self.vae.decode(x * self.std + self.mean, mask)

@@ -1,0 +1,193 @@
+"""Transformers that the autoencoder, the denoisers and the reward model share."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from realign.errors import InputError
+
+
+class Attention(nn.Module):
+    """Multi-head scaled dot-product attention, onto itself or a memory, with padding masks.
+
+    Args:
+        width: Width of the tokens.
+        heads: Number of heads; divides the width.
+        dropout: Probability of dropping an attention weight while training.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if width % heads:
+            raise InputError(f"The width {width} does not divide into {heads} heads; choose a multiple.")
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self, x: Float[Tensor, "B L W"], mask: Bool[Tensor, "B M"] | None, memory: Float[Tensor, "B M W"] | None = None
+    ) -> Float[Tensor, "B L W"]:
+        """Attend from x to the valid positions of `memory` (of x itself when None)."""
+        width = x.shape[-1]
+        if memory is None:
+            parts = self.qkv(x).chunk(3, -1)
+        else:
+            weight, bias = self.qkv.weight, self.qkv.bias
+            keys = F.linear(memory, weight[width:], bias[width:])
+            parts = (F.linear(x, weight[:width], bias[:width]), *keys.chunk(2, -1))
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        kept = None if mask is None else mask[:, None, None]
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=kept, dropout_p=self.dropout if self.training else 0.0
+        )
+        return self.out(attended.transpose(1, 2).flatten(2))
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention, cross-attention if asked for, and a GELU feed-forward network, each with a residual.
+
+    Args:
+        width: Width of the tokens.
+        heads: Attention heads.
+        feedforward: Hidden width of the feed-forward network.
+        dropout: Dropout probability.
+        norm_first: Normalise before each part (True) or after each residual sum (False).
+        cross: Attend to a memory as well.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        feedforward: int,
+        dropout: float = 0.1,
+        norm_first: bool = False,
+        cross: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.attention = Attention(width, heads, dropout)
+        self.attention_norm = nn.LayerNorm(width)
+        self.cross = Attention(width, heads, dropout) if cross else None
+        self.cross_norm = nn.LayerNorm(width) if cross else None
+        self.rise, self.fall = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
+        self.feedforward_norm = nn.LayerNorm(width)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L W"],
+        mask: Bool[Tensor, "B L"] | None = None,
+        memory: Float[Tensor, "B M W"] | None = None,
+        memory_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> Float[Tensor, "B L W"]:
+        """Transform tokens; masks are True where a token exists."""
+        if self.norm_first:
+            x = x + self.drop(self.attention(self.attention_norm(x), mask))
+            if self.cross is not None and self.cross_norm is not None:
+                x = x + self.drop(self.cross(self.cross_norm(x), memory_mask, memory))
+            return x + self._feed(self.feedforward_norm(x))
+        x = self.attention_norm(x + self.drop(self.attention(x, mask)))
+        if self.cross is not None and self.cross_norm is not None:
+            x = self.cross_norm(x + self.drop(self.cross(x, memory_mask, memory)))
+        return self.feedforward_norm(x + self._feed(x))
+
+    def _feed(self, x: Float[Tensor, "B L W"]) -> Float[Tensor, "B L W"]:
+        return self.drop(self.fall(self.drop(F.gelu(self.rise(x)))))
+
+
+class Transformer(nn.Module):
+    """A stack of layers.
+
+    Args:
+        width: Width of the tokens.
+        layers: Number of layers.
+        heads: Attention heads.
+        feedforward: Hidden width of the feed-forward networks.
+        dropout: Dropout probability.
+        norm_first: Where the layers normalise; see `TransformerLayer`.
+        cross: Attend to a memory in every layer.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        feedforward: int,
+        dropout: float = 0.1,
+        norm_first: bool = False,
+        cross: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            TransformerLayer(width, heads, feedforward, dropout, norm_first, cross) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width) if norm_first else nn.Identity()
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L W"],
+        mask: Bool[Tensor, "B L"] | None = None,
+        memory: Float[Tensor, "B M W"] | None = None,
+        memory_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> Float[Tensor, "B L W"]:
+        """Transform tokens; masks are True where a token exists."""
+        for layer in self.layers:
+            x = layer(x, mask, memory, memory_mask)
+        return self.norm(x)
+
+
+class SkipTransformer(Transformer):
+    """A stack whose second half also sees the outputs of the first, as a U (MLD, Chen et al. 2023, section 3.1).
+
+    The output of layer i joins the input of layer n-1-i: both are concatenated and brought back to the width by a
+    linear map.
+
+    Args:
+        width: Width of the tokens.
+        layers: Number of layers; odd.
+        heads: Attention heads.
+        feedforward: Hidden width of the feed-forward networks.
+        dropout: Dropout probability.
+        norm_first: Where the layers normalise; see `TransformerLayer`.
+        cross: Attend to a memory in every layer.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        feedforward: int,
+        dropout: float = 0.1,
+        norm_first: bool = False,
+        cross: bool = False,
+    ) -> None:
+        if layers % 2 == 0:
+            raise InputError(f"A skip transformer needs an odd number of layers, but got {layers}; use {layers + 1}.")
+        super().__init__(width, layers, heads, feedforward, dropout, norm_first, cross)
+        self.joins = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(layers // 2))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L W"],
+        mask: Bool[Tensor, "B L"] | None = None,
+        memory: Float[Tensor, "B M W"] | None = None,
+        memory_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> Float[Tensor, "B L W"]:
+        """Transform tokens; masks are True where a token exists."""
+        half = len(self.joins)
+        kept: list[Tensor] = []
+        for number, layer in enumerate(self.layers):
+            if number > half:
+                x = self.joins[number - half - 1](torch.cat([x, kept.pop()], -1))
+            x = layer(x, mask, memory, memory_mask)
+            if number < half:
+                kept.append(x)
+        return self.norm(x)

@@ -1,0 +1,180 @@
+"""What every training task shares: normalisation, optimiser, randomness, checkpoints that rebuild."""
+
+import inspect
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from lightning import LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from realign.batch import MotionTextBatch
+from realign.errors import InputError
+from realign.motion.normalizer import Normalizer
+from realign.seeding import mix_seed
+
+
+def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
+    """AdamW at 1e-4, without weight decay."""
+    return torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.0)
+
+
+class Task(LightningModule, ABC):
+    """A LightningModule made of injected parts, that owns the normalisation of its motions.
+
+    Args:
+        features: Channels C of the motion features.
+        optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
+        lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
+        skeleton: Name of the skeleton; taken from the data when None.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        skeleton: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._optimizer, self._lr_scheduler = optimizer or default_optimizer, lr_scheduler
+        self._skeleton = skeleton
+        self.normalizer = Normalizer(features)
+
+    @abstractmethod
+    def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
+        """Losses of a batch; the one called ``loss`` is minimised.
+
+        Args:
+            batch: Motions and captions.
+            purpose: Keeps the random draws of training and validation apart.
+        """
+
+    @property
+    def skeleton(self) -> str:
+        """Name of the skeleton of the motions.
+
+        Raises:
+            InputError: When neither the configuration nor any data has said.
+        """
+        if self._skeleton is None:
+            raise InputError("The skeleton of this task is unknown; set its option skeleton to humanml3d or kit.")
+        return self._skeleton
+
+    def normalize(self, batch: MotionTextBatch) -> tuple[Float[Tensor, "B F C"], Bool[Tensor, "B F"]]:
+        """Normalised motion, zero at padding, and the mask of frames."""
+        mask = batch.mask
+        return self.normalizer.normalize(batch.motion, mask), mask
+
+    def setup(self, stage: str) -> None:
+        """Take statistics and skeleton over from the data where the task has none of its own."""
+        warnings.filterwarnings("ignore", ".*in eval mode at the start of training")  # frozen parts are, on purpose
+        data = self._data()
+        if data is not None:
+            if self._skeleton is None:
+                self._skeleton = data.skeleton
+            if not bool(self.normalizer.fitted):
+                self._check_width(data.statistics[0])
+                self.normalizer.fit(*data.statistics)
+        self.hparams["skeleton"] = self._skeleton  # so that checkpoints know
+        self.prepare(stage)
+        for callback in self.trainer.callbacks if stage == "fit" else ():  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):  # it copied this module before the lines above filled it
+                callback.setup(self.trainer, self, stage)
+
+    def prepare(self, stage: str) -> None:
+        """Load what the parts of a task need before training; nothing by default."""
+
+    def on_fit_start(self) -> None:
+        """Refuse data that were normalised differently, or show another skeleton, than this task's.
+
+        Raises:
+            InputError: As said.
+        """
+        data = self._data()
+        if data is None:
+            return
+        if data.skeleton != self.skeleton:
+            raise InputError(f"The task is for the skeleton {self.skeleton!r}, but the data show {data.skeleton!r}.")
+        mean, std = (each.to(self.device) for each in data.statistics)
+        self._check_width(mean)
+        own = self.normalizer
+        if not (torch.allclose(own.mean, mean, 1e-3, 1e-4) and torch.allclose(own.std, std, 1e-3, 1e-4)):
+            raise InputError(
+                "The data's Mean and Std differ from those the weights were trained with; prepare the data with the "
+                "same Mean.npy and Std.npy, or train from scratch."
+            )
+
+    def _check_width(self, mean: Tensor) -> None:
+        if mean.shape != self.normalizer.mean.shape:
+            raise InputError(
+                f"The data have {len(mean)} features a frame, but the task expects {len(self.normalizer.mean)}; "
+                "set its features to the data's."
+            )
+
+    def _data(self) -> Any:
+        data = getattr(self.trainer, "datamodule", None)
+        return data if hasattr(data, "statistics") and hasattr(data, "skeleton") else None
+
+    def on_train_batch_start(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Seed dropout by the samples at hand, so that a resumed run goes on as an unbroken one would."""
+        torch.manual_seed(mix_seed("dropout", *batch.seeds.tolist()))
+
+    def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Float[Tensor, ""]:
+        """Loss of a batch, logged."""
+        return self._log_losses("train", self.losses(batch, "train"), batch)
+
+    def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Log the losses, the same at every validation: all draws come from the batch's seeds."""
+        self._log_losses("val", self.losses(batch, "val"), batch)
+
+    def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Log the losses."""
+        self._log_losses("test", self.losses(batch, "test"), batch)
+
+    def _log_losses(self, stage: str, losses: dict[str, Tensor], batch: MotionTextBatch) -> Tensor:
+        training = stage == "train"
+        for name, value in losses.items():
+            self.log(
+                f"{stage}/{name}",
+                value.detach(),
+                prog_bar=name == "loss",
+                batch_size=len(batch),
+                sync_dist=not training,
+            )
+        return losses["loss"]
+
+    def configure_optimizers(self) -> Any:
+        """The injected optimiser over the trainable parameters, and its schedule stepped at every step."""
+        optimizer = self._optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        if self._lr_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "step"},
+        }
+
+    def remember_options(self) -> None:
+        """Keep the configuration that LightningCLI built this task from; a task built in Python has none.
+
+        Live objects must not enter the checkpoint: it could then only be read by executing pickled code.
+        """
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_back is not None:  # the outermost frame holds no constructor's arguments
+            frame = frame.f_back
+        self.save_hyperparameters(frame=frame, logger=False)
+
+
+def noise_like_mask(generators: list[torch.Generator], mask: Bool[Tensor, "B N"], width: int) -> Float[Tensor, "B N W"]:
+    """Standard normal noise at the leading tokens that exist, zero elsewhere.
+
+    Each row is drawn at its own length: the numbers of a draw depend on its size, which padding must not change.
+    """
+    noise = torch.zeros(*mask.shape, width)
+    for row, (length, generator) in enumerate(zip(mask.sum(1).tolist(), generators, strict=True)):
+        noise[row, :length] = torch.randn(length, width, generator=generator)
+    return noise.to(mask.device)

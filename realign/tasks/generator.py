@@ -1,0 +1,231 @@
+"""Training of diffusion generators, and sampling from them."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from jaxtyping import Bool, Float, Int
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from realign.batch import MotionTextBatch, TextFeatures
+from realign.diffusion.guidance import Guidance
+from realign.diffusion.prediction import target
+from realign.diffusion.sampler import Predict, Sampler
+from realign.diffusion.schedule import (
+    add_noise,
+    alpha_bar,
+    check_scheduler,
+    schedule_fingerprint,
+    with_scheduler,
+)
+from realign.errors import InputError
+from realign.masking import lengths_to_mask, masked_loss
+from realign.nn.denoisers import Denoiser
+from realign.nn.spaces import MotionSpace
+from realign.seeding import rand_per_sample, randint_per_sample, sample_generators
+from realign.tasks.base import Task, noise_like_mask
+from realign.tasks.checkpoint import load_task
+from realign.tasks.vae import VAETask
+from realign.text.base import TextEncoder
+
+
+class GeneratorTask(Task):
+    """Trains a denoiser in a motion space, and samples motions from captions.
+
+    Args:
+        denoiser: Predicts what the scheduler's prediction type says.
+        space: Where the diffusion lives.
+        text_encoder: Frozen features of captions.
+        scheduler: Any variance-preserving diffusers scheduler: the noise trained with.
+        guidance_scale: Scale of classifier-free guidance; 1 turns it off.
+        text_dropout: Share of samples trained without their caption, for classifier-free guidance.
+        steps: Denoising steps.
+        sampling_scheduler: ddim, ddpm, dpm or unipc: what to sample with; the scheduler trained with when None.
+        optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
+        lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
+        skeleton: Name of the skeleton; taken from the data when None.
+
+    Raises:
+        InputError: When the parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        space: MotionSpace,
+        text_encoder: TextEncoder,
+        scheduler: SchedulerMixin,
+        guidance_scale: float = 7.5,
+        text_dropout: float = 0.1,
+        steps: int = 50,
+        sampling_scheduler: str | None = None,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        skeleton: str | None = None,
+    ) -> None:
+        super().__init__(space.features, optimizer, lr_scheduler, skeleton)
+        self.remember_options()
+        for name, own, other in (
+            ("width", denoiser.width, space.width),
+            ("text_dim", denoiser.text_dim, text_encoder.dim),
+        ):
+            if own != other:
+                source = type(space if name == "width" else text_encoder).__name__
+                raise InputError(f"The denoiser's {name} is {own}, but {source} gives {other}; set it to {other}.")
+        if not 0 <= text_dropout <= 1:
+            raise InputError(f"text_dropout is a share between 0 and 1, but is {text_dropout}.")
+        check_scheduler(scheduler)
+        self.denoiser, self.space, self.text_encoder, self.scheduler = denoiser, space, text_encoder, scheduler
+        self.guidance_scale, self.text_dropout, self.steps = guidance_scale, text_dropout, steps
+        self.sampling_scheduler = sampling_scheduler
+        self.sampler()  # refuses now what would fail after hours of training
+
+    def prepare(self, stage: str) -> None:
+        """Load the space's autoencoder when training starts afresh; a resumed run finds it in its checkpoint."""
+        if stage == "fit" and self.space.checkpoint and not self.space.ready and self.trainer.ckpt_path is None:
+            trained = load_task(self.space.checkpoint, VAETask)
+            self.space.adopt(trained.vae, trained.latent_mean, trained.latent_std)
+            self.normalizer.load_state_dict(trained.normalizer.state_dict())
+            self._forget_checkpoint()
+
+    def _forget_checkpoint(self) -> None:
+        """The weights are now part of this task's own: whoever loads it must not look for the autoencoder's file."""
+        options = copy.deepcopy(self.hparams.get("space"))
+        if isinstance(options, dict) and "checkpoint" in options.get("init_args", {}):
+            options["init_args"]["checkpoint"] = None
+            self.hparams["space"] = options
+
+    def on_fit_start(self) -> None:
+        """Refuse to train in a space without weights.
+
+        Raises:
+            InputError: As said, or as `Task.on_fit_start`.
+        """
+        if not self.space.ready:
+            raise InputError(
+                f"{type(self.space).__name__} has no trained autoencoder; set its option checkpoint to a trained one."
+            )
+        super().on_fit_start()
+
+    def encode_text(self, captions: Sequence[str]) -> TextFeatures:
+        """Features of captions on the task's device; each different caption is encoded once."""
+        unique = list(dict.fromkeys(captions))
+        rows = {caption: row for row, caption in enumerate(unique)}
+        features = self.text_encoder(unique).to(self.device)
+        return features if len(unique) == len(captions) else features[[rows[caption] for caption in captions]]
+
+    def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
+        """Mean squared error of the prediction at a random step of each sample."""
+        motion, mask = self.normalize(batch)
+        with torch.no_grad():
+            x, tokens = self.space.encode(motion, mask)
+            x = x.float()
+        generators = sample_generators(batch.seeds, f"generator {purpose}")
+        t = randint_per_sample(generators, _config(self.scheduler).num_train_timesteps).to(x.device)
+        dropped = rand_per_sample(generators) < (self.text_dropout if purpose == "train" else 0.0)
+        noise = noise_like_mask(generators, tokens, self.space.width)
+        text = self._drop(self.encode_text(batch.captions), dropped)
+        predicted = self.denoiser(add_noise(self.scheduler, x, noise, t), t, tokens, text).float()
+        wanted = target(x, noise, alpha_bar(self.scheduler, t), _config(self.scheduler).prediction_type)
+        return {"loss": masked_loss((predicted - wanted).square(), tokens)}
+
+    def _drop(self, text: TextFeatures, dropped: Bool[Tensor, "B"]) -> TextFeatures:
+        """Replace the features of dropped samples by those of the empty caption."""
+        if not dropped.any():
+            return text
+        rows = torch.where(dropped, len(text), torch.arange(len(text)))
+        return TextFeatures.cat([text, self.encode_text([""])])[rows.to(self.device)]
+
+    def predictor(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float | None = None) -> Predict:
+        """Bind captions for sampling: predict(x_t, t) with classifier-free guidance (Ho and Salimans 2022, eq. 6).
+
+        Both predictions are made in one batch of 2B, captions first.
+
+        Args:
+            text: Features of the captions.
+            mask: True where a token of the space exists.
+            guidance_scale: 1 turns guidance off and halves the work; the task's own when None.
+        """
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        if scale == 1:
+            return lambda x_t, t: self.denoiser(x_t, t, mask, text)
+        empty = self.encode_text([""])[[0] * len(text)]
+        both, twice = TextFeatures.cat([text, empty]), mask.repeat(2, 1)
+
+        def predict(x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"]) -> Float[Tensor, "B N W"]:
+            conditional, free = self.denoiser(x_t.repeat(2, 1, 1), t.repeat(2), twice, both).float().chunk(2)
+            return torch.lerp(free, conditional, scale)
+
+        return predict
+
+    def sampler(self, scheduler: SchedulerMixin | str | None = None, steps: int | None = None) -> Sampler:
+        """A sampler over the noise that this task was trained with.
+
+        Args:
+            scheduler: ddim, ddpm, dpm, unipc or a diffusers scheduler; the task's own when None.
+            steps: Denoising steps; the task's own when None.
+
+        Raises:
+            InputError: When the name is unknown, or the scheduler means other noise or another prediction type.
+        """
+        chosen = self.sampling_scheduler if scheduler is None else scheduler
+        chosen = self.scheduler if chosen is None else chosen
+        if isinstance(chosen, str):
+            chosen = with_scheduler(self.scheduler, chosen)
+        own, other = _noise(self.scheduler), _noise(chosen)
+        if own != other:
+            raise InputError(
+                f"The generator was trained with {own[0]} and prediction type {own[1]}, but the scheduler has "
+                f"{other[0]} and {other[1]}; give it the same betas and prediction type."
+            )
+        return Sampler(chosen, self.steps if steps is None else steps)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        text: TextFeatures | Sequence[str],
+        lengths: Int[Tensor, "B"],
+        generators: list[torch.Generator],
+        guidance: Guidance | None = None,
+        steps: int | None = None,
+        scheduler: SchedulerMixin | str | None = None,
+        guidance_scale: float | None = None,
+    ) -> Float[Tensor, "B F C"]:
+        """Motions for captions; none depends on the others of its batch.
+
+        Args:
+            text: Captions, or their features.
+            lengths: Frames of each motion.
+            generators: One CPU generator a motion: all its randomness.
+            guidance: Steers the sampling, besides classifier-free guidance.
+            steps: Denoising steps; the task's own when None.
+            scheduler: What to sample with; see `sampler`.
+            guidance_scale: Scale of classifier-free guidance; the task's own when None.
+
+        Returns:
+            Motion features, not normalised; zero beyond each length.
+        """
+        features = text.to(self.device) if isinstance(text, TextFeatures) else self.encode_text(text)
+        frames = lengths_to_mask(lengths.to(self.device))
+        mask = self.space.token_mask(frames)
+        predict = self.predictor(features, mask, guidance_scale)
+        shape = (len(mask), mask.shape[1], self.space.width)
+        x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, generators)
+        return self.normalizer.denormalize(self.space.decode(x, frames).float(), frames)
+
+    def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> Float[Tensor, "B F C"]:
+        """Motion features for the captions of a batch, at its lengths, seeded by its seeds."""
+        return self.sample(batch.captions, batch.lengths, sample_generators(batch.seeds, "predict"))
+
+
+def _config(scheduler: Any) -> Any:
+    """The scheduler's configuration, an attribute that diffusers adds without declaring it."""
+    return scheduler.config
+
+
+def _noise(scheduler: SchedulerMixin) -> tuple[str, str]:
+    """What must be the same while training and while sampling."""
+    return schedule_fingerprint(scheduler), _config(scheduler).prediction_type

@@ -1,0 +1,105 @@
+"""Training of motion autoencoders."""
+
+import torch
+from jaxtyping import Bool, Float
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from realign.batch import MotionTextBatch
+from realign.losses.vae import joint_error, joint_loss, kl_loss, reconstruction_loss, velocity_loss
+from realign.masking import apply_mask
+from realign.motion.features import features_to_joints
+from realign.motion.skeleton import get_skeleton
+from realign.nn.vae import MotionVAE
+from realign.seeding import sample_generators
+from realign.tasks.base import Task, noise_like_mask
+
+
+class VAETask(Task):
+    """Trains a motion autoencoder and keeps the statistics of its latents.
+
+    Args:
+        vae: The autoencoder.
+        kl_weight: Weight of the KL divergence.
+        velocity_weight: Weight of the loss on differences between frames.
+        joint_weight: Weight of the loss on joint positions.
+        optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
+        lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
+        skeleton: Name of the skeleton; taken from the data when None.
+    """
+
+    latent_mean: Tensor
+    latent_square: Tensor
+    latent_batches: Tensor
+
+    def __init__(
+        self,
+        vae: MotionVAE,
+        kl_weight: float = 1e-4,
+        velocity_weight: float = 0.5,
+        joint_weight: float = 0.0,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        skeleton: str | None = None,
+    ) -> None:
+        super().__init__(vae.features, optimizer, lr_scheduler, skeleton)
+        self.remember_options()
+        self.vae = vae
+        self.kl_weight, self.velocity_weight, self.joint_weight = kl_weight, velocity_weight, joint_weight
+        self.register_buffer("latent_mean", torch.zeros(vae.width))
+        self.register_buffer("latent_square", torch.ones(vae.width))
+        self.register_buffer("latent_batches", torch.zeros(()))
+
+    @property
+    def latent_std(self) -> Float[Tensor, "W"]:
+        """Standard deviation of each latent channel over recent training batches."""
+        return (self.latent_square - self.latent_mean.square()).clamp(min=0).sqrt()
+
+    def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
+        """Reconstruction from a sampled latent, KL divergence, velocity and joint losses."""
+        motion, mask = self.normalize(batch)
+        mean, logvar, tokens = self.vae.encode(motion, mask)
+        mean, logvar = mean.float(), logvar.float()
+        noise = noise_like_mask(sample_generators(batch.seeds, f"vae {purpose}"), tokens, self.vae.width)
+        latent = mean if purpose != "train" else apply_mask(mean + (0.5 * logvar).exp() * noise, tokens)
+        decoded = self.vae.decode(latent, mask).float()
+        losses = {
+            "reconstruction": reconstruction_loss(decoded, motion, mask),
+            "kl": kl_loss(mean, logvar, tokens),
+            "velocity": velocity_loss(decoded, motion, mask),
+        }
+        losses["loss"] = (
+            losses["reconstruction"] + self.kl_weight * losses["kl"] + self.velocity_weight * losses["velocity"]
+        )
+        if purpose == "train":
+            self._observe(mean.detach(), tokens)
+        if self.joint_weight or purpose != "train":
+            made, real = self._joints(decoded, mask), self._joints(motion, mask)
+            losses["loss"] = losses["loss"] + self.joint_weight * joint_loss(made, real, mask)
+            losses["mpjpe_mm"] = 1000 * joint_error(made.detach(), real, mask)
+        return losses
+
+    def reconstruct(self, batch: MotionTextBatch) -> Float[Tensor, "B F C"]:
+        """Motion features, encoded to the posterior mean and decoded; not normalised."""
+        motion, mask = self.normalize(batch)
+        return self.normalizer.denormalize(self.vae.decode(self.vae.encode(motion, mask)[0], mask).float(), mask)
+
+    def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> Float[Tensor, "B F C"]:
+        """Reconstructed motion features."""
+        return self.reconstruct(batch)
+
+    def _joints(self, motion: Float[Tensor, "B F C"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F J 3"]:
+        with torch.autocast(motion.device.type, enabled=False):  # positions are sums over frames: float32
+            return features_to_joints(self.normalizer.denormalize(motion.float(), mask), get_skeleton(self.skeleton))
+
+    @torch.no_grad()
+    def _observe(self, mean: Float[Tensor, "B N W"], tokens: Bool[Tensor, "B N"]) -> None:
+        """Moving averages of the latents' first two moments, over the batches of all processes."""
+        rows = mean[tokens]
+        sums = torch.cat([rows.sum(0), rows.square().sum(0), rows.new_tensor([len(rows)])])
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+        first, square = (sums[:-1] / sums[-1].clamp(min=1)).chunk(2)
+        self.latent_batches += 1
+        share = (1 / self.latent_batches).clamp(min=0.01)
+        self.latent_mean.lerp_(first, share)
+        self.latent_square.lerp_(square, share)

@@ -1,0 +1,124 @@
+"""What every sentence encoder offers, and how a frozen one stays out of training and checkpoints."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from realign.batch import TextFeatures
+from realign.errors import InputError
+from realign.masking import apply_mask
+
+
+class TextEncoder(nn.Module, ABC):
+    """Turns sentences into word features and one vector each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Follows .to(device) also while there are no weights yet, and never enters a checkpoint.
+        self.register_buffer("_place", torch.zeros(0), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features are returned."""
+        return self.get_buffer("_place").device
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Width D of the word features and of the sentence vector."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Name of the encoder and its weights: equal fingerprints, equal features."""
+
+    @abstractmethod
+    def forward(self, texts: list[str]) -> TextFeatures:
+        """Encode B sentences; the empty string is the null condition of classifier-free guidance.
+
+        Args:
+            texts: Sentences, none of them blank but the empty string.
+
+        Returns:
+            Float32 features on the module's device, padded to the longest sentence.
+
+        Raises:
+            InputError: `texts` is no list of sentences, is empty, or holds a blank one.
+        """
+
+
+class _Slot:
+    """Holds a built backbone where neither `nn.Module`, a checkpoint, a pickle nor an EMA copy finds it.
+
+    Copies share it, since frozen weights never differ; another process builds its own.
+    """
+
+    def __init__(self) -> None:
+        self.module: nn.Module | None = None
+
+    def __deepcopy__(self, memo: dict) -> "_Slot":
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[], "_Slot"], tuple]:
+        return _Slot, ()
+
+
+class FrozenTextEncoder(TextEncoder):
+    """A pretrained encoder that is built at first use and never trained.
+
+    Its weights appear in no ``state_dict`` and among no parameters; it stays in evaluation mode and in float32,
+    whatever the mode and precision of the model that holds it. Its features may enter a gradient computation also when
+    they were made under ``inference_mode``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._slot = _Slot()
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """Load the backbone on the CPU: a module that turns a list of sentences into TextFeatures on its own device."""
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the weights are in memory."""
+        return self._slot.module is not None
+
+    def backbone(self) -> nn.Module:
+        """The pretrained network on the module's device, loaded at the first call."""
+        if self._slot.module is None:
+            # Random initialisation on the way must not move the generator that training draws from.
+            with torch.inference_mode(False), torch.random.fork_rng(devices=[]), torch.device("cpu"):
+                torch.default_generator.manual_seed(0)
+                self._slot.module = self.build().float().eval().requires_grad_(False)
+        module = self._slot.module
+        if any(weight.device != self.device for weight in module.parameters()):
+            module.to(self.device)
+        return module
+
+    def forward(self, texts: list[str]) -> TextFeatures:
+        """Encode B sentences without gradients, in float32."""
+        check_texts(texts)
+        kind = self.device.type
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
+            features = self.backbone()(texts)
+            longest = int(features.mask.sum(1).max())
+            tokens, mask = features.tokens[:, :longest].float(), features.mask[:, :longest]
+            return TextFeatures(apply_mask(tokens, mask), mask, features.pooled.float())
+
+
+def check_texts(texts: list[str]) -> None:
+    """Refuse what is no list of sentences.
+
+    Raises:
+        InputError: A single string, an empty list, an entry that is no string or only white space.
+    """
+    if isinstance(texts, str) or not texts:
+        raise InputError(f"Encoding text needs a list of at least one sentence, not {texts!r}.")
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"Every sentence must be a string, but one is {text!r}.")
+        if text and not text.strip():
+            raise InputError(f"A sentence is blank ({text!r}); write one, or use '' for no condition.")

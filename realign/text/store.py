@@ -1,0 +1,129 @@
+"""A file of sentence features that several processes may read and write at once."""
+
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+Entry = tuple[np.ndarray, np.ndarray]  # words (L, D) and sentence (D,), float32
+T = TypeVar("T")
+
+_WAIT = 30.0  # seconds to wait for another process
+_TABLE = "CREATE TABLE IF NOT EXISTS features (caption BLOB PRIMARY KEY, tokens BLOB, pooled BLOB)"
+_BATCH = 500  # rows a query: below the limit on parameters of every SQLite
+
+
+class StoreUnusable(Exception):
+    """The file cannot be opened or written: read-only, full, or a file system without locks."""
+
+
+class FeatureStore:
+    """Captions and their features in an SQLite file with a write-ahead log; raw float32 bytes, no pickle.
+
+    Each call opens its own connection, so that objects may be copied, pickled and carried over a fork. A file that
+    turns out damaged is made anew, with a warning: it holds nothing that cannot be computed again.
+
+    Args:
+        path: The file; its folder is created.
+        dim: Width D of the features.
+    """
+
+    def __init__(self, path: Path, dim: int):
+        self.path = path
+        self.dim = dim
+
+    def read(self, texts: list[str]) -> dict[str, Entry]:
+        """Features of those captions that are stored.
+
+        Raises:
+            StoreUnusable: The file cannot be opened.
+        """
+
+        def query(connection: sqlite3.Connection) -> dict[str, Entry]:
+            found: dict[str, Entry] = {}
+            for start in range(0, len(texts), _BATCH):
+                keys = [_key(text) for text in texts[start : start + _BATCH]]
+                marks = ",".join("?" * len(keys))
+                for key, *row in connection.execute(f"SELECT * FROM features WHERE caption IN ({marks})", keys):
+                    if entry := self._entry(*row):
+                        found[key.decode("utf-8", "surrogatepass")] = entry
+            return found
+
+        return self._run(query)
+
+    def write(self, entries: Mapping[str, Entry]) -> None:
+        """Store features, all of them or none.
+
+        Raises:
+            StoreUnusable: The file cannot be written.
+        """
+        rows = [
+            (_key(text), tokens.astype("<f4").tobytes(), pooled.astype("<f4").tobytes())
+            for text, (tokens, pooled) in entries.items()
+        ]
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
+            connection.execute("COMMIT")
+
+        self._run(insert)
+
+    def _entry(self, tokens: object, pooled: object) -> Entry | None:
+        """Arrays of one row; None when it is not what was written, so that it is computed again."""
+        width = 4 * self.dim
+        if not (isinstance(tokens, bytes) and isinstance(pooled, bytes)):
+            return None
+        if not tokens or len(tokens) % width or len(pooled) != width:
+            return None
+        return np.frombuffer(tokens, "<f4").reshape(-1, self.dim), np.frombuffer(pooled, "<f4")
+
+    def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with self._connect() as connection:
+                return action(connection)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise StoreUnusable(str(error)) from error
+        except sqlite3.DatabaseError as error:
+            warnings.warn(f"The text cache {self.path} is damaged ({error}) and is made anew.", stacklevel=2)
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            with self._connect() as connection:
+                return action(connection)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnusable(str(error)) from error
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)) as connection:
+            _use_write_ahead_log(connection)
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(_TABLE)
+            yield connection
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch on the mode in which readers and a writer do not block each other; a no-op when it is on already.
+
+    The first switch needs the file alone, and SQLite does not wait for that by itself.
+    """
+    deadline = time.monotonic() + _WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _key(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

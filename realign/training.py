@@ -1,0 +1,68 @@
+"""LightningCLI as the project uses it: subclass mode for tasks and data, one-line errors."""
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from realign.errors import InputError
+from realign.tasks.base import Task
+
+
+class OneLineParser(LightningArgumentParser):
+    """A parser whose complaint is one sentence instead of a usage page."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise what jsonargparse would print, shortened to the part a person can act on."""
+        raise InputError(_shorten(message)) from ex
+
+
+class TrainingCLI(LightningCLI):
+    """fit, validate, test and predict over any `Task` and any LightningDataModule named by `class_path`."""
+
+    @classmethod
+    def from_args(cls, args: Sequence[str], run: bool) -> "TrainingCLI":
+        """Parse, build and (with `run`) execute one training command line.
+
+        Args:
+            args: Command-line words; with `run` the first is fit, validate, test or predict.
+            run: Run the trainer too.
+
+        Raises:
+            InputError: For an unknown option, a class that does not fit, or a missing file.
+        """
+        before = sys.argv
+        sys.argv = [before[0], *args]  # Lightning warns when both sys.argv and args are given
+        try:
+            return cls(
+                Task,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+                parser_class=OneLineParser,
+                save_config_kwargs={"overwrite": True},
+                run=run,
+            )
+        finally:
+            sys.argv = before
+
+    def before_instantiate_classes(self) -> None:
+        """Use the tensor cores of recent GPUs for float32 products; on a CPU this changes nothing."""
+        torch.set_float32_matmul_precision("high")
+
+
+def _shorten(message: str) -> str:
+    """The innermost complaint of a nested jsonargparse message, with the option it concerns."""
+    option = re.search(r'(?:Parser key|Validation failed: Key|key) "?([\w.]+)"?', message)
+    lines = [line.strip(" -\t") for line in message.splitlines() if line.strip(" -\t")]
+    told = [line for line in lines if not line.startswith(("usage:", "error:", "tip:")) or len(lines) == 1]
+    sentence = " ".join(told) if told else message
+    sentence = re.sub(r"\s+", " ", sentence)[:600]
+    key = f"{option.group(1)}: " if option and option.group(1) not in sentence else ""
+    return f"{key}{sentence}"

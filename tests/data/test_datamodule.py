@@ -1,0 +1,141 @@
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from realign.data.datamodule import MotionDataModule
+from realign.errors import InputError
+
+
+class Watcher(pl.LightningModule):
+    """Learns nothing and remembers which samples it saw."""
+
+    def __init__(self, folder=None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen, self.folder = [], folder
+
+    def note(self, stage, batch):
+        entry = (stage, self.current_epoch, tuple(batch.ids), tuple(batch.seeds.tolist()), tuple(batch.captions))
+        self.seen.append(entry)
+        if self.folder is not None:
+            with open(self.folder / f"{self.global_rank}.txt", "a") as file:
+                file.write(f"{stage} {','.join(batch.ids)}\n")
+
+    def training_step(self, batch, _):
+        self.note("train", batch)
+        return self.weight * batch.motion.mean()
+
+    def validation_step(self, batch, _):
+        self.note("val", batch)
+
+    test_step = validation_step
+
+    def predict_step(self, batch, _):
+        return batch.ids
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def trainer(tmp_path, **options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    defaults = {"num_sanity_val_steps": 0, "default_root_dir": tmp_path, "enable_checkpointing": False}
+    return pl.Trainer(**(quiet | defaults | options))
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*Checkpoint directory"),
+    pytest.mark.filterwarnings("ignore:.*`isinstance.treespec"),
+    pytest.mark.filterwarnings("ignore:.*fork"),
+]
+
+
+def test_what_the_module_tells(prepared):
+    data = MotionDataModule(str(prepared), batch_size=4)
+    mean, std = data.statistics
+    assert mean.shape == std.shape == (263,) and (std > 0).all()
+    assert (data.skeleton, data.num_features, data.fps) == ("humanml3d", 263, 20.0)
+    batch = next(iter(data.train_dataloader()))
+    assert len(batch) == 4 and batch.motion.shape[2] == 263
+    assert len(data.train_dataloader()) == 20 // 4
+    with pytest.raises(InputError, match="batch_size=0"):
+        MotionDataModule(str(prepared), batch_size=0)
+
+
+def test_all_loops_of_a_trainer(prepared, tmp_path):
+    model, data = Watcher(), MotionDataModule(str(prepared), batch_size=2)
+    t = trainer(tmp_path, max_epochs=1)
+    t.fit(model, data)
+    t.test(model, data, verbose=False)
+    ids = [i for batch in t.predict(model, data) for i in batch]
+    assert ids == (prepared / "test.txt").read_text().split()
+    seen = [i for stage, _, ids, *_ in model.seen if stage == "train" for i in ids]
+    assert sorted(seen) == (prepared / "train.txt").read_text().split()
+
+
+@pytest.mark.parametrize(  # inside an epoch of five batches, at its end, inside the second; workers prepare ahead
+    ("workers", "stop"), [(0, 3), (0, 5), (0, 8), (2, 3)]
+)
+def test_resuming_sees_what_an_unbroken_run_sees(prepared, tmp_path, workers, stop):
+    def run(until, resume=None):
+        model, data = Watcher(), MotionDataModule(str(prepared), batch_size=4, num_workers=workers, seed=3)
+        keep = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=1, save_on_train_epoch_end=False)
+        t = trainer(tmp_path, max_steps=until, callbacks=[keep], enable_checkpointing=True, limit_val_batches=0)
+        t.fit(model, data, ckpt_path=resume)
+        return model.seen
+
+    whole = run(12)
+    first = run(stop)
+    rest = run(12, tmp_path / f"step={stop}.ckpt")
+    assert first + rest == whole
+    assert len({seeds for *_, seeds, _ in whole}) == 12
+
+
+def test_resuming_after_validation_at_the_end_of_an_epoch(prepared, tmp_path):
+    def run(epochs, resume=None):
+        model, data = Watcher(), MotionDataModule(str(prepared), batch_size=4)
+        keep = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+        t = trainer(tmp_path, max_epochs=epochs, callbacks=[keep], enable_checkpointing=True)
+        t.fit(model, data, ckpt_path=resume)
+        return [entry for entry in model.seen if entry[0] == "train"]
+
+    whole = run(3)
+    assert run(3, tmp_path / "epoch=0.ckpt") == whole[5:]
+
+
+def test_the_place_of_a_loader_outside_lightning(prepared):
+    loader = MotionDataModule(str(prepared), batch_size=4).train_dataloader()
+    whole = [batch.ids for _ in range(2) for batch in loader]
+    loader = MotionDataModule(str(prepared), batch_size=4).train_dataloader()
+    passing = iter(loader)
+    next(passing), next(passing)
+    state = loader.state_dict()
+    other = MotionDataModule(str(prepared), batch_size=4).train_dataloader()
+    other.load_state_dict(state)
+    assert other.state_dict() == state == {"epoch": 0, "batch": 2}
+    assert [batch.ids for _ in range(2) for batch in other] == whole[2:]
+
+
+def test_a_pass_leaves_the_global_generator_alone(prepared):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    list(MotionDataModule(str(prepared), batch_size=4).train_dataloader())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this build of torch has no distributed package")
+def test_two_processes_share_the_batches_of_one(prepared, tmp_path):
+    one = Watcher()
+    trainer(tmp_path, max_epochs=2).fit(one, MotionDataModule(str(prepared), batch_size=4))
+    two = Watcher(tmp_path)
+    t = trainer(tmp_path, max_epochs=2, devices=2, strategy="ddp_fork")  # use_distributed_sampler is left at its default
+    t.fit(two, MotionDataModule(str(prepared), batch_size=2))
+    ranks = [[line.split() for line in (tmp_path / f"{r}.txt").read_text().splitlines()] for r in (0, 1)]
+    assert [line[0] for line in ranks[0]] == [line[0] for line in ranks[1]]
+    training = [[line[1].split(",") for line in rank if line[0] == "train"] for rank in ranks]
+    expected = [list(ids) for stage, _, ids, *_ in one.seen if stage == "train"]
+    assert training[0] == [ids[0::2] for ids in expected] and training[1] == [ids[1::2] for ids in expected]
+    checked = [i for rank in ranks for line in rank if line[0] == "val" for i in line[1].split(",")]
+    assert sorted(checked) == sorted((prepared / "val.txt").read_text().split() * 2)

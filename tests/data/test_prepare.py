@@ -1,0 +1,242 @@
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from data_parts import make_joints, write_layout
+
+from realign.commands import prepare as command
+from realign.data.packed import PackedMotions
+from realign.data.prepare import prepare
+from realign.data.source import hash_split
+from realign.errors import InputError
+from realign.motion.bvh import write_bvh
+from realign.motion.features import joints_to_features
+from realign.motion.layout import feature_groups, mirror_features
+from realign.motion.skeleton import HUMANML3D, KIT
+
+
+def run(*words):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    return command.run(parser.parse_args(["prepare", *map(str, words)]))
+
+
+def records(folder: Path):
+    return [json.loads(line) for line in (folder / "report.jsonl").read_text().splitlines()]
+
+
+def test_features_and_statistics(layout, prepared):
+    packed = PackedMotions.open(prepared)
+    joints = np.load(layout / "new_joints" / "000004.npy")
+    index = packed.ids(range(len(packed))).index("000004")
+    expected = joints_to_features(torch.from_numpy(joints)).numpy()
+    assert np.abs(packed.motion(index) - expected).max() < 1e-5
+    train = np.concatenate([packed.motion(int(i)) for i in packed.select("train")]).astype(np.float64)
+    both = np.concatenate([train, mirror_features(torch.from_numpy(train)).numpy()])  # what training draws from
+    assert np.abs(packed.mean - both.mean(0)).max() < 1e-5
+    for group in feature_groups().values():
+        assert packed.std[group] == pytest.approx(both.std(0)[group].mean(), rel=1e-4) or packed.std[group][0] == 1
+    assert packed.meta["statistics"].startswith("computed") and packed.meta["captions"] == "texts"
+
+
+def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
+    names = ["good", "nan", "short", "cut", "wide", "mute", "long", "blank", "M-good"]
+    source = write_layout(tmp_path / "s", dict.fromkeys(names, 50))
+    joints = source / "new_joints"
+    np.save(joints / "long.npy", make_joints(230))
+    np.save(joints / "short.npy", make_joints(4))
+    np.save(joints / "wide.npy", np.zeros((50, 7, 3), np.float32))
+    broken = make_joints(50)
+    broken[10, 3] = np.nan
+    np.save(joints / "nan.npy", broken)
+    (joints / "cut.npy").write_bytes((joints / "good.npy").read_bytes()[:1000])
+    (source / "texts" / "mute.txt").unlink()
+    (source / "texts" / "blank.txt").write_text("\n")
+    (source / "train.txt").write_text("\n".join([*names, "ghost"]))
+    assert run(source, "-o", tmp_path / "out") == 0
+    left_out = {r["id"]: r["reason"] for r in records(tmp_path / "out") if not r["stored"]}
+    assert left_out == {
+        "nan": "NaN",
+        "short": "too short",
+        "cut": "unreadable",
+        "wide": "unreadable",
+        "mute": "no caption",
+        "blank": "no caption",
+        "ghost": "no motion file",
+    }
+    assert [r["id"] for r in records(tmp_path / "out") if r["stored"]] == ["long"]
+    packed = PackedMotions.open(tmp_path / "out")
+    assert sorted(packed.ids(range(3))) == ["M-good", "good", "long"] and np.isfinite(packed.features).all()
+    shown = capsys.readouterr().out
+    assert "left out, unreadable: 2 (cut, wide)" in shown and "report.jsonl" in shown
+
+
+def test_features_that_exist_are_used_with_their_mean_and_std(tmp_path):
+    source = write_layout(tmp_path / "s", {"a": 50, "Ma": 50, "b": 60})
+    (source / "new_joint_vecs").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a", "Ma", "b"):
+        np.save(source / "new_joint_vecs" / f"{name}.npy", rng.normal(size=(49, 263)).astype(np.float32))
+    np.save(source / "Mean.npy", np.full(263, 0.5, np.float32))
+    np.save(source / "Std.npy", np.full(263, 2.0, np.float32))
+    packed = PackedMotions.open(prepare(source, tmp_path / "out").folder)
+    assert (packed.motion(1) == np.load(source / "new_joint_vecs" / "a.npy")).all()
+    assert (packed.mean == 0.5).all() and (packed.std == 2).all()
+    assert packed.meta["statistics"] == "Mean.npy and Std.npy of the source"
+    assert packed.meta["mirrored_included"] is True
+    np.save(source / "Std.npy", np.zeros(263, np.float32))
+    with pytest.raises(InputError, match="Std above 0"):
+        prepare(source, tmp_path / "other")
+
+
+def test_kit_layout(tmp_path):
+    source = write_layout(tmp_path / "s", {"00001": 40, "00002": 30}, KIT)
+    packed = PackedMotions.open(prepare(source, tmp_path / "out").folder)
+    assert (packed.skeleton, packed.fps, packed.num_features) == ("kit", 12.5, 251)
+    with pytest.raises(InputError, match="--skeleton humanml3d, but"):
+        prepare(source, tmp_path / "other", skeleton="humanml3d")
+
+
+def test_rerun_is_up_to_date_until_something_changes(tmp_path, capsys):
+    source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
+    out = tmp_path / "out"
+    prepare(source, out)
+    before = (out / "features.npy").stat().st_mtime_ns
+    assert prepare(source, out).up_to_date and run(source, "-o", out) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert (out / "features.npy").stat().st_mtime_ns == before
+    (source / "texts" / "a.txt").write_text("someone stands")
+    with pytest.raises(InputError, match="--overwrite"):
+        prepare(source, out)
+    assert not prepare(source, out, overwrite=True).up_to_date
+    assert PackedMotions.open(out).captions(0) == ["someone stands"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "s"]
+
+
+def test_interrupted_run_leaves_nothing(tmp_path):
+    source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, tmp_path / "out", progress=interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_remains_of_a_killed_run_are_swept(tmp_path):
+    source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    remains = tmp_path / ".out.abc" / "out"
+    remains.mkdir(parents=True)
+    (remains / "writer.pid").write_text(str(dead.pid))
+    alive = tmp_path / ".out.def" / "out"
+    alive.mkdir(parents=True)
+    (alive / "writer.pid").write_text("1")
+    prepare(source, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.def", "out", "s"]
+
+
+def test_captions_described_where_there_is_only_an_index(tmp_path):
+    source = write_layout(tmp_path / "s", {"B1": 50, "B2": 60, "C1": 50}, texts=False)
+    with pytest.raises(InputError, match="give --captions FILE"):
+        prepare(source, tmp_path / "out")
+    with open(source / "index.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "source", "content", "style"])
+        rows.writerows([["B1", "x", "walk", "happy"], ["B2", "composed", "walk+wave-left-hand", ""], ["C1", "x", "", ""]])
+    report = prepare(source, tmp_path / "out")
+    packed = PackedMotions.open(tmp_path / "out")
+    assert packed.caption(0).startswith("a person walks") and len(packed.captions(0)) >= 3
+    assert [packed.kind(i) for i in (0, 1)] == ["recorded", "composed"]
+    assert report.reasons == {"no caption": 1} and "index.csv" in report.meta["captions"]
+
+
+def test_parts_of_published_text_files(tmp_path):
+    source = write_layout(tmp_path / "s", {"a": 101})
+    (source / "texts" / "a.txt").write_text("whole#w/X#nan#0.0\npart#p/X#1.0#4.0\n")
+    packed = PackedMotions.open(prepare(source, tmp_path / "out").folder)
+    assert packed.ids(range(2)) == ["a", "a_1-4"]
+    assert (packed.motion(1) == packed.motion(0)[20:80]).all() and packed.captions(1) == ["part"]
+
+
+def bvh_folder(folder: Path) -> Path:
+    folder.mkdir()
+    for k, name in enumerate(("one", "two")):
+        write_bvh(folder / f"{name}.bvh", make_joints(100, k), HUMANML3D, 20.0)
+    return folder
+
+
+def test_bvh_folder_with_parts(tmp_path):
+    source = bvh_folder(tmp_path / "s")
+    (source / "torn.bvh").write_text((source / "one.bvh").read_text()[:-300])
+    captions = tmp_path / "c.csv"
+    captions.write_text(
+        "file,caption,start,end,split\none.bvh,whole,,,train\none.bvh,part,1,3.5,test\none.bvh,the part,1,3.5,\n"
+        "two.bvh,late,9,10,\ntorn.bvh,torn,,,\nghost.bvh,ghost,,,\n"
+    )
+    report = prepare(source, tmp_path / "out", captions=captions)
+    packed = PackedMotions.open(tmp_path / "out")
+    assert packed.ids(range(2)) == ["one", "one_1-3.5"] and packed.captions(1) == ["part", "the part"]
+    assert packed.clips["frames"].tolist() == [99, 50] and packed.clips["splits"].tolist() == [1, 4]
+    assert {r["id"]: r["reason"] for r in report.left_out} == {
+        "torn": "unreadable",
+        "two_9-10": "too short",
+        "ghost": "no motion file",
+    }
+    with pytest.raises(InputError, match="give --captions FILE"):
+        prepare(source, tmp_path / "out2")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"captions": "no.csv"}, "does not exist"),
+        ({"splits": "80/20"}, "neither a folder"),
+        ({"splits": "."}, "holds no train.txt"),
+        ({"rig": "rig.yaml"}, "--rig is for BVH"),
+        ({"skeleton": "smpl"}, "smpl"),
+    ],
+)
+def test_wrong_options(layout, tmp_path, monkeypatch, options, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=says):
+        prepare(layout, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_folders(layout, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        prepare(tmp_path / "no", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no new_joints"):
+        prepare(tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(InputError, match="is no prepared set"):
+        prepare(layout, layout, overwrite=True)
+    assert (layout / "new_joints").is_dir()
+    source = write_layout(tmp_path / "s", {"a": 3})
+    with pytest.raises(InputError, match=r"No clip of .* can be used \(1 too short"):
+        prepare(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_shares_split_by_name():
+    splits = [hash_split(f"clip{i}") for i in range(4000)]
+    assert [splits.count(bit) / 4000 for bit in (1, 2, 4)] == pytest.approx([0.8, 0.05, 0.15], abs=0.02)
+    assert splits[:50] == [hash_split(f"clip{i}") for i in range(50)]
+
+
+def test_real_motion_capture(shared_data, tmp_path):
+    from realign.data.humanml3d import LayoutFolder
+
+    source = LayoutFolder.open(shared_data / "mocap")
+    items = source.items()
+    assert len(items) == 4441 and {item.kind for item in items} == {"recorded", "composed"}
+    assert sum(not item.captions and item.label is None for item in items) == 23  # whole CMU recordings

@@ -1,0 +1,181 @@
+import pytest
+import torch
+from diffusion_parts import LinearReward, exact_denoiser, generators, make_scheduler
+
+from realign.diffusion.guidance import GuidanceOptions, RewardGradient
+from realign.diffusion.sampler import Sampler
+from realign.diffusion.updates import UPDATES
+from realign.errors import InputError
+from realign.masking import lengths_to_mask
+
+SHAPE = (4, 8, 3)
+MASK = lengths_to_mask(torch.tensor([8, 3, 5, 3]), 8)
+
+
+class NeuralReward(RewardGradient):
+    """A small network's score of each sample."""
+
+    def __init__(self, options=None):
+        self.options = options or GuidanceOptions()
+        self.dtypes = []
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.network = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+
+    def reward(self, x_t, t, mask):
+        features = self.network(x_t)
+        self.dtypes.append(features.dtype)
+        return (features[..., 0] * mask).sum(1) / (1 + t)
+
+
+def guided(guidance, scheduler=None, steps=10, mask=MASK, rows=(0, 1, 2, 3), **sampler):
+    scheduler = scheduler or make_scheduler("ddim")
+    predict = exact_denoiser(scheduler)
+    shape = (len(mask), *mask.shape[1:], 3)
+    return Sampler(scheduler, steps, **sampler).sample(predict, shape, mask, guidance, generators(*rows))
+
+
+def inputs(batch):
+    x = torch.randn(batch, 8, 3, generator=torch.Generator().manual_seed(1))
+    return x, torch.full((batch,), 5), torch.ones(batch, 8, dtype=torch.bool)
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    guidance = NeuralReward()
+    guidance.network.double()
+    x, t, mask = inputs(2)
+    x, mask = x.double(), lengths_to_mask(torch.tensor([8, 5]), 8)
+    gradient, step = guidance.gradient(x, t, mask), 1e-6
+    assert not gradient[1, 5:].any()
+    for place in [(0, 0, 0), (0, 7, 2), (1, 4, 1), (1, 6, 1)]:
+        nudge = torch.zeros_like(x)
+        nudge[place] = step
+        change = guidance.reward(x + nudge, t, mask) - guidance.reward(x - nudge, t, mask)
+        assert gradient[place].item() == pytest.approx(change.sum().item() / (2 * step), abs=1e-8)
+
+
+def test_the_strength_does_not_depend_on_the_batch():
+    guidance = NeuralReward()
+    x, t, mask = inputs(32)
+    together = guidance.gradient(x, t, mask)
+    for rows in (slice(0, 1), slice(4, 8)):
+        torch.testing.assert_close(
+            guidance.gradient(x[rows], t[rows], mask[rows]), together[rows], rtol=1e-5, atol=1e-8
+        )
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_the_same_without_autograd_and_under_autocast(context):
+    guidance = NeuralReward()
+    expected = guidance.gradient(*inputs(2))
+    with context(), torch.autocast("cpu", torch.bfloat16):
+        found = guidance.gradient(*inputs(2))
+    assert torch.equal(found, expected) and set(guidance.dtypes) == {torch.float32}
+    assert all(parameter.grad is None for parameter in guidance.network.parameters())
+    assert (
+        guidance.gradient(*(part.bfloat16() if part.is_floating_point() else part for part in inputs(2))).dtype
+        == torch.float32
+    )
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_guided_sampling_works_without_autograd(context):
+    guidance = NeuralReward()
+    expected = guided(guidance)
+    with context():
+        found = guided(guidance)
+    assert not torch.equal(found, guided(None))
+    assert torch.equal(found, expected) and not found.requires_grad
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpm", "unipc"])
+@pytest.mark.parametrize("update", UPDATES)
+def test_zero_strength_is_no_guidance_bit_for_bit(name, update):
+    scheduler = make_scheduler(name)
+    guidance = LinearReward(scheduler, 1.0, GuidanceOptions(strength=0.0, update=update))
+    if name == "unipc" and update != "score_shift":
+        with pytest.raises(InputError, match="UniPC.*undoes guidance update.*use 'score_shift'"):
+            guided(guidance, scheduler)
+        return
+    assert torch.equal(guided(guidance, scheduler), guided(None, scheduler))
+    assert guidance.steps == []
+
+
+def test_a_vanishing_push_changes_nothing_bit_for_bit():
+    scheduler = make_scheduler("ddim", "v_prediction")
+    assert torch.equal(guided(LinearReward(scheduler, 0.0), scheduler), guided(None, scheduler))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, range(10)),
+        ({"start": 0.5}, range(5, 10)),
+        ({"stop": 0.3}, range(3)),
+        ({"start": 0.2, "stop": 0.8, "interval": 4}, (2, 6)),
+        ({"interval": 3}, (0, 3, 6, 9)),
+        ({"start": 0.5, "stop": 0.5}, ()),
+    ],
+)
+def test_gradients_are_computed_at_the_steps_asked_for_and_no_others(options, expected):
+    scheduler = make_scheduler("ddim")
+    guidance = LinearReward(scheduler, 1.0, GuidanceOptions(**options))
+    guided(guidance, scheduler)
+    scheduler.set_timesteps(10)
+    assert guidance.steps == [int(scheduler.timesteps[i]) for i in expected]
+
+
+def test_an_interval_stands_for_every_step_of_the_window():
+    assert GuidanceOptions(interval=4, start=0.2, stop=0.8).weights(10) == {2: 4, 6: 2}
+
+
+def test_additive_updates_add_the_gradient_to_the_next_sample():
+    scheduler, steps = make_scheduler("ddim"), 10
+    x, x_plain = (
+        guided(
+            LinearReward(scheduler, 1.0, GuidanceOptions(strength=strength, update="additive", start=0.9)), scheduler
+        )
+        for strength in (0.3, 0.0)
+    )
+    scheduler.set_timesteps(steps)
+    gradient = LinearReward(scheduler, 1.0).gradient(x, scheduler.timesteps[-1:].expand(4), MASK)
+    torch.testing.assert_close(x, x_plain + 0.3 * gradient)
+
+
+def test_the_exact_update_scales_by_beta_over_root_alpha():
+    abar, abar_next = torch.tensor(0.4), torch.tensor(0.5)
+    moved = UPDATES["ddpm"].sample(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), abar, abar_next)
+    assert moved.item() == pytest.approx(0.2 / 0.8**0.5)  # alpha_t = .8, beta_t = .2
+
+
+def test_norm_control_acts_on_each_sample_over_its_valid_entries():
+    gradient = torch.zeros(4, 8, 3)
+    gradient[MASK] = 1.0
+    gradient *= torch.tensor([0.0, 0.5, 2.0, 8.0]).reshape(4, 1, 1)
+    for norm, expected in (("none", [0, 0.5, 2, 8]), ("clip", [0, 0.5, 1, 1]), ("normalize", [0, 1, 1, 1])):
+        pushed = GuidanceOptions(strength=3.0, norm=norm).push(gradient, torch.tensor(0.5), MASK)
+        torch.testing.assert_close(pushed.amax((1, 2)), 3 * torch.tensor(expected).float())
+
+
+@pytest.mark.parametrize(("profile", "factor"), [("constant", 1.0), ("noise", 0.8), ("signal", 0.6)])
+def test_profiles_scale_the_strength(profile, factor):
+    pushed = GuidanceOptions(strength=2.0, profile=profile).push(torch.ones(4, 8, 3), torch.tensor(0.36), MASK)
+    assert pushed.unique().item() == pytest.approx(2 * factor)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"update": "score"}, "Unknown guidance update 'score'; choose one of score_shift, additive, ddpm"),
+        ({"profile": "cosine"}, "guidance profile 'cosine'"),
+        ({"norm": "max"}, "guidance norm 'max'"),
+        ({"point": "x1"}, "guidance point 'x1'"),
+        ({"start": 0.7, "stop": 0.2}, r"window \[0.7, 0.2\]"),
+        ({"stop": 1.5}, "within"),
+        ({"interval": 0}, "interval 0"),
+        ({"norm_limit": 0.0}, "norm_limit 0.0"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        GuidanceOptions(**options)

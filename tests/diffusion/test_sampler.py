@@ -1,0 +1,180 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from diffusion_parts import LinearReward, exact_denoiser, generators, make_scheduler
+
+from realign.diffusion.guidance import GuidanceOptions
+from realign.diffusion.sampler import Sampler
+from realign.errors import InputError
+from realign.masking import lengths_to_mask
+
+LENGTHS = [7, 20, 20, 1, 13, 7, 19, 20]
+VARIANTS = {
+    "ddim": ("ddim", {}, 0.0),
+    "ddim with eta": ("ddim", {}, 0.7),
+    "ddpm": ("ddpm", {}, 0.0),
+    "dpm": ("dpm", {}, 0.0),
+    "stochastic dpm": ("dpm", {"algorithm_type": "sde-dpmsolver++"}, 0.0),
+    "third-order dpm": ("dpm", {"solver_order": 3}, 0.0),
+    "unipc": ("unipc", {}, 0.0),
+    "unipc, Karras": ("unipc", {"use_karras_sigmas": True}, 0.0),
+}
+
+
+class TokenMixer(torch.nn.Module):
+    """A denoiser in which each token sees the valid others of its sample, and the padding holds rubbish."""
+
+    def __init__(self, width=5):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.near, self.far = torch.nn.Linear(width, width), torch.nn.Linear(width, width)
+
+    def on(self, mask):
+        def predict(x, t):
+            mean = (x * mask[..., None]).sum(1, keepdim=True) / mask.sum(1).reshape(-1, 1, 1)
+            return torch.tanh(self.near(x) + self.far(mean) + t.reshape(-1, 1, 1) / 1000) + 5.0 * ~mask[..., None]
+
+        return predict
+
+
+def run(variant, rows, kind="epsilon", guided=False, width=5, size=None, steps=12):
+    name, options, eta = VARIANTS[variant]
+    scheduler = make_scheduler(name, kind, **options)
+    mask = lengths_to_mask(torch.tensor([LENGTHS[row] for row in rows]), size)
+    guidance = LinearReward(scheduler, 0.5, GuidanceOptions(interval=2)) if guided else None
+    shape = (*mask.shape, width)
+    with torch.no_grad():
+        x = Sampler(scheduler, steps, eta).sample(TokenMixer().on(mask), shape, mask, guidance, generators(*rows))
+    return x, mask
+
+
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_sample_is_the_same_alone_and_in_a_batch(variant, guided):
+    together, mask = run(variant, range(8), guided=guided, size=24)
+    assert not together[~mask].any() and together.isfinite().all() and together.dtype == torch.float32
+    for row, length in enumerate(LENGTHS):
+        alone, _ = run(variant, [row], guided=guided)
+        torch.testing.assert_close(together[row, :length], alone[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_sampling_repeats_itself_and_leaves_the_scheduler_as_it_was(variant):
+    name, options, eta = VARIANTS[variant]
+    sampler = Sampler(make_scheduler(name, **options), 6, eta)
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    draws = [
+        sampler.sample(TokenMixer().on(mask), (2, 4, 5), mask, generators=generators(3, seed)) for seed in (4, 4, 5)
+    ]
+    assert torch.equal(draws[0], draws[1])
+    assert torch.equal(draws[0][0], draws[2][0]) and not torch.equal(draws[0][1], draws[2][1])
+    assert sampler.scheduler.num_inference_steps is None
+
+
+def test_one_step_of_ddim_is_the_published_formula():
+    scheduler = make_scheduler("ddim", "v_prediction")
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    predict = TokenMixer().on(mask)
+    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(9))[None]
+    with torch.no_grad():
+        for t, t_next in ((999, 499), (499, None)):  # Song et al. 2021, equation 12, with sigma = 0
+            abar = torch.cumprod(1 - scheduler.betas, 0)[t]
+            abar_next = torch.cumprod(1 - scheduler.betas, 0)[t_next] if t_next else torch.tensor(1.0)
+            v = predict(x, torch.tensor([t]))
+            x0, epsilon = abar.sqrt() * x - (1 - abar).sqrt() * v, abar.sqrt() * v + (1 - abar).sqrt() * x
+            x = abar_next.sqrt() * x0 + (1 - abar_next).sqrt() * epsilon
+    torch.testing.assert_close(Sampler(scheduler, 2).sample(predict, (1, 4, 5), mask, generators=generators(9)), x)
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpm", "unipc"])
+@pytest.mark.parametrize("steps", [1, 3, 61, 103])
+def test_any_number_of_steps_asks_the_model_that_often(name, steps):
+    scheduler = make_scheduler(name)
+    mask, asked = torch.ones(1, 2, dtype=torch.bool), []
+
+    def predict(x, t):
+        asked.append(int(t))
+        return exact_denoiser(scheduler)(x, t)
+
+    x = Sampler(scheduler, steps).sample(predict, (1, 2, 1), mask, generators=generators(0))
+    assert x.isfinite().all() and len(asked) == steps == len(set(asked)) and min(asked) >= 0 and max(asked) == 999
+
+
+def test_the_state_stays_in_float32_under_autocast():
+    scheduler = make_scheduler("unipc")
+    mask, seen = torch.ones(2, 4, dtype=torch.bool), []
+
+    def predict(x, t):
+        seen.append(x.dtype)
+        return exact_denoiser(scheduler)(x, t)
+
+    draws = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            draws.append(Sampler(scheduler, 8).sample(predict, (2, 4, 5), mask, generators=generators(1, 2)))
+    assert torch.equal(*draws) and set(seen) == {torch.float32}
+
+
+def test_half_precision_outputs_are_taken():
+    scheduler = make_scheduler("dpm")
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    exact = exact_denoiser(scheduler)
+    x = Sampler(scheduler, 8).sample(lambda x, t: exact(x, t).bfloat16(), (2, 4, 5), mask, generators=generators(1, 2))
+    assert x.dtype == torch.float32 and x.isfinite().all()
+
+
+def test_samples_carry_no_graph():
+    scheduler, mixer = make_scheduler("ddim"), TokenMixer()
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    assert not Sampler(scheduler, 3).sample(mixer.on(mask), (2, 4, 5), mask).requires_grad
+
+
+def test_without_generators_the_global_seed_decides():
+    scheduler, mask = make_scheduler("ddim"), torch.ones(2, 4, dtype=torch.bool)
+    draws = []
+    for seed in (1, 1, 2):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            draws.append(Sampler(scheduler, 3).sample(exact_denoiser(scheduler), (2, 4, 5), mask))
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0][0], draws[0][1])
+
+
+def test_a_schedule_that_starts_from_zero_signal_samples_and_steers():
+    scheduler = make_scheduler("ddim", "v_prediction", rescale_betas_zero_snr=True)
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    guidance = LinearReward(scheduler, 1.0)
+    assert Sampler(scheduler, 10).sample(exact_denoiser(scheduler), (2, 4, 5), mask, guidance).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("ddim", {"steps": 0}, "0 steps; choose 1 to 1000"),
+        ("ddim", {"steps": 1001}, "1001 steps"),
+        ("ddim", {"eta": -0.1}, "eta=-0.1"),
+        ("dpm", {"eta": 0.5}, "eta=0.5 does not suit DPMSolverMultistepScheduler; set it to 0"),
+    ],
+)
+def test_bad_settings_are_refused(name, arguments, message):
+    with pytest.raises(InputError, match=message):
+        Sampler(make_scheduler(name), **arguments)
+
+
+def test_arguments_that_do_not_fit_each_other_are_refused():
+    sampler, mask = Sampler(make_scheduler("ddim"), 2), torch.ones(2, 4, dtype=torch.bool)
+    predict = exact_denoiser(sampler.scheduler)
+    with pytest.raises(InputError, match="3 generators for 2 samples"):
+        sampler.sample(predict, (2, 4, 5), mask, generators=generators(1, 2, 3))
+    with pytest.raises(InputError, match=r"mask of shape \(2, 4\) does not suit samples of shape \(2, 5, 5\)"):
+        sampler.sample(predict, (2, 5, 5), mask)
+    with pytest.raises(InputError, match="leading tokens"):
+        sampler.sample(predict, (2, 4, 5), mask.clone().index_fill_(1, torch.tensor(1), False))
+
+
+def test_importing_the_sampler_does_not_import_diffusers():
+    code = "import sys, realign.diffusion.sampler; sys.exit('diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,132 @@
+"""Tiny real parts for the tests of the tasks: synthetic motions behind a LightningDataModule, and command lines."""
+
+from pathlib import Path
+
+import torch
+import yaml
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from realign.batch import MotionTextBatch
+from realign.seeding import mix_seed
+
+CAPTIONS = ["walk", "run", "jump", "turn left", "turn right", "sit down", "wave", "kick"]
+CHANNELS = 263
+
+
+class Waves(Dataset):
+    """Motions made of slow sines, a different one for each caption."""
+
+    def __init__(self, count: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.phases = torch.rand(count, CHANNELS, generator=generator) * 6.28
+        self.lengths = [(16, 20, 12, 24)[i % 4] for i in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, str, int]:
+        time = torch.arange(self.lengths[index])[:, None]
+        return 0.3 * torch.sin(time * 0.2 + self.phases[index]) + 0.1, CAPTIONS[index % len(CAPTIONS)], index
+
+
+class TinyData(LightningDataModule):
+    """A datamodule with statistics and a skeleton; seeds depend on clip and epoch alone.
+
+    Args:
+        count: Number of clips.
+        batch_size: Clips of a batch, on each process.
+        skeleton: Name of the skeleton.
+        scale: Standard deviation it reports.
+        fixed_seeds: Give a clip the same seed in every epoch.
+    """
+
+    def __init__(
+        self,
+        count: int = 8,
+        batch_size: int = 4,
+        skeleton: str = "humanml3d",
+        scale: float = 0.2,
+        fixed_seeds: bool = False,
+    ) -> None:
+        super().__init__()
+        self.motions, self.batch_size, self.skeleton, self.fixed_seeds = Waves(count), batch_size, skeleton, fixed_seeds
+        self.statistics = torch.full((CHANNELS,), 0.1), torch.full((CHANNELS,), scale)
+
+    def collate(self, items: list[tuple[Tensor, str, int]]) -> MotionTextBatch:
+        epoch = 0 if self.trainer is None or self.fixed_seeds else self.trainer.current_epoch
+        motions, captions, indices = zip(*items, strict=True)
+        return MotionTextBatch(
+            torch.nn.utils.rnn.pad_sequence(list(motions), batch_first=True),
+            torch.tensor([len(motion) for motion in motions]),
+            list(captions),
+            [str(index) for index in indices],
+            torch.tensor([mix_seed(epoch, index) for index in indices]),
+        )
+
+    def loader(self) -> DataLoader:
+        trainer = self.trainer
+        sampler = None
+        if trainer is not None and trainer.world_size > 1:  # rank r takes rows r::W, as the real datamodule does
+            sampler = DistributedSampler(self.motions, trainer.world_size, trainer.global_rank, shuffle=False)
+        return DataLoader(self.motions, batch_size=self.batch_size, sampler=sampler, collate_fn=self.collate)
+
+    train_dataloader = val_dataloader = test_dataloader = predict_dataloader = loader
+
+
+def one_batch(count: int = 4) -> MotionTextBatch:
+    data = TinyData(count)
+    return data.collate([data.motions[i] for i in range(count)])
+
+
+CONV_VAE = {"class_path": "ConvVAE", "init_args": {"width": 4, "hidden": 8, "dilations": [1]}}
+VAE = {"class_path": "VAETask", "init_args": {"vae": CONV_VAE}}
+SCHEDULER = {
+    "class_path": "diffusers.DDPMScheduler",
+    "init_args": {"num_train_timesteps": 100, "clip_sample": False, "beta_schedule": "scaled_linear"},
+}
+
+
+def generator(space: dict, denoiser: dict, **options: object) -> dict:
+    parts = {
+        "denoiser": denoiser,
+        "space": space,
+        "text_encoder": {"class_path": "realign.text.hashing.HashingEncoder", "init_args": {"dim": 8}},
+        "scheduler": SCHEDULER,
+        "sampling_scheduler": "ddim",
+        "steps": 4,
+        **options,
+    }
+    return {"class_path": "GeneratorTask", "init_args": parts}
+
+
+def latent_generator(checkpoint: Path | None, vae: dict = CONV_VAE, **options: object) -> dict:
+    size = {"text_dim": 8, "hidden": 16, "layers": 3, "heads": 2, "feedforward": 32, "dropout": 0.1}
+    denoiser = {"class_path": "MldDenoiser", "init_args": {"width": 4, **size}}
+    space = {"class_path": "LatentSpace", "init_args": {"vae": vae, "checkpoint": checkpoint and str(checkpoint)}}
+    return generator(space, denoiser, **options)
+
+
+def feature_generator(**options: object) -> dict:
+    size = {"text_dim": 8, "hidden": 16, "layers": 2, "heads": 2, "feedforward": 32, "dropout": 0.1}
+    denoiser = {"class_path": "MdmDenoiser", "init_args": {"conditioning": "tokens", **size}}
+    return generator({"class_path": "FeatureSpace"}, denoiser, **options)
+
+
+def command(folder: Path, model: dict, data: dict | None = None, **trainer: object) -> list[str]:
+    """Words of a command line after the subcommand, with the configuration written to a file."""
+    quiet = {
+        "accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_progress_bar": False,
+        "enable_model_summary": False, "default_root_dir": str(folder), "log_every_n_steps": 1,
+    }  # fmt: skip
+    config = {
+        "seed_everything": 0,
+        "model": model,
+        "data": {"class_path": "task_parts.TinyData", "init_args": data or {}},
+        "trainer": quiet | trainer,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "in.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return ["--config", str(path)]

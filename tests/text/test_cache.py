@@ -1,0 +1,217 @@
+import copy
+import multiprocessing
+import pickle
+import sqlite3
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from realign.errors import InputError
+from realign.text import CachedTextEncoder, HashingEncoder, TextEncoder
+from realign.text.store import FeatureStore
+
+TEXTS = ["a person walks", "", "a person walks to the left and sits down", "ünïcode \ud800 \0 text"]
+
+
+class Counting(HashingEncoder):
+    """Remembers what it was asked for."""
+
+    def __init__(self, dim=8):
+        super().__init__(dim)
+        self.asked = []
+
+    def forward(self, texts):
+        self.asked += texts
+        return super().forward(texts)
+
+
+class Trainable(TextEncoder):
+    dim = 4
+    fingerprint = "trainable"
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4))
+
+    def forward(self, texts):
+        raise AssertionError
+
+
+def cached(folder, **options):
+    return CachedTextEncoder(Counting(), folder, **options)
+
+
+def assert_same(actual, expected):
+    for a, b in zip(vars(actual).values(), vars(expected).values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_gives_what_the_encoder_gives_and_asks_only_for_what_is_new(tmp_path):
+    expected = HashingEncoder(8)([*TEXTS, TEXTS[0]])
+    first = cached(tmp_path)
+    assert_same(first([*TEXTS, TEXTS[0]]), expected)
+    assert first.encoder.asked == TEXTS
+    assert_same(first(TEXTS), expected[[0, 1, 2, 3]])  # from memory
+    assert first.encoder.asked == TEXTS
+    second = cached(tmp_path)
+    assert_same(second([*TEXTS, TEXTS[0]]), expected)  # from disk
+    assert second.encoder.asked == []
+    second(["a new one", TEXTS[0]])
+    assert second.encoder.asked == ["a new one"]
+
+
+def test_keys_are_exact(tmp_path):
+    encoder = cached(tmp_path)
+    encoder(["walk", "Walk", "walk "])
+    assert encoder.encoder.asked == ["walk", "Walk", "walk "]
+
+
+def test_more_captions_than_a_chunk_or_a_query(tmp_path):
+    texts = [f"walk {i} steps" for i in range(1100)]
+    expected = HashingEncoder(8)(texts)
+    assert_same(cached(tmp_path)(texts), expected)
+    again = cached(tmp_path)
+    assert_same(again(texts), expected)
+    assert again.encoder.asked == []
+
+
+def test_memory_is_bounded(tmp_path):
+    encoder = cached(tmp_path, memory_mb=1)
+    encoder._memory.limit = 1000
+    texts = [f"walk {i} steps" for i in range(50)]
+    assert len(encoder(texts)) == 50
+    held = encoder._memory.entries
+    assert 0 < len(held) < 50 and sum(a.nbytes + b.nbytes for a, b in held.values()) == encoder._memory.size <= 1000
+    assert list(held)[-1] == texts[-1]
+
+
+def test_one_file_for_each_fingerprint(tmp_path):
+    a, b = CachedTextEncoder(HashingEncoder(8), tmp_path), CachedTextEncoder(HashingEncoder(4), tmp_path)
+    assert a.path != b.path and a.fingerprint == "hashing/8"
+    a(TEXTS)
+    assert b(TEXTS).pooled.shape == (4, 4)
+
+
+def test_default_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("REALIGN_CACHE", str(tmp_path))
+    encoder = CachedTextEncoder(HashingEncoder())
+    encoder(TEXTS)
+    assert encoder.path.is_file() and encoder.path.parent == tmp_path / "text"
+    monkeypatch.delenv("REALIGN_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert encoder.path.parent == tmp_path / ".cache" / "realign" / "text"
+
+
+def test_an_unusable_folder_is_told_once_and_memory_serves(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    encoder = cached(tmp_path / "file")
+    with pytest.warns(UserWarning, match="REALIGN_CACHE"):
+        encoder(TEXTS[:1])
+    encoder(TEXTS)
+    assert encoder.encoder.asked == TEXTS
+    assert pickle.loads(pickle.dumps(encoder))(TEXTS).pooled.shape == (4, 8)  # a worker does not warn again
+
+
+def test_a_cache_file_that_cannot_be_written_serves_from_memory(tmp_path, monkeypatch):
+    encoder = cached(tmp_path)
+
+    def full(self, entries):
+        return self._run(lambda connection: connection.execute("INSERT INTO missing VALUES (1)"))
+
+    monkeypatch.setattr(FeatureStore, "write", full)
+    with pytest.warns(UserWarning, match="memory only"):
+        assert len(encoder(TEXTS)) == 4
+
+
+@pytest.mark.parametrize("damage", [b"not a database at all " * 100, None])
+def test_a_damaged_file_is_made_anew(tmp_path, damage):
+    first = cached(tmp_path)
+    first([f"walk {i} steps" for i in range(300)])
+    blob = first.path.read_bytes()
+    first.path.write_bytes(damage or blob[:4096] + b"\xff" * (len(blob) - 4096))
+    second = cached(tmp_path)
+    with pytest.warns(UserWarning, match="damaged"):
+        assert_same(second(TEXTS), HashingEncoder(8)(TEXTS))
+    third = cached(tmp_path)
+    third(TEXTS)
+    assert third.encoder.asked == []
+
+
+def test_a_row_of_the_wrong_size_is_encoded_again(tmp_path):
+    first = cached(tmp_path)
+    first(TEXTS)
+    with sqlite3.connect(first.path) as connection:
+        connection.execute("UPDATE features SET tokens = x'00' WHERE caption = CAST('a person walks' AS BLOB)")
+    connection.close()
+    second = cached(tmp_path)
+    assert_same(second(TEXTS), HashingEncoder(8)(TEXTS))
+    assert second.encoder.asked == ["a person walks"]
+
+
+def start_all(workers):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking while threads run
+        for worker in workers:
+            worker.start()
+
+
+def fill(folder, start, results):
+    encoder = cached(folder)
+    encoder._memory.limit = 0
+    for i in range(10):
+        texts = [f"walk {j} steps" for j in range(start + 5 * i, start + 5 * i + 20)]
+        features = encoder(texts)
+        results.put(np.array_equal(features.tokens.numpy(), HashingEncoder(8)(texts).tokens.numpy()))
+
+
+def test_processes_share_a_file(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    results = fork.Queue()
+    workers = [fork.Process(target=fill, args=(tmp_path, start, results)) for start in (0, 30)]
+    start_all(workers)
+    assert all(results.get(timeout=60) for _ in range(20))
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    encoder = cached(tmp_path)
+    encoder([f"walk {j} steps" for j in range(95)])
+    assert encoder.encoder.asked == []
+
+
+def ask(encoder, results):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results.put(encoder(TEXTS).pooled.sum().item())
+
+
+def test_survives_fork_pickle_and_deepcopy(tmp_path):
+    encoder = cached(tmp_path)
+    expected = encoder(TEXTS).pooled.sum().item()
+    fork = multiprocessing.get_context("fork")
+    results = fork.Queue()
+    encoder._memory.limit = 0
+    encoder._memory.put([])
+    worker = fork.Process(target=ask, args=(encoder, results))
+    start_all([worker])
+    assert results.get(timeout=30) == expected
+    worker.join(30)
+    loaded, duplicate = pickle.loads(pickle.dumps(encoder)), copy.deepcopy(encoder)
+    assert not loaded._memory.entries and duplicate._memory is encoder._memory
+    assert loaded(TEXTS).pooled.sum().item() == duplicate(TEXTS).pooled.sum().item() == expected
+
+
+def test_nothing_enters_a_checkpoint(tmp_path):
+    encoder = cached(tmp_path)
+    encoder(TEXTS)
+    assert encoder.state_dict() == {}
+    encoder.load_state_dict({}, strict=True)
+
+
+def test_bad_options_are_refused(tmp_path):
+    with pytest.raises(InputError, match="trainable"):
+        CachedTextEncoder(Trainable(), tmp_path)
+    with pytest.raises(InputError, match="memory_mb"):
+        CachedTextEncoder(HashingEncoder(), tmp_path, memory_mb=-1)
