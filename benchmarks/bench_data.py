@@ -22,7 +22,7 @@ from realign.data.packed import CLIP, PackedMotions
 
 
 class PlainDataset(Dataset):
-    """What programs of the field do: read every file and text of the split at the start, crop and pad a sample at a time."""
+    """What programs of the field do: read every file of the split at the start, crop and pad a sample at a time."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
         self.items = []
@@ -102,11 +102,13 @@ def main() -> None:
             next(iter(DataLoader(data, args.batch, shuffle=True, collate_fn=plain_collate)))
             return time.perf_counter() - begin
 
-        cold, ours, plain = first_batch(args.prepared, args.batch), 0.0, best(plain_first, 3)
+        cold, plain = first_batch(args.prepared, args.batch), best(plain_first, 3)
         ours = best(lambda: first_batch(args.prepared, args.batch))
         many = best(lambda: first_batch(Path(temporary) / "many", args.batch))
-        print(f"{len(packed)} clips, open to first batch of {args.batch}: {ours * 1e3:.1f} ms (first time {cold * 1e3:.1f} ms), "
-              f"plain {plain * 1e3:.1f} ms: {plain / ours:.1f} times faster")
+        print(
+            f"{len(packed)} clips, open to first batch of {args.batch}: {ours * 1e3:.1f} ms "
+            f"(first time {cold * 1e3:.1f} ms), plain {plain * 1e3:.1f} ms: {plain / ours:.1f} times faster"
+        )
         print(f"{8 * len(packed)} clips: {many * 1e3:.1f} ms, {many / ours:.2f} of the time of {len(packed)}")
         data = PlainDataset(Path(temporary) / "plain", names)
         slow = rate(DataLoader(data, args.batch, shuffle=True, drop_last=True, collate_fn=plain_collate))

@@ -82,6 +82,9 @@ class MotionTextBatch:
     def __len__(self) -> int:
         return len(self.captions)
 
+    def __getitem__(self, rows: slice) -> "MotionTextBatch":
+        return MotionTextBatch(*(getattr(self, field.name)[rows] for field in fields(self)))
+
     @property
     def mask(self) -> Bool[Tensor, "B F"]:
         """True where a frame exists."""

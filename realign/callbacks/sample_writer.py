@@ -35,7 +35,7 @@ class SampleWriter(Callback):
         due = batch_idx == 0 and dataloader_idx == 0 and trainer.current_epoch % self.every_n_epochs == 0
         if not due or trainer.sanity_checking or not trainer.is_global_zero or not isinstance(pl_module, Task):
             return
-        shown = pl_module.preview(batch, self.clips)
+        shown = pl_module.preview(batch[: self.clips])
         folder = Path(trainer.log_dir or trainer.default_root_dir) / "samples"
         save_motions(folder / f"step={trainer.global_step:07d}{self.suffix}", shown)
         strip = save_motions(folder / f"step={trainer.global_step:07d}.png", shown)[0]

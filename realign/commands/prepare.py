@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
 def summary(report: Any) -> list[str]:
     """Lines that say what was made and what was left out."""
     counts, meta = report.meta["counts"], report.meta
-    head = f"{report.folder} is up to date (--overwrite makes it again)" if report.up_to_date else f"made {report.folder}"
+    head = f"made {report.folder}"
+    if report.up_to_date:
+        head = f"{report.folder} is up to date (--overwrite makes it again)"
     lines = [
         f"{head}: {counts['motions']} motions, {counts['captions']} captions, {counts['frames']} frames "
         f"at {meta['fps']:g} fps ({meta['skeleton']})",

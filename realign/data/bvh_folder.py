@@ -50,7 +50,7 @@ class BvhFolder(Source):
             splits: Folder with split lists, or shares such as "80/5/15".
         """
         if captions is None:
-            raise InputError(f"{root} holds BVH files without captions; give --captions FILE with rows of file, caption.")
+            raise InputError(f"{root} holds BVH files without captions; give --captions FILE with file, caption in it.")
         if rig is not None and not rig.is_file():
             raise InputError(f"The rig map {rig} does not exist; check the path given with --rig.")
         found = HUMANML3D if skeleton is None else get_skeleton(skeleton)
@@ -109,7 +109,7 @@ class BvhFolder(Source):
             return joints
         fps = self.skeleton.fps
         if item.start * fps >= len(joints):
-            raise LeftOut("too short", f"the part begins at {item.start:g} s, the recording ends at {len(joints) / fps:g} s")
+            raise LeftOut("too short", f"begins at {item.start:g} s, the recording ends at {len(joints) / fps:g} s")
         return joints[round(item.start * fps) : round(item.end * fps) + 1]  # features have one frame less
 
     def _import(self, path: Path) -> NDArray[np.float32]:

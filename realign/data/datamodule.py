@@ -1,95 +1,17 @@
 """Loaders of a prepared set for Lightning: the same samples on one process or many, and after a kill as without one."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from realign.batch import MotionTextBatch
-from realign.data.dataset import MotionTextDataset, SeededBatchSampler, collate
+from realign.data.dataset import MotionTextDataset
+from realign.data.loading import MotionLoader, ResumableLoader, SeededBatchSampler
 from realign.data.packed import PackedMotions
 from realign.errors import InputError
 from realign.motion.skeleton import get_skeleton
-
-
-class MotionLoader:
-    """Batches of a dataset, the work being done by a `DataLoader` inside.
-
-    It is no DataLoader itself, so that Lightning leaves its sampler alone: the shares of the processes are dealt here.
-    Lightning sets the epoch through `batch_sampler`.
-
-    Args:
-        dataset: Where batches come from.
-        sampler: Which keys make each batch.
-        num_workers: Processes that prepare batches; 0 for none.
-        pin_memory: Copy batches into page-locked memory.
-    """
-
-    def __init__(
-        self, dataset: MotionTextDataset, sampler: SeededBatchSampler, num_workers: int = 0, pin_memory: bool = False
-    ) -> None:
-        self.motions, self.batch_sampler = dataset, sampler
-        self._options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory}
-        self._loader: DataLoader[MotionTextBatch] | None = None
-
-    def __len__(self) -> int:
-        return len(self.batch_sampler)
-
-    def __iter__(self) -> Iterator[MotionTextBatch]:
-        self.batch_sampler.start = 0
-        yield from self._batches()
-
-    def _batches(self) -> Iterator[MotionTextBatch]:
-        if self._loader is None:
-            self._loader = DataLoader(
-                self.motions,
-                batch_sampler=self.batch_sampler,
-                collate_fn=collate,
-                generator=torch.Generator(),  # its own: a pass must not advance the global one, which dropout uses
-                persistent_workers=self._options["num_workers"] > 0,
-                **self._options,
-            )
-        yield from self._loader
-
-
-class ResumableLoader(MotionLoader):
-    """A loader whose place in the epoch is part of the checkpoint: a resumed run goes on with the next batch.
-
-    The place counts the batches handed out, not those that workers have prepared ahead.
-    """
-
-    _resume: tuple[int, int] | None = None
-    _place: tuple[int, int] = (0, 0)
-
-    def __iter__(self) -> Iterator[MotionTextBatch]:
-        # A generator: nothing below runs before the first batch is asked for, when Lightning has set the epoch.
-        resume, self._resume = self._resume, None
-        keys = self.batch_sampler
-        epoch = keys.epoch
-        keys.start = resume[1] if resume is not None and resume[0] == epoch else 0
-        self._place = (epoch, keys.start)
-        for batch in self._batches():
-            self._place = (epoch, self._place[1] + 1)
-            yield batch
-        self._place = (epoch + 1, 0)
-        keys.epoch = epoch + 1
-
-    def state_dict(self) -> dict[str, int]:
-        """The epoch and the number of its batches that were handed out."""
-        epoch, batch = self._resume or self._place
-        return {"epoch": epoch, "batch": batch}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a place that `state_dict` gave."""
-        epoch, batch = state["epoch"], state["batch"]
-        if batch >= len(self):
-            epoch, batch = epoch + 1, 0
-        self.batch_sampler.epoch = epoch
-        self._resume = (epoch, batch)
 
 
 class MotionDataModule(pl.LightningDataModule):
@@ -182,8 +104,8 @@ class MotionDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Random samples of the train split; its place is kept in checkpoints."""
         dataset = self.dataset("train", augment=True)
-        shuffle = self.trainer is None or not self.trainer.overfit_batches  # overfitting wants the same batches again
-        sampler = self._sampler(dataset, shuffle=shuffle, drop_last=self.drop_last)
+        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
+        sampler = self._sampler(dataset, shuffle=not overfit, drop_last=self.drop_last)
         return ResumableLoader(dataset, sampler, **self._options())
 
     def val_dataloader(self) -> MotionLoader:

@@ -11,58 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realign.data.measure import Hand, Measures, measure
-
-_STYLES = {
-    "active": ("energetically", "in an energetic way"),
-    "angry": ("angrily", "in an angry way"),
-    "childish": ("like a child", "in a childish way"),
-    "chimpira": ("like a street thug", "with a swagger"),
-    "elderly": ("like an elderly person", "as an old person would"),
-    "exhausted": ("as if exhausted", "with little strength left"),
-    "feminine": ("in a feminine way", "in a womanly manner"),
-    "giant": ("like a giant", "heavily, as a giant would"),
-    "happy": ("happily", "in a happy mood"),
-    "masculine": ("in a masculine way", "in a manly manner"),
-    "masculinity": ("in a masculine way", "in a manly manner"),
-    "musical": ("rhythmically", "as if to music"),
-    "normal": ("in a normal way", "in an ordinary way"),
-    "not-confident": ("without confidence", "timidly"),
-    "old": ("like an old person", "as an elderly person would"),
-    "proud": ("proudly", "in a proud way"),
-    "sad": ("sadly", "in a sad mood"),
-    "tired": ("tiredly", "as if tired"),
-    "youthful": ("in a youthful way", "with youthful ease"),
-}
-_TRAVEL = {  # label -> (verb, participle, paraphrase of the verb)
-    "walk": ("walks", "walking", "strolls"),
-    "walk-back": ("walks", "walking", "steps"),
-    "walk-left": ("walks", "walking", "goes"),
-    "walk-right": ("walks", "walking", "goes"),
-    "walk-turn-left": ("walks", "walking", "strolls"),
-    "walk-turn-right": ("walks", "walking", "strolls"),
-    "run": ("runs", "running", "jogs"),
-    "dash": ("dashes", "dashing", "sprints"),
-}
-_ACTS = {  # label -> (plain, paraphrase, participle); hands are named only where the joints say which
-    "bow": ("bows", "bends forward in a bow", "bowing"),
-    "call": ("leans forward and calls out to someone", "calls out while bending forward", "calling out to someone"),
-    "dance-short": ("dances", "performs a short dance", "dancing"),
-    "guide": ("guides someone with {hand}", "shows someone the way with {hand}", "showing the way with {hand}"),
-    "kick": ("kicks", "performs a kick", "kicking"),
-    "punch": ("throws punches", "punches with the fists", "punching"),
-    "respond": ("responds by raising {hand}", "lifts {hand} to answer", "raising {hand} in response"),
-    "slash": ("makes slashing movements", "slashes through the air", "slashing"),
-    "bye": ("waves goodbye with {hand}", "says goodbye, moving {hand}", "waving goodbye with {hand}"),
-    "byebye": ("waves goodbye with {hand}", "says goodbye, moving {hand}", "waving goodbye with {hand}"),
-}
-_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
-_SUBJECTS = ("a person", "someone", "the person", "a figure", "this person")
-_PARTS = {"raise-up": ("raises", "lifts", "raising"), "wave": ("waves", "moves", "waving")}
+from realign.data.wording import ACTS, NUMBERS, PARTS, STYLES, SUBJECTS, TRAVEL
 
 
 @dataclass(frozen=True)
 class Part:
-    """One action in four wordings: `plain`, `other` and `doing` (participle) state the action, `exact` adds measures."""
+    """One action in four wordings: `plain`, `other`, `doing` (participle), and `exact` with measures."""
 
     plain: str
     other: str
@@ -72,7 +26,7 @@ class Part:
 
 def number(count: int) -> str:
     """A count in words up to twelve, in digits from there on."""
-    return _NUMBERS[count] if 0 <= count < len(_NUMBERS) else str(count)
+    return NUMBERS[count] if 0 <= count < len(NUMBERS) else str(count)
 
 
 def _metres(length: float) -> str:
@@ -98,7 +52,7 @@ def _turn_words(turns: tuple[float, ...]) -> tuple[str, str]:
 
 
 def _travel(label: str, m: Measures) -> Part:
-    verb, doing, other = _TRAVEL[label]
+    verb, doing, other = TRAVEL[label]
     if m.forward < -0.5 * m.walked:
         way = "backward"
     elif abs(m.leftward) > 0.3 * m.walked:
@@ -128,7 +82,7 @@ def _level(hand: Hand) -> str:
 def _hands(label: str, m: Measures) -> Part:
     """A raise or a wave; the hands named are those that the joints show raised."""
     kind, _, which = label.rpartition("-")[0].rpartition("-")
-    verb, other, doing = _PARTS[kind]
+    verb, other, doing = PARTS[kind]
     hand = "both hands" if which == "both" else f"the {which} hand"
     used = (m.left, m.right) if which == "both" else ((m.left,) if which == "left" else (m.right,))
     if kind == "wave":
@@ -143,7 +97,7 @@ def _hands(label: str, m: Measures) -> Part:
 
 
 def _act(label: str, m: Measures) -> Part:
-    plain, other, doing = _ACTS[label]
+    plain, other, doing = ACTS[label]
     raised = [name for name, hand in (("left", m.left), ("right", m.right)) if hand.raised]
     if label == "bye" and m.right.raised:
         raised = ["right"]  # one-handed by its label; the other hand may be up for the action it is joined with
@@ -152,13 +106,13 @@ def _act(label: str, m: Measures) -> Part:
     exact = plain
     if label == "bow" and m.bow >= 20:
         depth = "deeply" if m.bow >= 45 else "slightly" if m.bow < 30 else ""
-        exact = f"bows {depth}, bending the upper body about {round(m.bow / 10) * 10} degrees forward".replace(" ,", ",")
+        exact = f"bows {depth}".strip() + f", bending the upper body about {round(m.bow / 10) * 10} degrees forward"
     return Part(plain, other, doing, exact)
 
 
 def part(label: str, m: Measures) -> Part:
     """Words for one content label, with turns, ways and heights from the measures."""
-    if label in _TRAVEL:
+    if label in TRAVEL:
         return _travel(label, m)
     return _hands(label, m) if label.endswith(("-hand", "-hands")) else _act(label, m)
 
@@ -166,7 +120,7 @@ def part(label: str, m: Measures) -> Part:
 def knows(content: str) -> bool:
     """Whether every label of a content field ("a", "a+b" at once, "a>b" in turn) has words here."""
     return all(
-        label in _TRAVEL or label in _ACTS or label.endswith(("-hand", "-hands"))
+        label in TRAVEL or label in ACTS or label.endswith(("-hand", "-hands"))
         for label in content.replace(">", "+").split("+")
     )
 
@@ -202,9 +156,9 @@ def describe(clip_id: str, content: str, style: str, joints: NDArray[np.floating
         fps: Frames a second.
     """
     m = measure(joints, fps)
-    rng = random.Random(clip_id)  # noqa: S311 - wording, not security
-    manners = _STYLES.get(style, ("", "")) if style else ("", "")
-    who = rng.choice(_SUBJECTS[1:])
+    rng = random.Random(clip_id)
+    manners = STYLES.get(style, ("", "")) if style else ("", "")
+    who = rng.choice(SUBJECTS[1:])
     if "+" in content:
         sentences = _together(*(part(label, m) for label in content.split("+")))
     elif ">" in content:
@@ -218,8 +172,8 @@ def describe(clip_id: str, content: str, style: str, joints: NDArray[np.floating
     captions = [
         f"a person {plain}",
         f"{who} {styled} {rng.choice(manners)}".strip(),
-        f"{rng.choice(_SUBJECTS)} {other}",
-        f"{rng.choice(_SUBJECTS)} {exact}" + (f", {rng.choice(manners)}" if style != "normal" and manners[0] else ""),
+        f"{rng.choice(SUBJECTS)} {other}",
+        f"{rng.choice(SUBJECTS)} {exact}" + (f", {rng.choice(manners)}" if style != "normal" and manners[0] else ""),
     ]
     if captions[3].split(" ", 2)[2:] == captions[0].split(" ", 2)[2:] or rng.random() < 0.15:
         captions[3] += f" {seconds}" if "," not in captions[3] else f", {seconds}"

@@ -184,7 +184,8 @@ class LayoutFolder(Source):
         for path in (self.root / _SENTENCES, self.root.parent / _SENTENCES):
             if path.is_file():
                 with gzip.open(path, "rt", encoding="utf-8") as file:
-                    return {name: [Caption(" ".join(t.split())) for t in texts] for name, texts in json.load(file).items()}
+                    sentences = json.load(file)
+                return {name: [Caption(" ".join(text.split())) for text in texts] for name, texts in sentences.items()}
         return {}
 
 

@@ -86,8 +86,7 @@ class PackedWriter:
                 left_out.append(name)
                 continue
             size = len(name.encode())
-            caption = len(self._captions)
-            place = (caption, len(group), self._id_bytes, size)
+            place = (len(self._captions), len(group), self._id_bytes, size)
             self._rows.append((start + low, high - low, total, splits, KINDS.index(kind), first, not whole, *place))
             self._ids.append(name)
             self._id_bytes += size

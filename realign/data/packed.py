@@ -100,9 +100,7 @@ class PackedMotions:
                 raise InputError(f"{folder / name}.npy is shorter than its offsets say; prepare the set again.")
         if int((clips["start"] + clips["frames"]).max()) > len(features):
             raise InputError(f"{folder / 'features.npy'} holds fewer frames than clips.npy says; prepare it again.")
-        return cls(
-            folder, meta, features, clips, mean, std, ids, captions, caption_offsets, tokens, token_offsets
-        )
+        return cls(folder, meta, features, clips, mean, std, ids, captions, caption_offsets, tokens, token_offsets)
 
     def __reduce__(self) -> tuple[Any, ...]:  # workers that are spawned map the files again instead of copying them
         return PackedMotions.open, (self.folder,)
@@ -188,7 +186,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"No prepared motions in {folder}; make them with `realign prepare SOURCE -o {folder}`.") from None
+        raise InputError(f"No prepared motions in {folder}; run `realign prepare SOURCE -o {folder}` first.") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{folder / 'meta.json'} cannot be read ({error}); prepare the set again.") from None
     if meta.get("version") != FORMAT_VERSION:

@@ -1,13 +1,8 @@
-"""From a folder of motions to one packed set: features, statistics, splits, captions and a report of what was left out."""
+"""From a folder of motions to one packed set: features, statistics, splits, captions, and what was left out and why."""
 
-import hashlib
 import json
 import os
-import shutil
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +15,19 @@ from realign.data.captions import Caption
 from realign.data.describe import describe
 from realign.data.humanml3d import LayoutFolder, is_layout
 from realign.data.pack import PackedWriter
-from realign.data.packed import FORMAT_VERSION, SPLITS, PackedMotions
+from realign.data.packed import FORMAT_VERSION, SPLITS
+from realign.data.prepared import PrepareReport, existing_set, fingerprint_of, sweep
 from realign.data.source import Item, LeftOut, Source
+from realign.data.statistics import dataset_statistics
 from realign.errors import InputError
 from realign.files import atomic_path
 from realign.motion.features import clips_to_features
-from realign.motion.layout import mirror_features
-from realign.motion.normalizer import grouped_std
 from realign.motion.skeleton import Skeleton
 
 MAX_FRAMES = 199  # longer motions are stored, but neither trained on nor part of the usual tests
 _LEAST = 4  # frames of features: one unit of length, less is left out altogether
 _GROUP = 64
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class PrepareReport:
-    """What `prepare` did.
-
-    Attributes:
-        folder: The prepared set.
-        meta: Contents of its meta.json.
-        left_out: One record a clip that is not in it, with id, reason and detail.
-        outside: Records of clips that are in it, but whose length only protocols without a length limit take.
-        up_to_date: The set was there already, made from the same source with the same options.
-    """
-
-    folder: Path
-    meta: dict[str, Any]
-    left_out: list[dict[str, Any]] = field(default_factory=list)
-    outside: list[dict[str, Any]] = field(default_factory=list)
-    up_to_date: bool = False
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Clips left out, by reason."""
-        return dict(Counter(record["reason"] for record in self.left_out).most_common())
 
 
 def open_source(
@@ -112,11 +83,11 @@ def prepare(
     """
     out = Path(out)
     folder = open_source(Path(source), _path(captions), skeleton, _path(rig), splits)
-    fingerprint = _fingerprint(folder, skeleton, splits)
-    done = _existing(out, fingerprint, overwrite)
+    fingerprint = fingerprint_of(folder, skeleton, splits)
+    done = existing_set(out, fingerprint, overwrite)
     if done is not None:
         return done
-    _sweep(out)
+    sweep(out)
     with atomic_path(out) as staging:
         staging.mkdir()
         (staging / "writer.pid").write_text(str(os.getpid()), encoding="ascii")
@@ -128,46 +99,6 @@ def prepare(
 
 def _path(value: str | Path | None) -> Path | None:
     return None if value is None else Path(value)
-
-
-def _fingerprint(source: Source, skeleton: str | None, splits: str | None) -> str:
-    """Digest of the names, sizes and times of all files read, and of the options."""
-    digest = hashlib.sha256(repr((FORMAT_VERSION, type(source).__name__, skeleton, splits)).encode())
-    for path in source.files():
-        stat = path.stat()
-        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _existing(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport | None:
-    """The set that is already there, when it is what would be made; refuses to replace anything that is no such set."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return None
-    if not out.is_dir() or not (out / "meta.json").is_file() or not (out / "clips.npy").is_file():
-        raise InputError(f"{out} exists and is no prepared set; choose another folder with -o.")
-    if overwrite:
-        return None
-    packed = PackedMotions.open(out)
-    if packed.meta.get("fingerprint") != fingerprint:
-        raise InputError(f"{out} was made from another source or with other options; add --overwrite or choose another -o.")
-    left_out, outside = [], []
-    for line in (out / "report.jsonl").read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        (outside if record["stored"] else left_out).append(record)
-    return PrepareReport(out, packed.meta, left_out, outside, up_to_date=True)
-
-
-def _sweep(out: Path) -> None:
-    """Remove what a killed run left beside `out`; a run that is still alive keeps its own."""
-    if sys.platform == "win32":
-        return  # there, asking whether a process lives would end it
-    for pid_file in out.parent.glob(f".{out.name}.*/{out.name}/writer.pid"):
-        try:
-            os.kill(int(pid_file.read_text()), 0)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(pid_file.parents[1], ignore_errors=True)
-        except OSError:
-            continue
 
 
 class _Run:
@@ -250,7 +181,7 @@ class _Run:
         names = {item.id for item in items}
         mirrored = any(name.startswith("M") and name[1:] in names for name in names)
         given = self.source.statistics()
-        mean, std = given or _statistics(stored, clips, self.skeleton, symmetric=not mirrored)
+        mean, std = given or dataset_statistics(stored, clips, self.skeleton, symmetric=not mirrored)
         np.save(self.folder / "Mean.npy", mean)
         np.save(self.folder / "Std.npy", std)
         gone = {record["id"] for record in self.report.left_out}
@@ -284,26 +215,3 @@ class _Run:
             },
         }
         (self.folder / "meta.json").write_text(json.dumps(self.report.meta, indent=1) + "\n", encoding="utf-8")
-
-
-def _statistics(
-    features: NDArray[np.float32], clips: NDArray[np.void], skeleton: Skeleton, symmetric: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and grouped standard deviation over the train split, of the motions and (`symmetric`) their mirror images."""
-    whole = clips[clips["part"] == 0]
-    rows = next((r for r in (whole[(whole["splits"] & 1) > 0], whole, clips) if len(r)), clips)
-    total = np.zeros(features.shape[1])
-    squares, frames = np.zeros_like(total), 0
-    for start, length in zip(rows["start"].tolist(), rows["frames"].tolist(), strict=True):
-        x = features[start : start + length].astype(np.float64)
-        total += x.sum(0)
-        squares += np.einsum("fc,fc->c", x, x)
-        frames += length
-    mean, second = torch.from_numpy(total / frames)[None], torch.from_numpy(squares / frames)[None]
-    if symmetric:
-        mean = (mean + mirror_features(mean, skeleton)) / 2
-        second = (second + mirror_features(second, skeleton).abs()) / 2
-    std = (second - mean.square()).clamp(min=0).sqrt()[0]
-    grouped = grouped_std(std.float(), skeleton)
-    grouped[grouped < 1e-6] = 1.0  # a group that never changes, as contacts in a clip of jumps, stays as it is
-    return mean[0].float().numpy(), grouped.numpy()

@@ -117,7 +117,7 @@ def stands_along_z(rest: np.ndarray, positions: np.ndarray, rig: ResolvedRig) ->
 
 
 def has_added_pose(bvh: Bvh, positions: np.ndarray, rig: ResolvedRig) -> bool:
-    """Whether the first frame is a T-pose that a converter added: the body jumps from it, or its root is not turned at all.
+    """Whether a converter added a T-pose as the first frame: the body jumps from it, or its root is not turned.
 
     Args:
         bvh: The file.

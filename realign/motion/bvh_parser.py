@@ -110,7 +110,8 @@ def parse_motion(body: str, width: int, first_line: int, path: str | Path) -> tu
         frames, frame_time = 0, 0.0
     if frames < 1 or not 0.0 < frame_time < np.inf:
         raise InputError(
-            f"{path}: it says 'Frames: {match.group(1)}' and 'Frame Time: {match.group(2)}'; both must be positive numbers."
+            f"{path}: it says 'Frames: {match.group(1)}' and 'Frame Time: {match.group(2)}'; "
+            "both must be positive numbers."
         )
     rows = body[match.end() :]
     line = first_line + body[: match.end()].count("\n") + 1

@@ -123,7 +123,8 @@ def scale_to_skeleton(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     legs = [*skeleton.leg_joints, *(skeleton.mirror_order[joint] for joint in skeleton.leg_joints)]
     ratio = lengths[legs].sum() / norms[:, [leg - 1 for leg in legs], 0].mean(axis=0).sum()
     scaled = np.empty_like(joints)
-    scaled[:, 0] = joints[:, 0] * ratio
+    # A body of the reference size up to rounding keeps its path: what is written as BVH comes back.
+    scaled[:, 0] = joints[:, 0] * (1.0 if abs(ratio - 1) < 1e-3 else ratio)
     for joint in _outwards(parents):
         scaled[:, joint] = scaled[:, parents[joint]] + directions[:, joint - 1] * lengths[joint]
     return scaled

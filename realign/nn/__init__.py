@@ -1,6 +1,7 @@
 """Networks: transformer parts, motion autoencoders, denoisers and the spaces that diffusion lives in."""
 
 from realign.nn.denoisers import Denoiser, MdmDenoiser, MldDenoiser
+from realign.nn.reward import RewardModel
 from realign.nn.spaces import FeatureSpace, LatentSpace, MotionSpace
 from realign.nn.vae import ConvVAE, MotionVAE, SkipTransformerVAE
 
@@ -13,5 +14,6 @@ __all__ = [
     "MldDenoiser",
     "MotionSpace",
     "MotionVAE",
+    "RewardModel",
     "SkipTransformerVAE",
 ]

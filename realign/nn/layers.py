@@ -35,7 +35,8 @@ class StepEmbedding(nn.Module):
 
     def forward(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B W"]:
         """Embed a scheduler's steps, or `CLEAN_STEP`."""
-        return self.mlp(sinusoid(t - CLEAN_STEP, self.width))
+        first = self.mlp[0].weight
+        return self.mlp(sinusoid(t - CLEAN_STEP, self.width).to(first.dtype))
 
 
 class PositionalEncoding(nn.Module):

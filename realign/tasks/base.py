@@ -14,7 +14,10 @@ from torch import Tensor
 
 from realign.batch import MotionTextBatch
 from realign.errors import InputError
+from realign.motion.clip import MotionClip
+from realign.motion.features import features_to_joints
 from realign.motion.normalizer import Normalizer
+from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed
 
 
@@ -147,6 +150,19 @@ class Task(LightningModule, ABC):
                 sync_dist=not training,
             )
         return losses["loss"]
+
+    def preview(self, batch: MotionTextBatch) -> list[MotionClip]:
+        """Motions that show what the task makes of a batch, beside the recorded ones; only these by default."""
+        return self.clips(batch.motion, batch, "recorded")
+
+    def clips(self, motion: Float[Tensor, "B F C"], batch: MotionTextBatch, kind: str) -> list[MotionClip]:
+        """Motion features, not normalised, as clips whose caption starts with what `kind` they are."""
+        skeleton = get_skeleton(self.skeleton)
+        joints = features_to_joints(motion.detach().float().cpu(), skeleton).numpy()
+        return [
+            MotionClip(each[:length], skeleton.fps, f"{kind}: {caption}", skeleton.name)
+            for each, length, caption in zip(joints, batch.lengths.tolist(), batch.captions, strict=True)
+        ]
 
     def configure_optimizers(self) -> Any:
         """The injected optimiser over the trainable parameters, and its schedule stepped at every step."""

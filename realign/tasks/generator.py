@@ -1,6 +1,5 @@
 """Training of diffusion generators, and sampling from them."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,22 +16,21 @@ from realign.diffusion.sampler import Predict, Sampler
 from realign.diffusion.schedule import (
     add_noise,
     alpha_bar,
-    check_scheduler,
     schedule_fingerprint,
     with_scheduler,
 )
 from realign.errors import InputError
 from realign.masking import lengths_to_mask, masked_loss
+from realign.motion.clip import MotionClip
 from realign.nn.denoisers import Denoiser
 from realign.nn.spaces import MotionSpace
 from realign.seeding import rand_per_sample, randint_per_sample, sample_generators
-from realign.tasks.base import Task, noise_like_mask
-from realign.tasks.checkpoint import load_task
-from realign.tasks.vae import VAETask
+from realign.tasks.base import noise_like_mask
+from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
 
 
-class GeneratorTask(Task):
+class GeneratorTask(SpaceTask):
     """Trains a denoiser in a motion space, and samples motions from captions.
 
     Args:
@@ -66,63 +64,19 @@ class GeneratorTask(Task):
         lr_scheduler: LRSchedulerCallable | None = None,
         skeleton: str | None = None,
     ) -> None:
-        super().__init__(space.features, optimizer, lr_scheduler, skeleton)
+        super().__init__(space, text_encoder, scheduler, optimizer, lr_scheduler, skeleton)
         self.remember_options()
-        for name, own, other in (
-            ("width", denoiser.width, space.width),
-            ("text_dim", denoiser.text_dim, text_encoder.dim),
-        ):
-            if own != other:
-                source = type(space if name == "width" else text_encoder).__name__
-                raise InputError(f"The denoiser's {name} is {own}, but {source} gives {other}; set it to {other}.")
+        self.check_widths("denoiser", denoiser.width, denoiser.text_dim)
         if not 0 <= text_dropout <= 1:
             raise InputError(f"text_dropout is a share between 0 and 1, but is {text_dropout}.")
-        check_scheduler(scheduler)
-        self.denoiser, self.space, self.text_encoder, self.scheduler = denoiser, space, text_encoder, scheduler
+        self.denoiser = denoiser
         self.guidance_scale, self.text_dropout, self.steps = guidance_scale, text_dropout, steps
         self.sampling_scheduler = sampling_scheduler
         self.sampler()  # refuses now what would fail after hours of training
 
-    def prepare(self, stage: str) -> None:
-        """Load the space's autoencoder when training starts afresh; a resumed run finds it in its checkpoint."""
-        if stage == "fit" and self.space.checkpoint and not self.space.ready and self.trainer.ckpt_path is None:
-            trained = load_task(self.space.checkpoint, VAETask)
-            self.space.adopt(trained.vae, trained.latent_mean, trained.latent_std)
-            self.normalizer.load_state_dict(trained.normalizer.state_dict())
-            self._forget_checkpoint()
-
-    def _forget_checkpoint(self) -> None:
-        """The weights are now part of this task's own: whoever loads it must not look for the autoencoder's file."""
-        options = copy.deepcopy(self.hparams.get("space"))
-        if isinstance(options, dict) and "checkpoint" in options.get("init_args", {}):
-            options["init_args"]["checkpoint"] = None
-            self.hparams["space"] = options
-
-    def on_fit_start(self) -> None:
-        """Refuse to train in a space without weights.
-
-        Raises:
-            InputError: As said, or as `Task.on_fit_start`.
-        """
-        if not self.space.ready:
-            raise InputError(
-                f"{type(self.space).__name__} has no trained autoencoder; set its option checkpoint to a trained one."
-            )
-        super().on_fit_start()
-
-    def encode_text(self, captions: Sequence[str]) -> TextFeatures:
-        """Features of captions on the task's device; each different caption is encoded once."""
-        unique = list(dict.fromkeys(captions))
-        rows = {caption: row for row, caption in enumerate(unique)}
-        features = self.text_encoder(unique).to(self.device)
-        return features if len(unique) == len(captions) else features[[rows[caption] for caption in captions]]
-
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
         """Mean squared error of the prediction at a random step of each sample."""
-        motion, mask = self.normalize(batch)
-        with torch.no_grad():
-            x, tokens = self.space.encode(motion, mask)
-            x = x.float()
+        x, tokens = self.clean_tokens(batch)
         generators = sample_generators(batch.seeds, f"generator {purpose}")
         t = randint_per_sample(generators, _config(self.scheduler).num_train_timesteps).to(x.device)
         dropped = rand_per_sample(generators) < (self.text_dropout if purpose == "train" else 0.0)
@@ -215,6 +169,10 @@ class GeneratorTask(Task):
         shape = (len(mask), mask.shape[1], self.space.width)
         x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, generators)
         return self.normalizer.denormalize(self.space.decode(x, frames).float(), frames)
+
+    def preview(self, batch: MotionTextBatch) -> list[MotionClip]:
+        """Recorded motions, then motions generated for the same captions and lengths."""
+        return super().preview(batch) + self.clips(self.predict_step(batch, 0), batch, "generated")
 
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> Float[Tensor, "B F C"]:
         """Motion features for the captions of a batch, at its lengths, seeded by its seeds."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from realign.batch import MotionTextBatch
 from realign.losses.vae import joint_error, joint_loss, kl_loss, reconstruction_loss, velocity_loss
 from realign.masking import apply_mask
+from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.nn.vae import MotionVAE
@@ -83,6 +84,10 @@ class VAETask(Task):
         """Motion features, encoded to the posterior mean and decoded; not normalised."""
         motion, mask = self.normalize(batch)
         return self.normalizer.denormalize(self.vae.decode(self.vae.encode(motion, mask)[0], mask).float(), mask)
+
+    def preview(self, batch: MotionTextBatch) -> list[MotionClip]:
+        """Recorded motions, then their reconstructions."""
+        return super().preview(batch) + self.clips(self.reconstruct(batch), batch, "reconstructed")
 
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> Float[Tensor, "B F C"]:
         """Reconstructed motion features."""

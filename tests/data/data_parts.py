@@ -13,7 +13,8 @@ def make_joints(frames: int, seed: int = 0, skeleton: Skeleton = HUMANML3D) -> n
         if parent >= 0:
             pose[joint] = pose[parent] + 0.3 * np.asarray(skeleton.raw_offsets[joint])
     t = np.arange(frames)[:, None, None] / skeleton.fps
-    sway = 0.05 * np.sin(2 * np.pi * t * rng.uniform(0.5, 1.5, (1, len(pose), 3)) + rng.uniform(0, 6, (1, len(pose), 3)))
+    rate, phase = rng.uniform(0.5, 1.5, (1, len(pose), 3)), rng.uniform(0, 6, (1, len(pose), 3))
+    sway = 0.05 * np.sin(2 * np.pi * t * rate + phase)
     x = pose + sway
     yaw = np.linspace(0, rng.uniform(-1, 1), frames)
     turn = np.zeros((frames, 3, 3))

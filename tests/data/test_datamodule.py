@@ -130,7 +130,7 @@ def test_two_processes_share_the_batches_of_one(prepared, tmp_path):
     one = Watcher()
     trainer(tmp_path, max_epochs=2).fit(one, MotionDataModule(str(prepared), batch_size=4))
     two = Watcher(tmp_path)
-    t = trainer(tmp_path, max_epochs=2, devices=2, strategy="ddp_fork")  # use_distributed_sampler is left at its default
+    t = trainer(tmp_path, max_epochs=2, devices=2, strategy="ddp_fork")  # and nothing else set
     t.fit(two, MotionDataModule(str(prepared), batch_size=2))
     ranks = [[line.split() for line in (tmp_path / f"{r}.txt").read_text().splitlines()] for r in (0, 1)]
     assert [line[0] for line in ranks[0]] == [line[0] for line in ranks[1]]

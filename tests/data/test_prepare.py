@@ -151,7 +151,8 @@ def test_captions_described_where_there_is_only_an_index(tmp_path):
     with open(source / "index.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "source", "content", "style"])
-        rows.writerows([["B1", "x", "walk", "happy"], ["B2", "composed", "walk+wave-left-hand", ""], ["C1", "x", "", ""]])
+        rows.writerows([["B1", "x", "walk", "happy"], ["C1", "x", "", ""]])
+        rows.writerow(["B2", "composed", "walk+wave-left-hand", ""])
     report = prepare(source, tmp_path / "out")
     packed = PackedMotions.open(tmp_path / "out")
     assert packed.caption(0).startswith("a person walks") and len(packed.captions(0)) >= 3

@@ -1,0 +1,163 @@
+"""Which samples make which batch, on how many processes, and where a run that was cut off goes on."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from realign.batch import MotionTextBatch
+from realign.data.dataset import Key, MotionTextDataset, collate
+from realign.errors import InputError
+from realign.seeding import mix_seed
+
+
+class SeededBatchSampler(Sampler[list[Key]]):
+    """Batches of (index, seed) keys for one of several processes.
+
+    All processes share one order of the epoch; global batch b is its next `batch_size * world_size` entries, and the
+    process of rank r takes rows r, r + W, r + 2 W ... of it: together they see what one process with that larger batch
+    sees. Seeds depend on the run's seed, the epoch (when shuffling) and the index only.
+
+    Every rank has the same number of batches and no sample is served twice. With `drop_last` an incomplete last global
+    batch is left out unless it is the only one; without it the rest is shared out, and a rest of fewer samples than
+    processes joins the batch before, which then has one sample more on some ranks.
+
+    Args:
+        size: Samples in the dataset.
+        batch_size: Samples a batch of one process.
+        shuffle: Another order each epoch.
+        seed: Of the run.
+        rank: This process.
+        world_size: Processes W.
+        drop_last: See above.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size} must be at least 1.")
+        if not 0 <= rank < world_size:
+            raise InputError(f"rank={rank} must be from 0 to world_size - 1 = {world_size - 1}.")
+        if size < world_size:
+            raise InputError(f"{size} samples cannot be shared by {world_size} processes; use fewer devices.")
+        self.size, self.shuffle, self.seed = size, shuffle, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = self.start = 0
+        step = batch_size * world_size
+        bounds = list(range(0, size, step)) + [size]
+        if len(bounds) > 2:
+            rest = bounds[-1] - bounds[-2]
+            if rest < world_size or (drop_last and rest < step):
+                bounds.pop(-2 if not drop_last else -1)
+        self._bounds = bounds
+
+    @property
+    def sampler(self) -> "SeededBatchSampler":
+        """Itself: where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next pass draws."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Batches of `epoch` from number `start` on."""
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch, "order"))
+            order = torch.randperm(self.size, generator=generator).numpy()
+        else:
+            order = np.arange(self.size)
+        epoch = self.epoch if self.shuffle else 0
+        for low, high in list(zip(self._bounds, self._bounds[1:], strict=False))[self.start :]:
+            share = order[low + self.rank : high : self.world_size].tolist()
+            yield [(index, mix_seed(self.seed, epoch, index)) for index in share]
+
+
+class MotionLoader:
+    """Batches of a dataset, the work being done by a `DataLoader` inside.
+
+    It is no DataLoader itself, so that Lightning leaves its sampler alone: the shares of the processes are dealt here.
+    Lightning sets the epoch through `batch_sampler`.
+
+    Args:
+        dataset: Where batches come from.
+        sampler: Which keys make each batch.
+        num_workers: Processes that prepare batches; 0 for none.
+        pin_memory: Copy batches into page-locked memory.
+    """
+
+    def __init__(
+        self, dataset: MotionTextDataset, sampler: SeededBatchSampler, num_workers: int = 0, pin_memory: bool = False
+    ) -> None:
+        self.motions, self.batch_sampler = dataset, sampler
+        self._options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory}
+        self._loader: DataLoader[MotionTextBatch] | None = None
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[MotionTextBatch]:
+        self.batch_sampler.start = 0
+        yield from self._batches()
+
+    def _batches(self) -> Iterator[MotionTextBatch]:
+        if self._loader is None:
+            self._loader = DataLoader(
+                self.motions,
+                batch_sampler=self.batch_sampler,
+                collate_fn=collate,
+                generator=torch.Generator(),  # its own: a pass must not advance the global one, which dropout uses
+                persistent_workers=self._options["num_workers"] > 0,
+                **self._options,
+            )
+        yield from self._loader
+
+
+class ResumableLoader(MotionLoader):
+    """A loader whose place in the epoch is part of the checkpoint: a resumed run goes on with the next batch.
+
+    The place counts the batches handed out, not those that workers have prepared ahead.
+    """
+
+    _resume: tuple[int, int] | None = None
+    _place: tuple[int, int] = (0, 0)
+
+    def __iter__(self) -> Iterator[MotionTextBatch]:
+        # A generator: nothing below runs before the first batch is asked for, when Lightning has set the epoch.
+        resume, self._resume = self._resume, None
+        keys = self.batch_sampler
+        epoch = keys.epoch
+        keys.start = resume[1] if resume is not None and resume[0] == epoch else 0
+        self._place = (epoch, keys.start)
+        for batch in self._batches():
+            self._place = (epoch, self._place[1] + 1)
+            yield batch
+        self._place = (epoch + 1, 0)
+        keys.epoch = epoch + 1
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the number of its batches that were handed out."""
+        epoch, batch = self._resume or self._place
+        return {"epoch": epoch, "batch": batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a place that `state_dict` gave."""
+        epoch, batch = state["epoch"], state["batch"]
+        if batch >= len(self):
+            epoch, batch = epoch + 1, 0
+        self.batch_sampler.epoch = epoch
+        self._resume = (epoch, batch)

@@ -1,0 +1,79 @@
+"""A set that is already there: what its making reported, whether it is up to date, and remains of killed runs."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from realign.data.packed import FORMAT_VERSION, PackedMotions
+from realign.data.source import Source
+from realign.errors import InputError
+
+
+@dataclass
+class PrepareReport:
+    """What `prepare` did.
+
+    Attributes:
+        folder: The prepared set.
+        meta: Contents of its meta.json.
+        left_out: One record a clip that is not in it, with id, reason and detail.
+        outside: Records of clips that are in it, but whose length only protocols without a length limit take.
+        up_to_date: The set was there already, made from the same source with the same options.
+    """
+
+    folder: Path
+    meta: dict[str, Any]
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    outside: list[dict[str, Any]] = field(default_factory=list)
+    up_to_date: bool = False
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Clips left out, by reason."""
+        return dict(Counter(record["reason"] for record in self.left_out).most_common())
+
+
+def fingerprint_of(source: Source, skeleton: str | None, splits: str | None) -> str:
+    """Digest of the names, sizes and times of all files read, and of the options."""
+    digest = hashlib.sha256(repr((FORMAT_VERSION, type(source).__name__, skeleton, splits)).encode())
+    for path in source.files():
+        stat = path.stat()
+        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport | None:
+    """The set that is already there, when it is what would be made; refuses to replace anything that is no such set."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not out.is_dir() or not (out / "meta.json").is_file() or not (out / "clips.npy").is_file():
+        raise InputError(f"{out} exists and is no prepared set; choose another folder with -o.")
+    if overwrite:
+        return None
+    packed = PackedMotions.open(out)
+    if packed.meta.get("fingerprint") != fingerprint:
+        raise InputError(f"{out} was made from another source or other options; add --overwrite or choose another -o.")
+    records: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for line in (out / "report.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        records[record["stored"]].append(record)
+    return PrepareReport(out, packed.meta, records[False], records[True], up_to_date=True)
+
+
+def sweep(out: Path) -> None:
+    """Remove what a killed run left beside `out`; a run that is still alive keeps its own."""
+    if sys.platform == "win32":
+        return  # there, asking whether a process lives would end it
+    for pid_file in out.parent.glob(f".{out.name}.*/{out.name}/writer.pid"):
+        try:
+            os.kill(int(pid_file.read_text()), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(pid_file.parents[1], ignore_errors=True)
+        except OSError:
+            continue

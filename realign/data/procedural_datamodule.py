@@ -1,0 +1,46 @@
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from realign.data.datamodule import MotionDataModule
+from realign.data.prepare import prepare
+from realign.data.procedural import write_procedural_folder
+from realign.errors import InputError
+from realign.files import atomic_path
+
+
+class ProceduralDataModule(MotionDataModule):
+    """Motions computed from sines, prepared at first use: tries a configuration in seconds, with nothing to download.
+
+    Args:
+        clips: Number of clips.
+        batch_size: Samples a batch of one process.
+        num_workers: Worker processes a loader.
+        folder: Where the prepared set is kept; ``$REALIGN_CACHE/procedural``, else ``~/.cache/realign/procedural``.
+        seed: Of the motions, and of order, captions, crops and mirroring.
+    """
+
+    def __init__(
+        self, clips: int = 72, batch_size: int = 8, num_workers: int = 0, folder: str | None = None, seed: int = 0
+    ) -> None:
+        root = Path(os.environ.get("REALIGN_CACHE") or "~/.cache/realign").expanduser() / "procedural"
+        data = Path(folder) if folder else root / f"{clips}-{seed}"
+        super().__init__(str(data), batch_size=batch_size, num_workers=num_workers, seed=seed)
+        self.clips = clips
+        self.prepare_data()  # not left to the trainer: a task reads the statistics before the trainer would call it
+
+    def prepare_data(self) -> None:
+        """Make the prepared set unless it is there; a process that comes second keeps the first one's."""
+        if (self.data / "meta.json").is_file():
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            source = write_procedural_folder(Path(scratch) / "source", self.clips, self.seed)
+            made = prepare(source, Path(scratch) / "set").folder
+            try:
+                with atomic_path(self.data) as place:
+                    shutil.copytree(made, place)
+            except OSError as error:
+                if not (self.data / "meta.json").is_file():
+                    raise InputError(f"{self.data} cannot be written ({error}); set folder to a place that can.") from None
+

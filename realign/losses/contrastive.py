@@ -1,0 +1,87 @@
+"""Losses that pull the embeddings of a motion and its sentence together and push all others apart."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+_NEVER = -1e9  # a similarity that no softmax sees; finite, so that no gradient is NaN
+
+
+def near_duplicates(
+    labels: Int[Tensor, "B"], features: Float[Tensor, "B D"] | None = None, threshold: float = 0.8
+) -> Bool[Tensor, "B B"]:
+    """Pairs of different samples whose captions say nearly the same: no negatives of each other.
+
+    Args:
+        labels: One number for every distinct caption; equal captions always count.
+        features: Sentence embeddings of the captions, compared by cosine; not compared when None.
+        threshold: Cosine above which two captions count as nearly the same.
+
+    Returns:
+        A symmetric matrix, False on the diagonal.
+    """
+    same = labels[:, None] == labels[None, :]
+    if features is not None:
+        unit = F.normalize(features.float(), dim=-1)
+        near = unit @ unit.T > threshold
+        same = same | near | near.T  # float products are not always symmetric
+    return same.fill_diagonal_(False)
+
+
+def info_nce(
+    text: Float[Tensor, "B E"],
+    motion: Float[Tensor, "B E"],
+    excluded: Bool[Tensor, "B B"] | None = None,
+    temperature: float = 0.1,
+) -> Float[Tensor, ""]:
+    """Symmetric InfoNCE of matched rows (van den Oord et al. 2018, equation 4; TMR, equation 2).
+
+    The mean over rows of the cross-entropy of s_ij = cos(text_i, motion_j) / temperature against j = i, averaged over
+    both directions; excluded pairs are in no denominator.
+
+    Args:
+        text: Embeddings of sentences.
+        motion: Embeddings of their motions.
+        excluded: Pairs that are no negatives; see `near_duplicates`.
+        temperature: Divides the cosines.
+    """
+    scores = F.normalize(text, dim=-1) @ F.normalize(motion, dim=-1).T / temperature
+    if excluded is not None:
+        scores = scores.masked_fill(excluded, _NEVER)
+    rows = torch.arange(len(scores), device=scores.device)
+    return 0.5 * (F.cross_entropy(scores, rows) + F.cross_entropy(scores.T, rows))
+
+
+def hard_negative_loss(
+    text: Float[Tensor, "B E"],
+    motion: Float[Tensor, "B E"],
+    excluded: Bool[Tensor, "B B"] | None = None,
+    top: int = 5,
+    margin: float = 0.05,
+    temperature: float = 0.1,
+) -> Float[Tensor, ""]:
+    """Pushes the true match above the best wrong hits, in both directions.
+
+    The mean over queries and over their `top` wrong hits of softplus((s_wrong - s_true + margin) / temperature), s
+    being cosines.
+
+    Args:
+        text: Embeddings of sentences.
+        motion: Embeddings of their motions.
+        excluded: Pairs that are no negatives; see `near_duplicates`.
+        top: Wrong hits of each query; all there are in a smaller batch.
+        margin: Cosine by which the match shall lead.
+        temperature: Divides the differences; the smaller, the more the worst hits weigh.
+    """
+    scores = F.normalize(text, dim=-1) @ F.normalize(motion, dim=-1).T
+    never = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    if excluded is not None:
+        never = never | excluded
+    wrong, true = scores.masked_fill(never, _NEVER), scores.diagonal()[:, None]
+    count = min(top, len(scores) - 1)
+    losses = [
+        F.softplus((each.topk(count).values - true + margin) / temperature).mean() if count > 0 else each.sum() * 0
+        for each in (wrong, wrong.T)
+    ]
+    return (losses[0] + losses[1]) / 2

@@ -1,0 +1,191 @@
+"""The step-aware reward model: one embedding space for sentences and motions at any level of noise."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from realign.batch import TextFeatures
+from realign.errors import InputError
+from realign.masking import apply_mask
+from realign.nn.denoisers import TextTokens
+from realign.nn.layers import PositionalEncoding, StepEmbedding
+from realign.nn.transformer import SkipTransformer
+
+
+class Gaussians(NamedTuple):
+    """B diagonal Gaussians; the mean is the embedding.
+
+    Attributes:
+        mean: Their means.
+        logvar: Logarithms of their variances; None from a model that learns by contrast alone.
+    """
+
+    mean: Float[Tensor, "B E"]
+    logvar: Float[Tensor, "B E"] | None
+
+
+class Patches(nn.Module):
+    """Joins runs of consecutive tokens into one, and parts them again.
+
+    Args:
+        width: Width W of the tokens.
+        hidden: Width H of a run's token.
+        size: Tokens P of a run.
+    """
+
+    def __init__(self, width: int, hidden: int, size: int) -> None:
+        super().__init__()
+        self.width, self.size = width, size
+        self.read = nn.Linear(size * width, hidden)
+
+    def token_mask(self, mask: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N/P"]:
+        """A run exists when its first token does."""
+        return mask[:, :: self.size]
+
+    def forward(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N/P H"]:
+        """One token for every run; what is missing from the last counts as zero."""
+        x = F.pad(apply_mask(x, mask), (0, 0, 0, -x.shape[1] % self.size))
+        return self.read(x.unflatten(1, (-1, self.size)).flatten(2))
+
+
+class DistributionEncoder(nn.Module):
+    """Skip transformer that reads a Gaussian off learned tokens before its input (ACTOR, Petrovich et al. 2021).
+
+    Args:
+        embedding: Width E of the Gaussian.
+        variance: Read a log-variance too, off a token of its own.
+        hidden: Width H of the transformer.
+        layers: Number of layers; odd.
+        heads: Attention heads.
+        feedforward: Hidden width of the feed-forward networks.
+        dropout: Dropout probability.
+    """
+
+    def __init__(
+        self, embedding: int, variance: bool, hidden: int, layers: int, heads: int, feedforward: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.randn(1 + variance, hidden) * 0.02)
+        self.transformer = SkipTransformer(hidden, layers, heads, feedforward, dropout)
+        self.mean = nn.Linear(hidden, embedding)
+        self.logvar = nn.Linear(hidden, embedding) if variance else None
+
+    def forward(self, x: Float[Tensor, "B L H"], mask: Bool[Tensor, "B L"]) -> Gaussians:
+        """One Gaussian for every sequence."""
+        count = len(self.tokens)
+        x = torch.cat([self.tokens.to(x.dtype).expand(len(x), -1, -1), x], 1)
+        out = self.transformer(x, F.pad(mask, (count, 0), value=True))
+        # float32 also under autocast: cosines and variances are told apart by small differences
+        wide = torch.promote_types(out.dtype, torch.float32)
+        logvar = None if self.logvar is None else self.logvar(out[:, 1]).to(wide)
+        return Gaussians(self.mean(out[:, 0]).to(wide), logvar)
+
+
+class RewardModel(nn.Module):
+    """Scores a motion at any step of diffusion against a sentence, by the cosine of their embeddings.
+
+    Two skip transformers, over [mean, log-variance, step, motion tokens] and over the features of a frozen sentence
+    encoder, and a third that reconstructs the clean motion from either embedding while training (arXiv 2511.19217;
+    TMR, Petrovich et al., ICCV 2023). What a sample gets depends neither on its batch nor on padding; in evaluation
+    mode nothing is random.
+
+    Args:
+        width: Width W of the motion space's tokens.
+        text_dim: Width D of the text features.
+        embedding: Width E of the embeddings.
+        hidden: Width of the transformers.
+        layers: Layers of each encoder; odd.
+        heads: Attention heads.
+        feedforward: Hidden width of the feed-forward networks.
+        dropout: Dropout probability.
+        decoder_layers: Layers of the decoder, odd; 0 for a model that learns by contrast alone.
+        step_aware: Give the motion encoder a token of the step; without it, the step is ignored.
+        patch: Tokens of the space that make one token of the motion encoder; 4 is far cheaper than 1.
+
+    Raises:
+        InputError: When a number does not make sense.
+    """
+
+    def __init__(
+        self,
+        width: int = 263,
+        text_dim: int = 768,
+        embedding: int = 256,
+        hidden: int = 256,
+        layers: int = 9,
+        heads: int = 4,
+        feedforward: int = 1024,
+        dropout: float = 0.1,
+        decoder_layers: int = 9,
+        step_aware: bool = True,
+        patch: int = 1,
+    ) -> None:
+        super().__init__()
+        if patch < 1:
+            raise InputError(f"patch={patch} must be at least 1: it is a number of motion tokens.")
+        self.width, self.text_dim, self.embedding = width, text_dim, embedding
+        self.step_aware, self.patch = step_aware, patch
+        sizes = (hidden, layers, heads, feedforward, decoder_layers)
+        self.signature = f"reward-{width}-{text_dim}-{embedding}-{'-'.join(map(str, sizes))}-{step_aware}-{patch}"
+        self.patches = Patches(width, hidden, patch)
+        self.step = StepEmbedding(hidden) if step_aware else None
+        self.positions = PositionalEncoding(hidden)
+        self.words = TextTokens(text_dim, hidden, "tokens")
+        encoder = (embedding, decoder_layers > 0, hidden, layers, heads, feedforward, dropout)
+        self.motion_encoder, self.text_encoder = DistributionEncoder(*encoder), DistributionEncoder(*encoder)
+        self.decoder = None
+        if decoder_layers > 0:
+            self.decoder = SkipTransformer(hidden, decoder_layers, heads, feedforward, dropout, cross=True)
+            self.spread, self.write = nn.Linear(embedding, hidden), nn.Linear(hidden, patch * width)
+
+    def encode_motion(
+        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]
+    ) -> Gaussians:
+        """Gaussians of motions at their steps; arguments as in `embed_motion`."""
+        tokens, kept = self.positions(self.patches(x_t, mask)), self.patches.token_mask(mask)
+        if self.step is not None:
+            tokens = torch.cat([self.step(t)[:, None].to(tokens.dtype), tokens], 1)
+            kept = F.pad(kept, (1, 0), value=True)
+        return self.motion_encoder(tokens, kept)
+
+    def encode_text(self, text: TextFeatures) -> Gaussians:
+        """Gaussians of sentences."""
+        return self.text_encoder(*self.words(text))
+
+    def embed_motion(
+        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]
+    ) -> Float[Tensor, "B E"]:
+        """Unit embeddings of motions.
+
+        Args:
+            x_t: Tokens of the space, at any level of noise.
+            t: Steps of the schedule, or `CLEAN_STEP` for motions without noise.
+            mask: True where a token exists.
+        """
+        return F.normalize(self.encode_motion(x_t, t, mask).mean, dim=-1)
+
+    def embed_text(self, text: TextFeatures) -> Float[Tensor, "B E"]:
+        """Unit embeddings of sentences."""
+        return F.normalize(self.encode_text(text).mean, dim=-1)
+
+    def forward(
+        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
+    ) -> Float[Tensor, "B"]:
+        """Reward of each sample: the cosine of its motion and its sentence, in [-1, 1]; arguments as in `embed_motion`."""
+        return (self.embed_motion(x_t, t, mask) * self.embed_text(text)).sum(-1)
+
+    def decode(self, z: Float[Tensor, "B E"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N W"]:
+        """Clean motion tokens from an embedding: position queries attend to it.
+
+        Raises:
+            InputError: When the model has no decoder.
+        """
+        if self.decoder is None:
+            raise InputError("This reward model has no decoder; give it decoder_layers above 0.")
+        kept = self.patches.token_mask(mask)
+        queries = self.positions.rows(kept.shape[1]).to(z.dtype).expand(len(z), -1, -1)
+        out = self.write(self.decoder(queries, kept, self.spread(z)[:, None]))
+        return apply_mask(out.unflatten(-1, (self.patch, self.width)).flatten(1, 2)[:, : mask.shape[1]], mask)

@@ -1,0 +1,108 @@
+"""What a generator and the rewards that judge it share: captions, and noisy motions in one space."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from jaxtyping import Bool, Float
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from realign.batch import MotionTextBatch, TextFeatures
+from realign.diffusion.schedule import check_scheduler
+from realign.errors import InputError
+from realign.nn.spaces import MotionSpace
+from realign.tasks.base import Task
+from realign.tasks.checkpoint import load_task
+from realign.tasks.vae import VAETask
+from realign.text.base import TextEncoder
+
+
+class SpaceTask(Task):
+    """A task whose network sees captions, and motions as the tokens of a space.
+
+    Args:
+        space: Where the motions live.
+        text_encoder: Frozen features of captions.
+        scheduler: Any variance-preserving diffusers scheduler: the noise trained with.
+        optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
+        lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
+        skeleton: Name of the skeleton; taken from the data when None.
+
+    Raises:
+        InputError: When the scheduler is not variance preserving.
+    """
+
+    def __init__(
+        self,
+        space: MotionSpace,
+        text_encoder: TextEncoder,
+        scheduler: SchedulerMixin,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        skeleton: str | None = None,
+    ) -> None:
+        super().__init__(space.features, optimizer, lr_scheduler, skeleton)
+        check_scheduler(scheduler)
+        self.space, self.text_encoder, self.scheduler = space, text_encoder, scheduler
+
+    def check_widths(self, part: str, width: int, text_dim: int) -> None:
+        """Refuse a network that does not fit the space or the text encoder.
+
+        Args:
+            part: What the network is called.
+            width: Width of the tokens it takes.
+            text_dim: Width of the text features it takes.
+
+        Raises:
+            InputError: As said.
+        """
+        for name, own, other, source in (
+            ("width", width, self.space.width, self.space),
+            ("text_dim", text_dim, self.text_encoder.dim, self.text_encoder),
+        ):
+            if own != other:
+                raise InputError(
+                    f"The {part}'s {name} is {own}, but {type(source).__name__} gives {other}; set it to {other}."
+                )
+
+    def prepare(self, stage: str) -> None:
+        """Load the space's autoencoder when training starts afresh; a resumed run finds it in its checkpoint."""
+        if stage == "fit" and self.space.checkpoint and not self.space.ready and self.trainer.ckpt_path is None:
+            trained = load_task(self.space.checkpoint, VAETask)
+            self.space.adopt(trained.vae, trained.latent_mean, trained.latent_std)
+            self.normalizer.load_state_dict(trained.normalizer.state_dict())
+            self.forget_space_checkpoint()
+
+    def forget_space_checkpoint(self) -> None:
+        """The weights are now part of this task's own: whoever loads it must not look for the autoencoder's file."""
+        options = copy.deepcopy(self.hparams.get("space"))
+        if isinstance(options, dict) and "checkpoint" in options.get("init_args", {}):
+            options["init_args"]["checkpoint"] = None
+            self.hparams["space"] = options
+
+    def on_fit_start(self) -> None:
+        """Refuse to train in a space without weights.
+
+        Raises:
+            InputError: As said, or as `Task.on_fit_start`.
+        """
+        if not self.space.ready:
+            raise InputError(
+                f"{type(self.space).__name__} has no trained autoencoder; set its option checkpoint to a trained one."
+            )
+        super().on_fit_start()
+
+    def encode_text(self, captions: Sequence[str]) -> TextFeatures:
+        """Features of captions on the task's device; each different caption is encoded once."""
+        unique = list(dict.fromkeys(captions))
+        rows = {caption: row for row, caption in enumerate(unique)}
+        features = self.text_encoder(unique).to(self.device)
+        return features if len(unique) == len(captions) else features[[rows[caption] for caption in captions]]
+
+    @torch.no_grad()
+    def clean_tokens(self, batch: MotionTextBatch) -> tuple[Float[Tensor, "B N W"], Bool[Tensor, "B N"]]:
+        """A batch's motions as tokens of the space in float32, and which of them exist."""
+        x, tokens = self.space.encode(*self.normalize(batch))
+        return x.float(), tokens

@@ -1,0 +1,145 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from task_parts import TinyData, command, feature_generator, latent_generator, one_batch
+
+from realign.errors import InputError
+from realign.nn import FeatureSpace, MdmDenoiser
+from realign.seeding import sample_generators
+from realign.tasks import GeneratorTask
+from realign.text.hashing import HashingEncoder
+from realign.training import TrainingCLI
+
+
+def build(prediction: str = "sample", dropout: float = 0.0, **options: object) -> GeneratorTask:
+    torch.manual_seed(0)
+    denoiser = MdmDenoiser(263, 8, 32, 2, 2, 64, dropout)
+    scheduler = DDPMScheduler(100, clip_sample=False, beta_start=1e-3, beta_end=0.15, prediction_type=prediction)
+    task = GeneratorTask(
+        denoiser, FeatureSpace(), HashingEncoder(8), scheduler, sampling_scheduler="ddim", steps=5,
+        skeleton="humanml3d", **options,
+    )  # fmt: skip
+    task.normalizer.fit(*TinyData().statistics)
+    return task
+
+
+def generators(count: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in range(count)]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("kind", ["latent", "feature"])
+def test_fit_validate_and_predict(tmp_path: Path, vae_checkpoint: Path, kind: str, precision: str) -> None:
+    model = latent_generator(vae_checkpoint) if kind == "latent" else feature_generator()
+    cli = TrainingCLI.from_args(["fit", *command(tmp_path, model, max_epochs=2, precision=precision)], run=True)
+    metrics = cli.trainer.callback_metrics
+    assert all(metrics[name].isfinite() for name in ("train/loss", "val/loss"))
+    cli.trainer.validate(cli.model, cli.datamodule, verbose=False)
+    out = cli.trainer.predict(cli.model, cli.datamodule)
+    assert out[0].shape == one_batch().motion.shape and out[0].isfinite().all()
+    assert not out[0][~one_batch().mask].any()
+
+
+def test_losses_do_not_depend_on_the_batch() -> None:
+    task, batch = build().eval(), one_batch(4)
+    rows = [
+        replace(
+            batch, motion=batch.motion[i : i + 1, : batch.lengths[i]], lengths=batch.lengths[i : i + 1],
+            captions=batch.captions[i : i + 1], ids=batch.ids[i : i + 1], seeds=batch.seeds[i : i + 1],
+        )
+        for i in range(4)
+    ]  # fmt: skip
+    for purpose in ("train", "val"):
+        alone = torch.stack([task.losses(row, purpose)["loss"] for row in rows]).mean()
+        torch.testing.assert_close(task.losses(batch, purpose)["loss"], alone)
+    assert torch.equal(task.losses(batch, "val")["loss"], task.losses(batch, "val")["loss"])
+
+
+def test_text_dropout_replaces_captions_by_the_empty_one() -> None:
+    task, batch = build(text_dropout=1.0).eval(), one_batch(4)
+    empty = replace(batch, captions=[""] * 4)
+    assert torch.equal(task.losses(batch, "train")["loss"], task.losses(empty, "train")["loss"])
+    assert not torch.equal(task.losses(batch, "val")["loss"], task.losses(empty, "val")["loss"])
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_guidance_is_the_published_combination(scale: float) -> None:
+    task = build().eval()
+    x, mask = torch.randn(2, 12, 263), torch.ones(2, 12, dtype=torch.bool)
+    text, t = task.encode_text(["walk", "run"]), torch.tensor([5, 80])
+    conditional = task.denoiser(x, t, mask, text)
+    free = task.denoiser(x, t, mask, task.encode_text(["", ""]))
+    expected = free + scale * (conditional - free)
+    torch.testing.assert_close(task.predictor(text, mask, scale)(x, t), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", [None, "ddpm", "dpm", "unipc"])
+def test_a_sample_does_not_depend_on_its_batch(scheduler: str | None) -> None:
+    task = build().eval()
+    captions, lengths = ["walk", "run", "walk"], torch.tensor([16, 24, 20])
+    out = task.sample(captions, lengths, generators(3), scheduler=scheduler)
+    single = task.sample(["walk"], lengths[2:], generators(3)[2:], scheduler=scheduler)
+    assert out.shape == (3, 24, 263) and not out[2, 20:].any()
+    torch.testing.assert_close(out[2, :20], single[0], atol=1e-4, rtol=1e-4)
+    features = task.encode_text(captions)
+    torch.testing.assert_close(task.sample(features, lengths, generators(3), scheduler=scheduler), out)
+
+
+def test_each_caption_is_encoded_once() -> None:
+    task, seen = build(), []
+    task.text_encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    features = task.encode_text(["walk", "run", "walk"])
+    assert seen == [["walk", "run"]]
+    assert torch.equal(features.pooled[0], features.pooled[2])
+
+
+def test_options_of_sampling_reach_the_sampler() -> None:
+    task = build()
+    assert task.sampler().steps == 5 and isinstance(task.sampler().scheduler, DDIMScheduler)
+    assert task.sampler(steps=7).steps == 7
+    dpm = DPMSolverMultistepScheduler.from_config(task.scheduler.config)
+    assert task.sampler(dpm).scheduler is dpm
+    with pytest.raises(InputError, match="same betas and prediction type"):
+        task.sampler(DDIMScheduler(100, clip_sample=False, prediction_type="sample"))
+    with pytest.raises(InputError, match="euler"):
+        task.sampler("euler")
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    parts = {"text_encoder": HashingEncoder(8), "scheduler": DDPMScheduler(100, clip_sample=False)}
+    with pytest.raises(InputError, match="denoiser's width is 20, but FeatureSpace gives 263; set it to 263"):
+        GeneratorTask(MdmDenoiser(20, 8, 16, 1, 2, 16), FeatureSpace(), **parts)
+    with pytest.raises(InputError, match="denoiser's text_dim is 9, but HashingEncoder gives 8"):
+        GeneratorTask(MdmDenoiser(263, 9, 16, 1, 2, 16), FeatureSpace(), **parts)
+    with pytest.raises(InputError, match="text_dropout is a share between 0 and 1, but is 1.5"):
+        GeneratorTask(MdmDenoiser(263, 8, 16, 1, 2, 16), FeatureSpace(), **parts, text_dropout=1.5)
+
+
+def test_a_latent_space_without_weights_is_refused(tmp_path: Path, vae_checkpoint: Path) -> None:
+    with pytest.raises(InputError, match="LatentSpace has no trained autoencoder"):
+        TrainingCLI.from_args(["fit", *command(tmp_path, latent_generator(None))], run=True)
+    other = {"class_path": "ConvVAE", "init_args": {"width": 4, "hidden": 16, "dilations": [1]}}
+    with pytest.raises(InputError, match="does not fit the configured ConvVAE"):
+        TrainingCLI.from_args(["fit", *command(tmp_path, latent_generator(vae_checkpoint, other))], run=True)
+
+
+@pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
+def test_learns_eight_motions_by_heart(prediction: str) -> None:
+    task, batch = build(prediction, text_dropout=0.0), one_batch(8)
+    optimizer = torch.optim.Adam(task.parameters(), 3e-3)
+    losses = []
+    for step in range(250 if prediction == "sample" else 120):
+        optimizer.zero_grad()
+        loss = task.losses(replace(batch, seeds=batch.seeds // 2 + step), "val")["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-10:]) < (0.25 if prediction == "sample" else 0.7) * sum(losses[:10])
+    if prediction == "sample":
+        made = task.eval().sample(batch.captions, batch.lengths, sample_generators(batch.seeds), guidance_scale=1.0)
+        real = batch.motion
+        error = (made[:, None] - real[None]).abs()[:, :, :12].mean((2, 3))
+        assert (error.argmin(1) == torch.arange(8)).sum() >= 7  # each caption gives its own motion

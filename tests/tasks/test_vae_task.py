@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+import torch
+from task_parts import CONV_VAE, VAE, TinyData, command, one_batch
+
+from realign.errors import InputError
+from realign.masking import lengths_to_mask
+from realign.nn import ConvVAE
+from realign.tasks import VAETask, WarmupCosine, load_task
+from realign.tasks.base import noise_like_mask
+from realign.training import TrainingCLI
+
+TRANSFORMER_VAE = {
+    "class_path": "SkipTransformerVAE",
+    "init_args": {"width": 8, "layers": 3, "heads": 2, "feedforward": 16},
+}
+
+
+@pytest.mark.parametrize("vae", [CONV_VAE, TRANSFORMER_VAE])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_fit_validate_and_predict(tmp_path: Path, vae: dict, precision: str) -> None:
+    model = {"class_path": "VAETask", "init_args": {"vae": vae, "joint_weight": 0.1}}
+    words = command(tmp_path, model, max_epochs=2, precision=precision)
+    cli = TrainingCLI.from_args(["fit", *words], run=True)
+    metrics = cli.trainer.callback_metrics
+    names = {"loss", "reconstruction", "kl", "velocity", "mpjpe_mm"}
+    assert {f"{stage}/{name}" for stage in ("train", "val") for name in names} <= metrics.keys()
+    assert all(value.isfinite() for value in metrics.values())
+    out = cli.trainer.predict(cli.model, cli.datamodule)
+    assert out[0].shape == one_batch().motion.shape and not out[0][~one_batch().mask].any()
+
+
+def test_learns_to_reconstruct() -> None:
+    torch.manual_seed(0)
+    task, batch = VAETask(ConvVAE(width=8, hidden=32, dilations=(1,))), one_batch(8)
+    task.normalizer.fit(*TinyData().statistics)
+    task._skeleton = "humanml3d"
+    optimizer = torch.optim.Adam(task.parameters(), 3e-3)
+    before = task.losses(batch, "val")
+    for _ in range(120):
+        optimizer.zero_grad()
+        task.losses(batch, "val")["loss"].backward()
+        optimizer.step()
+    after = task.losses(batch, "val")
+    assert after["reconstruction"] < 0.1 * before["reconstruction"]
+
+
+def test_statistics_of_latents_are_those_of_the_data(vae_checkpoint: Path) -> None:
+    task = load_task(vae_checkpoint, VAETask)
+    motion, mask = task.normalize(one_batch(8))
+    mean, _, tokens = task.vae.encode(motion, mask)
+    rows = mean[tokens]
+    # Moving averages over the four batches of a short training, in which the weights moved a little.
+    torch.testing.assert_close(task.latent_mean, rows.mean(0), atol=0.05, rtol=0.1)
+    torch.testing.assert_close(task.latent_std, rows.std(0), atol=0.05, rtol=0.3)
+
+
+def test_noise_is_drawn_at_each_length() -> None:
+    def generators() -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+
+    short = noise_like_mask(generators(), lengths_to_mask(torch.tensor([5, 7])), 6)
+    long = noise_like_mask(generators(), lengths_to_mask(torch.tensor([5, 7]), 40), 6)
+    assert torch.equal(short, long[:, :7]) and not long[0, 5:].any()
+
+
+def test_data_of_another_skeleton_or_scale_are_refused(tmp_path: Path, vae_checkpoint: Path) -> None:
+    resume = ["--ckpt_path", str(vae_checkpoint)]
+    with pytest.raises(InputError, match="skeleton 'humanml3d', but the data show 'kit'"):
+        TrainingCLI.from_args(["fit", *command(tmp_path, VAE, {"skeleton": "kit"}, max_epochs=3), *resume], run=True)
+    with pytest.raises(InputError, match="Mean and Std differ"):
+        TrainingCLI.from_args(["fit", *command(tmp_path, VAE, {"scale": 0.4}, max_epochs=3), *resume], run=True)
+    narrow = {"class_path": "VAETask", "init_args": {"vae": {"class_path": "ConvVAE", "init_args": {"features": 251}}}}
+    with pytest.raises(InputError, match="data have 263 features a frame, but the task expects 251"):
+        TrainingCLI.from_args(["fit", *command(tmp_path, narrow)], run=True)
+
+
+def test_warmup_cosine() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = WarmupCosine(optimizer, warmup_steps=3, total_steps=11, floor=0.1)
+    rates = []
+    for _ in range(13):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[7] == pytest.approx(0.55) and rates[11:] == pytest.approx([0.1, 0.1])
+    with pytest.raises(InputError, match="warmup_steps=5 must lie below total_steps=5"):
+        WarmupCosine(optimizer, 5, 5)
