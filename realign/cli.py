@@ -64,14 +64,27 @@ def main(args: Sequence[str] | None = None) -> int:
         else:
             options = parser().parse_args(arguments)
             import_module(f"realign.commands.{options.command}").run(options)
-    except InputError as error:
-        return _complain(str(error))
-    except OSError as error:
-        return _complain(_explain(error))
     except KeyboardInterrupt:
         print("realign: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        print(f"realign: {' '.join(sentence.split())}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _sentence(error: BaseException | None) -> str | None:
+    """What to tell about an error that a person can correct, also where a library wrapped it; None for a defect."""
+    while error is not None:
+        if isinstance(error, InputError):
+            return str(error)
+        if isinstance(error, OSError) and error.errno is not None:
+            return _explain(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _explain(error: OSError) -> str:
@@ -83,11 +96,6 @@ def _explain(error: OSError) -> str:
     if error.errno == errno.ENOENT:
         return f"There is no file or folder{place}; check the path."
     return f"{error.strerror or error}{':' + place if place else ''}."
-
-
-def _complain(sentence: str) -> int:
-    print(f"realign: {' '.join(sentence.split())}", file=sys.stderr)
-    return 2
 
 
 def run() -> Any:

@@ -57,12 +57,15 @@ class TrainingCLI(LightningCLI):
         torch.set_float32_matmul_precision("high")
 
 
+_NOISE = re.compile(
+    r"^(Subtypes: .*|Errors:|Expected a <class 'NoneType'>|Given value( type)?: .*|usage: .*|tip: .*)$", re.IGNORECASE
+)
+
+
 def _shorten(message: str) -> str:
-    """The innermost complaint of a nested jsonargparse message, with the option it concerns."""
-    option = re.search(r'(?:Parser key|Validation failed: Key|key) "?([\w.]+)"?', message)
-    lines = [line.strip(" -\t") for line in message.splitlines() if line.strip(" -\t")]
-    told = [line for line in lines if not line.startswith(("usage:", "error:", "tip:")) or len(lines) == 1]
-    sentence = " ".join(told) if told else message
-    sentence = re.sub(r"\s+", " ", sentence)[:600]
-    key = f"{option.group(1)}: " if option and option.group(1) not in sentence else ""
-    return f"{key}{sentence}"
+    """The part of a nested jsonargparse message that a person can act on, on one line."""
+    lines = (line.strip(" -\t") for line in message.splitlines())
+    told = " ".join(line for line in lines if line and not _NOISE.match(line))
+    told = re.sub(r"Does not validate against any of the Union subtypes ", "", told)
+    told = re.sub(r'Parser key "([\w.]+)": ', r"\1: ", told)
+    return re.sub(r"\s+", " ", told)[:600]

@@ -1,5 +1,6 @@
 """All that touches FAISS: making, training and placing an index, effort of a search, and its errors as sentences."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +32,9 @@ def faiss_errors(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())
-        reason = reason.rpartition("Error: ")[2] or reason.rpartition("failed: ")[2]
+        reason = re.split(r"\.(?:cpp|h|cu):\d+: |failed: ", " ".join(str(error).split()))[
+            -1
+        ]  # without FAISS's source lines
         raise InputError(f"{what}{f' ({reason[:160]})' if reason else ''}; {remedy}") from error
 
 
@@ -74,7 +76,7 @@ def make_index(vectors: np.ndarray, factory: str, gpu: bool | Literal["auto"] = 
 
 
 def _set_effort(index: Any) -> None:
-    """Set how much a search looks at; FAISS saves it with the index, and its own defaults (1 list, 16 nodes) find little."""
+    """Set how much a search looks at; FAISS saves it, and its own defaults (1 list, 16 nodes) find little."""
     faiss = load_faiss()
     inverted, graph = _core(index, faiss.IndexIVF), _core(index, faiss.IndexHNSW)
     refined = _core(index, faiss.IndexRefine)

@@ -29,6 +29,4 @@ def joint_kl(
 ) -> Float[Tensor, ""]:
     """The four divergences of TEMOS (Petrovich et al., ECCV 2022, section 3.3): both ways, and each from the unit."""
     first, second = (mean, logvar), (other_mean, other_logvar)
-    return (
-        gaussian_kl(*first, *second) + gaussian_kl(*second, *first) + gaussian_kl(*first) + gaussian_kl(*second)
-    )
+    return gaussian_kl(*first, *second) + gaussian_kl(*second, *first) + gaussian_kl(*first) + gaussian_kl(*second)

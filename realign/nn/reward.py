@@ -26,6 +26,10 @@ class Gaussians(NamedTuple):
     mean: Float[Tensor, "B E"]
     logvar: Float[Tensor, "B E"] | None
 
+    def draw(self, noise: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
+        """One sample of each, from standard normal noise; the mean where there is no variance."""
+        return self.mean if self.logvar is None else self.mean + (0.5 * self.logvar).exp() * noise
+
 
 class Patches(nn.Module):
     """Joins runs of consecutive tokens into one, and parts them again.
@@ -141,9 +145,7 @@ class RewardModel(nn.Module):
             self.decoder = SkipTransformer(hidden, decoder_layers, heads, feedforward, dropout, cross=True)
             self.spread, self.write = nn.Linear(embedding, hidden), nn.Linear(hidden, patch * width)
 
-    def encode_motion(
-        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]
-    ) -> Gaussians:
+    def encode_motion(self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]) -> Gaussians:
         """Gaussians of motions at their steps; arguments as in `embed_motion`."""
         tokens, kept = self.positions(self.patches(x_t, mask)), self.patches.token_mask(mask)
         if self.step is not None:
@@ -174,7 +176,7 @@ class RewardModel(nn.Module):
     def forward(
         self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B"]:
-        """Reward of each sample: the cosine of its motion and its sentence, in [-1, 1]; arguments as in `embed_motion`."""
+        """Reward of each sample, in [-1, 1]: the cosine of its motion and its sentence; arguments as in `embed_motion`."""
         return (self.embed_motion(x_t, t, mask) * self.embed_text(text)).sum(-1)
 
     def decode(self, z: Float[Tensor, "B E"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N W"]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -109,7 +110,7 @@ class FrozenTextEncoder(TextEncoder):
             return TextFeatures(apply_mask(tokens, mask), mask, features.pooled.float())
 
 
-def check_texts(texts: list[str]) -> None:
+def check_texts(texts: Any) -> None:
     """Refuse what is no list of sentences.
 
     Raises:

@@ -14,6 +14,7 @@ from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
 from realign.text import CachedTextEncoder, FrozenTextEncoder, HashingEncoder, MiniLMEncoder, TextEncoder
+from realign.text.base import check_texts
 
 TEXTS = ["a person walks forward", "", "someone waves the right hand, then turns around slowly and sits down"]
 
@@ -99,13 +100,16 @@ def test_features_made_under_inference_mode_may_enter_training(encoder):
     assert weight.grad is not None
 
 
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [("a walk", "list"), ([], "at least one"), (["a walk", " \t"], "blank"), (["a walk", None], "string")],
-)
-def test_what_is_no_list_of_sentences_is_refused(encoder, texts, message):
+@pytest.mark.parametrize(("texts", "message"), [([], "at least one"), (["a walk", " \t"], "blank")])
+def test_blank_sentences_are_refused(encoder, texts, message):
     with pytest.raises(InputError, match=message):
         encoder(texts)
+
+
+@pytest.mark.parametrize(("texts", "message"), [("a walk", "list"), (["a walk", None], "string")])
+def test_what_is_no_list_of_sentences_is_refused(texts, message):
+    with pytest.raises(InputError, match=message):
+        check_texts(texts)
 
 
 def test_frozen_weights_stay_out_of_parent():

@@ -1,0 +1,76 @@
+"""Whether a reward and a generator speak of the same thing."""
+
+import torch
+
+from realign.diffusion.schedule import schedule_fingerprint
+from realign.errors import InputError
+from realign.nn.spaces import FeatureSpace, MotionSpace
+from realign.tasks.space import SpaceTask
+
+
+def check_match(reward: SpaceTask, generator: SpaceTask, through_decoder: bool = False) -> None:
+    """Refuse a pair whose x_t, or whose captions, are not alike.
+
+    Args:
+        reward: The task that judges.
+        generator: The task that is guided.
+        through_decoder: The generator's samples are decoded to motion features before they are judged.
+
+    Raises:
+        InputError: Space, width, noise schedule, text encoder, skeleton or statistics differ.
+    """
+    if reward.skeleton != generator.skeleton:
+        raise InputError(
+            f"The reward judges motions of the skeleton {reward.skeleton!r}, but the generator makes "
+            f"{generator.skeleton!r}; take a reward trained on the generator's data."
+        )
+    _check_space(reward.space, generator.space, through_decoder)
+    for what, own, other in (
+        ("noise schedule", schedule_fingerprint(reward.scheduler), schedule_fingerprint(generator.scheduler)),
+        ("text encoder", reward.text_encoder.fingerprint, generator.text_encoder.fingerprint),
+    ):
+        if own != other:
+            raise InputError(
+                f"The reward was trained with the {what} {own!r}, but the generator with {other!r}; train the reward "
+                f"with the generator's {what}."
+            )
+    if not _alike(reward.normalizer, generator.normalizer):
+        raise InputError(
+            "The reward was trained on data with another Mean and Std than the generator's; train both on the same "
+            "prepared data."
+        )
+
+
+def _check_space(own: MotionSpace, other: MotionSpace, through_decoder: bool) -> None:
+    if through_decoder:
+        if not isinstance(own, FeatureSpace) or own.width != other.features:
+            raise InputError(
+                f"Decoded motions have {other.features} features a frame, but the reward judges {own.width} channels "
+                f"of a {type(own).__name__}; take a reward trained in a FeatureSpace of {other.features}."
+            )
+        return
+    if type(own) is not type(other):
+        raise InputError(
+            f"The reward lives in a {type(own).__name__}, but the generator in a {type(other).__name__}; take a reward "
+            "of the generator's space, or for a feature reward on latents ask for guidance through the decoder."
+        )
+    if own.width != other.width:
+        raise InputError(
+            f"The reward judges tokens of width {own.width}, but the generator makes {other.width}; take a reward "
+            "trained in the generator's space."
+        )
+    if not _alike(own, other):
+        raise InputError(
+            "The reward and the generator hold different autoencoders, so that their latents mean different things; "
+            "train the reward with the checkpoint that the generator's space came from."
+        )
+
+
+def _alike(own: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether the weights are the same, but for what storing them in half precision changes."""
+    mine, theirs = own.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(
+        value.shape == theirs[name].shape
+        and torch.allclose(value.float(), theirs[name].to(value.device).float(), 1e-2, 1e-3)
+        for name, value in mine.items()
+    )

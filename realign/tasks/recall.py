@@ -1,0 +1,71 @@
+"""Recall by noise level: how well sentences find their motions while these are still noisy."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from realign.diffusion.schedule import CLEAN_STEP
+from realign.metrics.retrieval_metric import RetrievalMetrics
+from realign.seeding import rand_per_sample
+
+Levels = Mapping[str, tuple[float, float] | None]
+
+CLEAN: dict[str, tuple[float, float] | None] = {"clean": None}
+BINS: dict[str, tuple[float, float] | None] = {
+    f"t{5 + 10 * tenth:02d}": (tenth / 10, (tenth + 1) / 10) for tenth in range(10)
+}
+POINTS: dict[str, tuple[float, float] | None] = {"at30": (0.3, 0.3), "at60": (0.6, 0.6)}
+"""Levels by name: a range of the schedule in shares of its length, from which every sample draws its step."""
+
+
+class NoiseRecall(nn.Module):
+    """R@1 from text to motion at several levels of noise, in small batches, identical captions counted as right.
+
+    Batches of 32 as `retrieval_protocols` draws them; where there are fewer pairs, all of them make one batch.
+
+    Args:
+        levels: Names and ranges; None stands for clean motions.
+    """
+
+    def __init__(self, levels: Levels) -> None:
+        super().__init__()
+        self.levels = dict(levels)
+        self.metrics = nn.ModuleDict({name: RetrievalMetrics() for name in levels})
+
+    def update(
+        self,
+        level: str,
+        text: Float[Tensor, "B E"],
+        motion: Float[Tensor, "B E"],
+        ids: Sequence[str],
+        captions: Sequence[str],
+    ) -> None:
+        """Add pairs at a level; arguments as in `RetrievalMetrics.update`."""
+        self.metrics[level].update(text, motion, ids, captions)  # type: ignore[operator]
+
+    def compute(self) -> dict[str, float]:
+        """R@1 at every level with pairs, over all processes; forgets what it has seen."""
+        found = {}
+        for name, metric in self.metrics.items():
+            if not metric.update_called:
+                continue
+            table = metric.compute()  # type: ignore[operator]
+            found[name] = float(table.get("small_batches/t2m/R@1", table["all/t2m/R@1"]))
+            metric.reset()  # type: ignore[operator]
+        return found
+
+
+def draw_steps(generators: list[torch.Generator], steps: int, level: tuple[float, float] | None) -> Int[Tensor, "B"]:
+    """A step of the schedule for every sample, uniform over a level's range; `CLEAN_STEP` for None.
+
+    Args:
+        generators: One a sample.
+        steps: Length of the schedule.
+        level: Range in shares of that length; a single step where its ends agree.
+    """
+    if level is None:
+        return torch.full((len(generators),), CLEAN_STEP)
+    low, high = level
+    return ((low + (high - low) * rand_per_sample(generators).double()) * steps).long().clamp(0, steps - 1)

@@ -1,0 +1,263 @@
+"""Training of step-aware reward models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import torch
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from jaxtyping import Bool, Float, Int
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.nn import functional as F
+
+from realign.batch import MotionTextBatch, TextFeatures
+from realign.diffusion.schedule import CLEAN_STEP, add_noise
+from realign.errors import InputError
+from realign.losses.contrastive import info_nce, near_duplicates
+from realign.losses.representation import joint_kl
+from realign.losses.vae import reconstruction_loss
+from realign.masking import lengths_to_mask
+from realign.nn.reward import Gaussians, RewardModel
+from realign.nn.spaces import MotionSpace
+from realign.seeding import mix_seed, rand_per_sample, randn_per_sample, sample_generators
+from realign.tasks.base import noise_like_mask
+from realign.tasks.gather import gather_rows
+from realign.tasks.match import check_match
+from realign.tasks.recall import BINS, CLEAN, POINTS, Levels, NoiseRecall, draw_steps
+from realign.tasks.space import SpaceTask
+from realign.text.base import TextEncoder
+
+
+@dataclass
+class MotionEmbeddings:
+    """What `predict` gives for a batch: unit embeddings of clean motions and of their captions, on the CPU.
+
+    Attributes:
+        ids: Names of the clips.
+        captions: One sentence each.
+        frames: Length of each motion.
+        motion: Embeddings of the motions.
+        text: Embeddings of the captions.
+    """
+
+    ids: list[str]
+    captions: list[str]
+    frames: Int[Tensor, "B"]
+    motion: Float[Tensor, "B E"]
+    text: Float[Tensor, "B E"]
+
+
+class RewardTask(SpaceTask):
+    """Trains a reward model: motions at any step of a schedule, and sentences, in one embedding space.
+
+    The loss is that of TMR (Petrovich et al., ICCV 2023) with noise on the motions' side (arXiv 2511.19217): the CLEAN
+    motion is reconstructed from either embedding, the Gaussians of both are drawn together, and InfoNCE over the
+    batches of all processes tells right pairs from wrong ones.
+
+    Args:
+        model: The reward model.
+        space: Where the generator to guide lives.
+        text_encoder: Frozen features of captions.
+        scheduler: The noise that the generator to guide was trained with.
+        clean_probability: Share of training samples without noise; the others draw their step uniformly.
+        sentence_encoder: Compares captions; the text encoder's own pooled vector where None. CLIP's sentences are too
+            much alike for that.
+        similarity_threshold: Captions with a cosine above it are no negatives of each other.
+        reconstruction_weight: Weight of the reconstructions, from the sentence and from the motion.
+        kl_weight: Weight of the divergences of both Gaussians from each other and from the unit Gaussian.
+        latent_weight: Weight of the distance of both embeddings.
+        contrastive_weight: Weight of InfoNCE.
+        temperature: Of InfoNCE.
+        optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
+        lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
+        skeleton: Name of the skeleton; taken from the data when None.
+
+    Raises:
+        InputError: When the parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        model: RewardModel,
+        space: MotionSpace,
+        text_encoder: TextEncoder,
+        scheduler: SchedulerMixin,
+        clean_probability: float = 0.5,
+        sentence_encoder: TextEncoder | None = None,
+        similarity_threshold: float = 0.8,
+        reconstruction_weight: float = 1.0,
+        kl_weight: float = 1e-5,
+        latent_weight: float = 1e-5,
+        contrastive_weight: float = 0.1,
+        temperature: float = 0.1,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        skeleton: str | None = None,
+    ) -> None:
+        super().__init__(space, text_encoder, scheduler, optimizer, lr_scheduler, skeleton)
+        self.remember_options()
+        self.check_widths("reward model", model.width, model.text_dim)
+        if not 0 <= clean_probability <= 1:
+            raise InputError(f"clean_probability is a share between 0 and 1, but is {clean_probability}.")
+        if temperature <= 0:
+            raise InputError(f"temperature={temperature} must be positive.")
+        self.model, self.sentence_encoder = model, sentence_encoder
+        self.clean_probability, self.similarity_threshold = clean_probability, similarity_threshold
+        self.reconstruction_weight, self.kl_weight = reconstruction_weight, kl_weight
+        self.latent_weight, self.contrastive_weight, self.temperature = latent_weight, contrastive_weight, temperature
+        self.recall = NoiseRecall(CLEAN | BINS | POINTS)
+
+    @property
+    def train_steps(self) -> int:
+        """Length of the schedule."""
+        return self.scheduler.config.num_train_timesteps  # type: ignore[attr-defined]
+
+    def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
+        """Reconstruction, divergence, latent and contrastive losses at each sample's own step."""
+        x, tokens = self.clean_tokens(batch)
+        generators = sample_generators(batch.seeds, f"reward {purpose}")
+        clean = rand_per_sample(generators) < self.clean_probability
+        t = draw_steps(generators, self.train_steps, (0.0, 1.0)).masked_fill(clean, CLEAN_STEP).to(x.device)
+        noise = noise_like_mask(generators, tokens, self.space.width)
+        features = self.encode_text(batch.captions)
+        motion = self.model.encode_motion(add_noise(self.scheduler, x, noise, t), t, tokens)
+        text = self.model.encode_text(features)
+        losses = self.contrastive_losses(text.mean, motion.mean, batch, features)
+        losses["loss"] = losses.pop("weighted")
+        if self.model.decoder is not None:
+            spread = generators if purpose == "train" else None
+            losses |= self._representation(text, motion, x, tokens, spread)
+            losses["loss"] = losses["loss"] + self.reconstruction_weight * losses["reconstruction"]
+            losses["loss"] = losses["loss"] + self.kl_weight * losses["kl"] + self.latent_weight * losses["latent"]
+        return losses
+
+    def contrastive_losses(
+        self,
+        text: Float[Tensor, "B E"],
+        motion: Float[Tensor, "B E"],
+        batch: MotionTextBatch,
+        features: TextFeatures,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """What tells right pairs from wrong ones, over the batches of all processes.
+
+        Args:
+            text: Means of the sentences.
+            motion: Means of the motions.
+            batch: Where they come from.
+            features: Features of the captions.
+
+        Returns:
+            Losses by name; ``weighted`` is what enters the sum.
+        """
+        labels = torch.tensor([mix_seed(caption) for caption in batch.captions], device=text.device)
+        reference = self.reference(batch, features)
+        text, motion, labels, reference = gather_rows(text, motion, labels, reference)
+        excluded = near_duplicates(labels, reference, self.similarity_threshold)
+        loss = info_nce(text, motion, excluded, self.temperature)
+        return {"contrastive": loss, "weighted": self.contrastive_weight * loss}
+
+    def reference(self, batch: MotionTextBatch, features: TextFeatures) -> Float[Tensor, "B D"]:
+        """Sentence embeddings that tell which captions say nearly the same."""
+        if self.sentence_encoder is None:
+            return features.pooled
+        return self.sentence_encoder(batch.captions).pooled.to(self.device)
+
+    def _representation(
+        self,
+        text: Gaussians,
+        motion: Gaussians,
+        x: Float[Tensor, "B N W"],
+        tokens: Bool[Tensor, "B N"],
+        generators: list[torch.Generator] | None,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Losses through the decoder, from samples of both Gaussians (their means without generators)."""
+        latents = [each.mean for each in (text, motion)]
+        if generators is not None:
+            shape = text.mean.shape[1:]
+            latents = [each.draw(randn_per_sample(generators, shape).to(x.device)) for each in (text, motion)]
+        from_text, from_motion = self.model.decode(torch.cat(latents), tokens.repeat(2, 1)).float().chunk(2)
+        return {
+            "reconstruction": reconstruction_loss(from_text, x, tokens) + reconstruction_loss(from_motion, x, tokens),
+            "kl": joint_kl(*text, *motion),  # type: ignore[arg-type]
+            "latent": F.smooth_l1_loss(*latents),
+        }
+
+    def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Log the losses, and gather embeddings at every level of noise."""
+        super().validation_step(batch, batch_idx)
+        self.observe(batch, CLEAN | BINS)
+
+    def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Log the losses, and gather embeddings at every level of noise."""
+        super().test_step(batch, batch_idx)
+        self.observe(batch, CLEAN | BINS | POINTS)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log recall by noise level: ``val/r1_clean``, and ``val/r1_t05`` for the tenth of the schedule around 5 %."""
+        self._log_recall("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log recall by noise level, and at 30 and 60 % of the schedule exactly: ``test/r1_at30``."""
+        self._log_recall("test")
+
+    def _log_recall(self, stage: str) -> None:
+        for level, value in self.recall.compute().items():
+            self.log(f"{stage}/r1_{level}", value, sync_dist=True)
+
+    @torch.no_grad()
+    def observe(self, batch: MotionTextBatch, levels: Levels) -> None:
+        """Embed a batch at levels of noise, the same noise at every call, for the recall that is logged at the end."""
+        x, tokens = self.clean_tokens(batch)
+        text = self.embed_captions(batch.captions)
+        for name, level in levels.items():
+            generators = sample_generators(batch.seeds, f"recall {name}")
+            t = draw_steps(generators, self.train_steps, level).to(x.device)
+            noise = 0 * x if level is None else noise_like_mask(generators, tokens, self.space.width)
+            motion = self.model.embed_motion(add_noise(self.scheduler, x, noise, t), t, tokens)
+            self.recall.update(name, text, motion, batch.ids, batch.captions)
+
+    def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
+        """Unit embeddings of sentences."""
+        return self.model.embed_text(self.encode_text(captions))
+
+    def embed_motions(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
+        """Unit embeddings of clean motions.
+
+        Args:
+            motion: Motion features, not normalised.
+            lengths: Frames of each.
+        """
+        mask = lengths_to_mask(lengths.to(self.device), motion.shape[1])
+        x, tokens = self.space.encode(self.normalizer.normalize(motion.to(self.device), mask), mask)
+        return self.model.embed_motion(x, torch.full_like(lengths, CLEAN_STEP).to(x.device), tokens)
+
+    def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> MotionEmbeddings:
+        """Embeddings of clean motions and their captions, for an index."""
+        motion, text = self.embed_motions(batch.motion, batch.lengths), self.embed_captions(batch.captions)
+        return MotionEmbeddings(
+            batch.ids, batch.captions, batch.lengths.cpu(), motion.float().cpu(), text.float().cpu()
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the model by what its embeddings of clean motions and sentences depend on: equal names, equal ones."""
+        parts = {"model": self.model, "space": self.space, "normalizer": self.normalizer}
+        digest = sha256(f"{self.model.signature} {type(self.space).__name__} {self.text_encoder.fingerprint}".encode())
+        for name, part in parts.items():
+            for key, value in sorted(part.state_dict().items()):
+                digest.update(f"{name}.{key} {tuple(value.shape)} {value.dtype}".encode())
+                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return f"reward/{digest.hexdigest()[:24]}"
+
+    def check_generator(self, generator: SpaceTask, through_decoder: bool = False) -> None:
+        """Refuse a generator that this reward was not trained for.
+
+        Args:
+            generator: The generator to guide.
+            through_decoder: The generator's samples are decoded to motion features before they are judged.
+
+        Raises:
+            InputError: Space, width, noise schedule, text encoder, skeleton or statistics differ.
+        """
+        check_match(self, generator, through_decoder)

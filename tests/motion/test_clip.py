@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from made import person
+
+from realign.errors import InputError
+from realign.motion import HUMANML3D, KIT, MotionClip, features_to_joints, joints_to_features
+
+
+@pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
+def test_files_are_told_apart(tmp_path, skeleton):
+    joints = person(0, 30, skeleton)
+    features = joints_to_features(joints, skeleton)
+    np.save(tmp_path / "joints.npy", joints.float().numpy())
+    np.save(tmp_path / "flat.npy", joints.flatten(1).numpy())
+    np.save(tmp_path / "features.npy", features.numpy())
+    for name in ("joints", "flat"):
+        clip = MotionClip.load(tmp_path / f"{name}.npy")
+        assert np.array_equal(clip.joints, joints.float().numpy())
+        assert (clip.fps, clip.skeleton, clip.seconds, len(clip)) == (
+            skeleton.fps,
+            skeleton.name,
+            30 / skeleton.fps,
+            30,
+        )
+        assert clip.joints.dtype == np.float32
+    clip = MotionClip.load(tmp_path / "features.npy", fps=10, caption="a person walks")
+    assert np.array_equal(clip.joints, features_to_joints(features, skeleton).float().numpy())
+    assert (clip.fps, clip.caption) == (10, "a person walks")
+
+
+def test_bad_files_are_one_sentence(tmp_path):
+    joints = person(0, 30).numpy()
+
+    def saved(array):
+        np.save(tmp_path / "x.npy", array, allow_pickle=True)
+        return tmp_path / "x.npy"
+
+    nan = joints.copy()
+    nan[3, 2, 1] = np.nan
+    whole = saved(joints).read_bytes()
+    cut, alien, empty = tmp_path / "cut.npy", tmp_path / "alien.npy", tmp_path / "empty.npy"
+    cut.write_bytes(whole[: len(whole) // 2])
+    alien.write_bytes(b"not an array")
+    empty.write_bytes(b"")
+    for path in (cut, alien, empty):
+        with pytest.raises(InputError, match=f"cannot read .*{path.name}.*damaged"):
+            MotionClip.load(path)
+    for array, reason in (
+        (nan, "NaN"),
+        (joints[:, :20], r"shape \(30, 20, 3\)"),
+        (np.zeros((30, 100)), r"shape \(30, 100\)"),
+        (joints[:0], "no frames"),
+        (np.array(["a"]), "no array of numbers"),
+        (np.array([{}], dtype=object), "damaged"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            MotionClip.load(saved(array))
+    with pytest.raises(InputError, match="no such motion file"):
+        MotionClip.load(tmp_path / "none.npy")
+    with pytest.raises(InputError, match=r"give a \.npy or \.bvh"):
+        MotionClip.load(tmp_path / "x.txt")
+
+
+def test_a_clip_is_checked():
+    joints = person(0, 5).numpy()
+    with pytest.raises(InputError, match="21, 3"):
+        MotionClip(joints, 20, skeleton="kit")
+    with pytest.raises(InputError, match="fps"):
+        MotionClip(joints, 0)
+    with pytest.raises(InputError, match="NaN"):
+        MotionClip(joints * np.inf, 20)
+    with pytest.raises(InputError, match="no positions"):
+        MotionClip(joints.astype(complex), 20)
+
+
+def test_features_of_a_real_clip(reference_dir):
+    clip = MotionClip.load(reference_dir / "new_joint_vecs_000000.npy")
+    assert np.abs(clip.joints - np.load(reference_dir / "new_joints_000000.npy")).max() < 1e-6
