@@ -3,24 +3,18 @@
     python benchmarks/bench_render.py [--frames 196] [--plain-frames 12]
 
 The plain version is the field's usual one: `FuncAnimation` over a 3-d axes that is cleared and redrawn every frame,
-saved by Matplotlib's Pillow writer. It draws `--plain-frames` frames and is scaled up to `--frames`, without its set-up.
+saved by Matplotlib's Pillow writer. It draws `--plain-frames` frames and is scaled up to `--frames`, set-up
+left out.
 CPU seconds of this process are printed beside the elapsed ones, since other programs on the machine stretch the latter.
 """
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # one core; read when NumPy loads
-    os.environ[name] = "1"
-
 import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.animation import FuncAnimation, PillowWriter
@@ -79,6 +73,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=196)
     parser.add_argument("--plain-frames", type=int, default=12)
     options = parser.parse_args()
+    matplotlib.use("Agg")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.gif"
         walk = make_clip(options.frames, 6.0)

@@ -49,6 +49,8 @@ def retrieval_ranks(
         InputError: A similarity is not a number.
     """
     similarity = similarity if similarity.dtype == torch.float64 else similarity.float()
+    if bool(similarity.sum().isnan()):
+        raise InputError("a similarity between a sentence and a motion is not a number; check the embeddings for NaN")
     best_row, best_column = _best_positive(similarity, positives)
     size = similarity.shape[-1]
     rows, columns = [], torch.zeros_like(best_column)
@@ -56,10 +58,7 @@ def retrieval_ranks(
         block = similarity[..., start : start + _ROWS, :]
         rows.append((block - best_row[..., start : start + _ROWS, None]).sign_().sum(-1))
         columns += (block - best_column[..., None, :]).sign_().sum(-2)
-    text_to_motion, motion_to_text = (torch.cat(rows, -1) + size - 1) / 2, (columns + size - 1) / 2
-    if not bool((text_to_motion.isfinite() & motion_to_text.isfinite()).all()):
-        raise InputError("a similarity between a sentence and a motion is not a number; check the embeddings for NaN")
-    return text_to_motion, motion_to_text
+    return (torch.cat(rows, -1) + size - 1) / 2, (columns + size - 1) / 2
 
 
 def _best_positive(

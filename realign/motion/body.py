@@ -1,6 +1,6 @@
 import numpy as np
 
-from realign.motion.bvh import Bvh
+from realign.motion.bvh_reader import Bvh
 from realign.motion.rig_map import ResolvedRig
 
 # Where HumanML3D has the joints that other rigs put elsewhere or lack, in metres on a body with the reference leg, in

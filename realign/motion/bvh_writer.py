@@ -18,6 +18,8 @@ _REST = {
     "head": (0.0, 0.9, 0.44),
 }
 _TINY = 1e-9
+# axis @ _CROSS holds the nine entries of the matrix that takes the cross product with the axis.
+_CROSS = np.array([[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0.0]])
 
 
 def write_bvh(path: str | Path, joints: np.ndarray, skeleton: Skeleton = HUMANML3D, fps: float | None = None) -> None:
@@ -41,7 +43,8 @@ def write_bvh(path: str | Path, joints: np.ndarray, skeleton: Skeleton = HUMANML
     rate = float(skeleton.fps if fps is None else fps)
     if joints.ndim != 3 or joints.shape[1:] != (skeleton.num_joints, 3) or not len(joints):
         raise InputError(
-            f"joints of shape {joints.shape} do not fit skeleton {skeleton.name!r}: give (frames, {skeleton.num_joints}, 3)."
+            f"joints of shape {joints.shape} do not fit skeleton {skeleton.name!r}: "
+            f"give (frames, {skeleton.num_joints}, 3)."
         )
     if not np.isfinite(joints).all():
         raise InputError("the joints hold NaN or infinite values: remove those frames before writing BVH.")
@@ -122,7 +125,7 @@ def _shortest_arc(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     second = np.where((norms[0] > _TINY) & (norms[1] > _TINY), second, first)
     cosine = (first * second).sum(axis=-1)[:, None, None]
     axis = np.cross(first, second)
-    cross = np.cross(np.eye(3), axis[:, None, :]).swapaxes(-1, -2) * -1
+    cross = (axis @ _CROSS).reshape(-1, 3, 3)
     arc = np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, _TINY)
     # Opposite vectors have no least turn: half a turn about any axis at right angles to them.
     least = np.eye(3)[np.abs(first).argmin(axis=-1)]

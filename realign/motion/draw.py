@@ -81,15 +81,15 @@ class Painter:
         depths = view[:, 2]
         jobs: list[tuple[float, Part | None]] = [(self._depth(part, depths), part) for part in self.figure.parts]
         jobs.append((float(depths[self.figure.head[0]]), None))
-        for _, part in sorted(jobs, key=lambda job: job[0]):
-            if part is None:
+        for _, job in sorted(jobs, key=lambda job: job[0]):
+            if job is None:
                 self._paint_head(draw, pixels, depths, scales)
-            else:
-                colour = SIDES[part.side]
-                paint_part(draw, part, pixels, scales, OUTLINE, 1.2 * OVERSAMPLING)
-                paint_part(draw, part, pixels, scales, colour, 0.0)
-                if part.side != "middle":
-                    paint_part(draw, part, pixels, scales, _mix(colour, BACKGROUND, 0.22), 0.0, narrow=0.45)
+                continue
+            colour = SIDES[job.side]
+            paint_part(draw, job, pixels, scales, OUTLINE, 1.2 * OVERSAMPLING)
+            paint_part(draw, job, pixels, scales, colour, 0.0)
+            if job.side != "middle":
+                paint_part(draw, job, pixels, scales, _mix(colour, BACKGROUND, 0.22), 0.0, narrow=0.45)
 
     def _paint_head(
         self, draw: ImageDraw.ImageDraw, pixels: list[Pixel], depths: np.ndarray, scales: list[float]

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import unicodedata
+from bisect import bisect_right
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -11,7 +12,7 @@ from realign.motion.draw import LEFT, RIGHT
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 INK, FAINT_INK = (36, 42, 54), (104, 114, 132)
-_MOST_LINES = 5
+_MOST_LINES, _MOST_LETTERS = 5, 1000
 
 
 @functools.cache
@@ -44,20 +45,19 @@ def wrap(text: str, letters: Font, width: float) -> list[str]:
     """Break text into lines no wider than `width` pixels; a longer word is cut, too many lines end in an ellipsis."""
     lines: list[str] = []
     line = ""
-    for word in printable(text).split():
+    words = printable(text[:_MOST_LETTERS]).split()
+    while words and len(lines) <= _MOST_LINES:
+        word = words.pop(0)
         wider = f"{line} {word}" if line else word
         if letters.getlength(wider) <= width:
             line = wider
-            continue
-        if line:
+        elif line:
             lines.append(line)
-        while letters.getlength(word) > width and len(word) > 1:  # also sentences of alphabets without spaces
-            cut = next((n for n in range(len(word) - 1, 1, -1) if letters.getlength(word[:n]) <= width), 1)
-            lines.append(word[:cut])
-            word = word[cut:]
-            if len(lines) > _MOST_LINES:
-                break
-        line = word
+            line, words = "", [word, *words]
+        else:  # one word is wider than the picture: also sentences of alphabets without spaces
+            fits = max(1, bisect_right(range(len(word)), width, key=lambda n: letters.getlength(word[:n])) - 1)
+            lines.append(word[:fits])
+            words = [word[fits:], *words] if word[fits:] else words
     lines += [line] if line else []
     if len(lines) > _MOST_LINES:
         last = lines[_MOST_LINES - 1]

@@ -5,7 +5,7 @@ import numpy as np
 
 from realign.errors import InputError
 from realign.motion.body import has_added_pose, leg_length, place_joints, stands_along_z
-from realign.motion.bvh import Bvh, read_bvh
+from realign.motion.bvh_reader import Bvh, read_bvh
 from realign.motion.rig_map import ResolvedRig
 from realign.motion.rigs import RigMap, load_rig, recognise_rig
 from realign.motion.skeleton import HUMANML3D, Skeleton

@@ -1,6 +1,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -57,7 +58,7 @@ class RigMap:
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Required HumanML3D joints that a file with these joint names lacks."""
-        table = lookup(names)
+        table = lookup(tuple(names))
         return [joint for joint in REQUIRED if first(self.joints.get(joint, ()), table) is None]
 
     def resolve(self, names: Sequence[str]) -> "ResolvedRig":
@@ -71,7 +72,7 @@ class RigMap:
         """
         if missing := self.missing(names):
             raise InputError(unmapped(self.name, missing, names))
-        table = lookup(names)
+        table = lookup(tuple(names))
         found = {joint: first(candidates, table) for joint, candidates in self.joints.items()}
         spine = [first((name,), table) for name in self.spine]
         return ResolvedRig(
@@ -88,13 +89,15 @@ class ResolvedRig:
     spine: tuple[int, ...] = ()
 
 
+@lru_cache(maxsize=4096)
 def _plain(name: str) -> str:
     """A joint name without namespace, Mixamo prefix, case and separators."""
     name = re.sub(r"^mixamorig\d*[:_]?", "", name.split(":")[-1], flags=re.IGNORECASE)
     return re.sub(r"[\s_\-]", "", name).lower()
 
 
-def lookup(names: Sequence[str]) -> dict[str, int]:
+@lru_cache(maxsize=16)  # asked for every rig in turn
+def lookup(names: tuple[str, ...]) -> dict[str, int]:
     """Name as written and plain name -> first index."""
     table: dict[str, int] = {}
     for form in (str, _plain):

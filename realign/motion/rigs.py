@@ -86,7 +86,7 @@ def recognise_rig(names: Sequence[str]) -> RigMap:
 
 def _score(rig: RigMap, names: Sequence[str]) -> int:
     """How many of a rig's joints a file has."""
-    table = lookup(names)
+    table = lookup(tuple(names))
     return sum(
         first(candidates, table) is not None for candidates in (*rig.joints.values(), *((n,) for n in rig.spine))
     )

@@ -69,7 +69,7 @@ def test_csv_and_jsonl_agree(tmp_path):
         ("c.csv", "id,caption,start,end\na,walks,x,2\n", "line 2: 'x' is not a time"),
         ("c.csv", "id,caption,split\na,walks,dev\n", "split 'dev' is unknown"),
         ("c.jsonl", '{"id": "a"\n', "line 1: not a JSON object"),
-        ("c.jsonl", "[1]\n", "expected a JSON object"),
+        ("c.jsonl", "[1]\n", "is no JSON object; write"),
     ],
 )
 def test_wrong_files_say_what_and_where(tmp_path, name, content, says):

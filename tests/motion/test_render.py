@@ -166,7 +166,8 @@ def test_html_is_self_contained_and_safe(tmp_path: Path) -> None:
     clips = [walker(24, caption=evil), walker(30)]
     save_motions(tmp_path / "x.html", clips)
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
-    assert not re.search(r"https?:|//[a-z]|src\s*=|@import|url\(", page.replace("// ", ""))
+    code = re.sub(r'id="data">.*?</script>', "", page, flags=re.S)  # captions may hold anything, as text
+    assert not re.search(r"https?:|//\w|src\s*=|@import|url\(|fetch|XMLHttp|WebSocket|import\(", code)
     assert page.count("<script") == 2 and page.count("</script") == 2 and "/*PLAYER*/" not in page
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])  # type: ignore[index]
     assert [clip["caption"] for clip in data["clips"]] == [clip.caption for clip in clips]
@@ -232,7 +233,7 @@ def test_clips_side_by_side(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "caption",
-    ["человек идёт", "人が歩く" * 40, "العربية", "\ud800 broken", "a\x00b\nc\td", "x" * 2000, "🕺 dances", " "],
+    ["человек идёт", "人が歩く" * 40, "العربية", "\ud800 broken", "a\x00b\nc\td", "x" * 200_000, "🕺 dances", " "],
 )
 def test_captions_of_any_kind(tmp_path: Path, caption: str) -> None:
     for suffix in (".gif", ".png", ".html"):

@@ -1,0 +1,60 @@
+import subprocess
+import sys
+
+import pytest
+
+from realign.cli import main
+
+VAE = ["fit", "--config", "configs/tiny/vae.yaml"]
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    monkeypatch.chdir(request.config.rootpath)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["generate", ""], "A sentence is blank"),
+        (["generate"], "No sentence was given"),
+        (["generate", "walk", "-o", "x.foo"], ".gif"),
+        (["generate", "walk", "--checkpoint", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
+        (["generate", "walk", "--device", "abacus"], "try --device cpu"),
+        (["generate", "--file", "nowhere.txt"], "nowhere.txt"),
+        (["prepare", "nowhere", "-o", "out"], "nowhere does not exist"),
+        (["render", "nowhere.npy", "-o", "x.gif"], "nowhere.npy"),
+        ([*VAE, "--model.init_args.vae.init_args.hiden=3"], "vae: Option 'hiden' is not accepted"),
+        ([*VAE, "--model.init_args.vae.class_path=realign.nn.FeatureSpace"], "not correspond to a subclass of MotionVAE"),
+        ([*VAE, "--trainer.max_epohs=3"], "unrecognized arguments: --trainer.max_epohs=3"),
+        ([*VAE, "--model.init_args.kl_weight=much"], "Expected a <class 'float'>"),
+        ([*VAE, "--data.init_args.clips=3"], "ask for at least 6"),
+        (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    args: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("realign: ")]
+    assert len(lines) == 1 and told in lines[0], lines
+    assert "Traceback" not in lines[0]
+
+
+def test_a_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realign.commands.render.run", lambda options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["render", "x.npy", "-o", "x.gif"])
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, realign.cli\n"
+        "try: realign.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'faiss', 'lightning')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("fit", "prepare", "generate", "render"):
+        assert command in done.stdout
