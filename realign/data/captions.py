@@ -121,7 +121,9 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             except json.JSONDecodeError as error:
                 raise InputError(f"{path}, line {number}: not a JSON object ({error.msg}); write one a line.") from None
             if not isinstance(record, dict):
-                raise InputError(f"{path}, line {number}: {line} is no JSON object; write {{'id': ..., 'caption': ...}}.")
+                raise InputError(
+                    f'{path}, line {number}: {line} is no JSON object; write {{"id": ..., "caption": ...}}'
+                )
             yield number, record
         return
     yield from enumerate(csv.DictReader(text.splitlines()), 2)

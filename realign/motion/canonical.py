@@ -159,7 +159,7 @@ def check_joints(joints: Tensor, skeleton: Skeleton, *, least: int = 1) -> None:
         raise InputError(f"a clip of {joints.shape[-3]} frames is too short: give at least {least}")
 
 
-def clip_fault(joints: Float[Tensor, "T J 3"], skeleton: Skeleton = HUMANML3D) -> str | None:
+def clip_fault(joints: Tensor, skeleton: Skeleton = HUMANML3D) -> str | None:
     """Why a clip cannot become features, in a few words; None where it can.
 
     Args:

@@ -83,8 +83,7 @@ def write_lines(image: Image.Image, lines: list[str], left: float, top: float, w
 def write_legend(image: Image.Image, left: float, top: float, size: int) -> None:
     """Say which colour is which side of the body."""
     draw, letters = ImageDraw.Draw(image), font(size)
-    middle = top + 0.62 * size
     for name, colour in (("left", LEFT), ("right", RIGHT)):
-        draw.ellipse((left, middle - 0.4 * size, left + 0.8 * size, middle + 0.4 * size), fill=colour)
+        draw.text((left, top), "●", fill=colour, font=letters)
         draw.text((left + 1.1 * size, top), name, fill=FAINT_INK, font=letters)
         left += 2.1 * size + letters.getlength(name)

@@ -29,6 +29,7 @@ up: y                        # optional: y or z, else found from the poses
 fps: 60                      # optional: the true rate where the header is wrong
 skip_frames: 1               # optional: leading frames that are no motion, else an added T-pose is detected
 """
+_FORMAT = "{joints: {left_hip: NAME, left_knee: NAME, ..., neck: NAME}, spine: [NAME, ...]}"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class RigMap:
         fps: True frame rate where headers are known to be wrong, else None.
         skip_frames: Leading frames to drop, None to drop an added T-pose where there is one.
         settle_frames: Frames after an added T-pose in which the limbs still come out of it; they get the next pose.
+        strict: Refuse a file that lacks any of the names, as is right for a map made for it.
     """
 
     name: str
@@ -55,6 +57,7 @@ class RigMap:
     fps: float | None = None
     skip_frames: int | None = None
     settle_frames: int = 0
+    strict: bool = False
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Required HumanML3D joints that a file with these joint names lacks."""
@@ -71,10 +74,14 @@ class RigMap:
             InputError: A joint that must be there is not.
         """
         if missing := self.missing(names):
-            raise InputError(unmapped(self.name, missing, names))
+            raise InputError(unmapped(f"rig {self.name}", missing, names))
         table = lookup(tuple(names))
         found = {joint: first(candidates, table) for joint, candidates in self.joints.items()}
         spine = [first((name,), table) for name in self.spine]
+        if self.strict and None in (*found.values(), *spine):
+            lost = [" or ".join(self.joints[joint]) for joint, index in found.items() if index is None]
+            lost += [name for name, index in zip(self.spine, spine, strict=True) if index is None]
+            raise InputError(f"rig {self.name}: the file has no joint {', '.join(lost)}; correct the rig map.")
         return ResolvedRig(
             {joint: index for joint, index in found.items() if index is not None},
             tuple(index for index in spine if index is not None),
@@ -116,8 +123,8 @@ def unmapped(rig: str, missing: Sequence[str], names: Sequence[str]) -> str:
     """The sentence for joints that a rig needs and a file lacks."""
     found = ", ".join(name for name in names if not re.search(r"\.end\d*$", name))
     return (
-        f"rig {rig!r}: no joint of the file stands for {', '.join(missing)} (the file has {found[:600]}); "
-        f"give a YAML rig map like this:\n{RIG_EXAMPLE}"
+        f"{rig}: no joint stands for {', '.join(missing)} (the file has {found[:600]}); "
+        f"give a YAML rig map that names them: {_FORMAT}"
     )
 
 
@@ -134,11 +141,9 @@ def load_rig(path: str | Path) -> RigMap:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"rig map {path} cannot be read ({error}); give a YAML file like this:\n{RIG_EXAMPLE}"
-        ) from None
+        raise InputError(f"rig map {path} cannot be read ({error}); give a YAML file with {_FORMAT}") from None
     except yaml.YAMLError as error:
-        raise InputError(f"rig map {path} is no YAML ({error}); write it like this:\n{RIG_EXAMPLE}") from None
+        raise InputError(f"rig map {path} is no YAML ({' '.join(str(error).split())}); write {_FORMAT}") from None
     return rig_from_dict(content, name=path.name)
 
 
@@ -153,13 +158,13 @@ def rig_from_dict(content: object, name: str = "own") -> RigMap:
         InputError: A key or value is not one of those.
     """
     if not isinstance(content, dict) or not isinstance(content.get("joints"), dict):
-        raise InputError(f"rig map {name!r} has no 'joints'; write it like this:\n{RIG_EXAMPLE}")
+        raise InputError(f"rig map {name!r} has no 'joints'; write {_FORMAT}")
     unknown = set(content) - {"joints", "spine", "up", "fps", "skip_frames"}
     unknown |= set(content["joints"]) - {*REQUIRED, *OPTIONAL}
     if unknown:
         raise InputError(
             f"rig map {name!r} has unknown keys {', '.join(map(repr, sorted(map(str, unknown))))}; joints are "
-            f"{', '.join((*REQUIRED, *OPTIONAL))}; write it like this:\n{RIG_EXAMPLE}"
+            f"{', '.join((*REQUIRED, *OPTIONAL))}; write {_FORMAT}"
         )
     joints = {joint: (str(source),) for joint, source in content["joints"].items()}
     spine = content.get("spine") or []
@@ -169,6 +174,7 @@ def rig_from_dict(content: object, name: str = "own") -> RigMap:
     if not isinstance(spine, list) or up not in (None, "y", "z") or not positive or not whole:
         raise InputError(
             f"rig map {name!r}: spine is a list of joints, up is y or z, fps a positive number, skip_frames a whole "
-            f"number; write it like this:\n{RIG_EXAMPLE}"
+            f"number; write {_FORMAT}"
         )
-    return RigMap(name, joints, tuple(map(str, spine)), up, None if fps is None else float(fps), skip)
+    rate = None if fps is None else float(fps)
+    return RigMap(name, joints, tuple(map(str, spine)), up, rate, skip, strict=True)

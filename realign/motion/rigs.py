@@ -25,7 +25,7 @@ def _body(limbs: str, side: tuple[str, str], neck: str, spine: str, head: str = 
     return {"joints": joints, "spine": tuple(spine.split())}
 
 
-_AUTODESK = "LeftUpLeg LeftLeg LeftFoot LeftToeBase|LeftFoot.end LeftArm LeftForeArm LeftHand"
+_AUTODESK = "LeftUpLeg LeftLeg LeftFoot LeftToeBase|LeftToe|LeftFoot.end LeftArm LeftForeArm LeftHand"
 _REALIGN = "left_hip left_knee left_ankle left_foot left_shoulder left_elbow left_wrist"
 _SMPL = "L_Hip L_Knee L_Ankle L_Foot|L_Toe L_Shoulder L_Elbow L_Wrist"
 _TRUNK = {name: (name,) for name in ("pelvis", "spine1", "spine2", "spine3")}
@@ -60,6 +60,15 @@ RIGS: tuple[RigMap, ...] = (
         settle_frames=7,  # the converter smoothed the limbs over the edge of the pose it added
     ),
     RigMap("CMU (MotionBuilder-friendly)", **_body(_AUTODESK, ("Left", "Right"), "Neck1", "LowerBack Spine Spine1")),
+    RigMap(
+        "Biovision",
+        **_body(
+            "LeftHip LeftKnee LeftAnkle LeftToe|LeftAnkle.end LeftShoulder LeftElbow LeftWrist",
+            ("Left", "Right"),
+            "Neck",
+            "Chest Chest2 Chest3 Chest4",
+        ),
+    ),
     RigMap("Mixamo", **_body(_AUTODESK, ("Left", "Right"), "Neck", "Spine Spine1 Spine2 Spine3")),
 )
 
@@ -79,7 +88,7 @@ def recognise_rig(names: Sequence[str]) -> RigMap:
     """
     best = min(RIGS, key=lambda rig: (len(rig.missing(names)), -_score(rig, names)))
     if missing := best.missing(names):
-        nearest = f"unknown (nearest: {best.name})" if len(missing) < len(REQUIRED) else "unknown"
+        nearest = f"unknown rig, nearest to {best.name}" if len(missing) < len(REQUIRED) else "unknown rig"
         raise InputError(unmapped(nearest, missing, names))
     return best
 

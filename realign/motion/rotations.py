@@ -25,7 +25,7 @@ def squared_length(v: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B"]:
     return x * x + y * y + z * z
 
 
-def quaternion_multiply(a: Float[Tensor, "*B 4"], b: Float[Tensor, "*#B 4"]) -> Float[Tensor, "*B 4"]:
+def quaternion_multiply(a: Float[Tensor, "*#B 4"], b: Float[Tensor, "*#B 4"]) -> Float[Tensor, "*#B 4"]:
     """Hamilton product: the rotation b followed by the rotation a.
 
     Args:
@@ -50,7 +50,7 @@ def quaternion_conjugate(q: Float[Tensor, "*B 4"]) -> Float[Tensor, "*B 4"]:
     return planar_stack([w, -x, -y, -z])
 
 
-def quaternion_rotate(q: Float[Tensor, "*B 4"], v: Float[Tensor, "*#B 3"]) -> Float[Tensor, "*B 3"]:
+def quaternion_rotate(q: Float[Tensor, "*#B 4"], v: Float[Tensor, "*#B 3"]) -> Float[Tensor, "*#B 3"]:
     """Vectors rotated by unit quaternions: v + 2 w (r x v) + 2 r x (r x v) with r = (x, y, z).
 
     Args:
@@ -63,13 +63,14 @@ def quaternion_rotate(q: Float[Tensor, "*B 4"], v: Float[Tensor, "*#B 3"]) -> Fl
     return v + q[..., :1] * twice + torch.linalg.cross(axis.expand_as(v), twice)
 
 
-def shortest_arc(a: Float[Tensor, "*B 3"], b: Float[Tensor, "*#B 3"]) -> Float[Tensor, "*B 4"]:
+def shortest_arc(a: Float[Tensor, "*#B 3"], b: Float[Tensor, "*#B 3"]) -> Float[Tensor, "*#B 4"]:
     """The rotation by the smallest angle that takes the direction of a to the direction of b.
 
     It is the normalised quaternion (|a||b| + a.b, a x b). Beyond a right angle the scalar part is computed as
-    |a x b|^2 / (|a||b| - a.b), equal but free of cancellation. Opposite vectors, where the axis is undefined, turn half
-    a turn about the coordinate axis least parallel to a made perpendicular to it (about Y for vectors in the XZ plane,
-    about X for vertical ones), a choice that mirroring in x respects; a zero vector gives the identity.
+    |a x b|^2 / (|a||b| - a.b), equal but free of cancellation, which keeps full precision up to the half turn when a
+    lies along a coordinate axis, as the neutral directions of skeletons do. Opposite vectors, where the axis is
+    undefined, turn half a turn about Y made perpendicular to a, or about X where a is nearer to Y than to the other
+    axes: a choice that mirroring in x respects. A zero vector gives the identity.
 
     Args:
         a: Vectors of any positive length.
@@ -139,7 +140,7 @@ def matrix_to_sixd(matrix: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 6"]:
     return torch.cat([matrix[..., 0], matrix[..., 1]], dim=-1)
 
 
-def rotate_yaw(direction: Float[Tensor, "*B 2"], v: Float[Tensor, "*#B 3"]) -> Float[Tensor, "*B 3"]:
+def rotate_yaw(direction: Float[Tensor, "*#B 2"], v: Float[Tensor, "*#B 3"]) -> Float[Tensor, "*#B 3"]:
     """Vectors turned about Y by the rotation that takes a horizontal direction to Z+.
 
     Args:

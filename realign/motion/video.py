@@ -113,8 +113,8 @@ def _shared_palette(film: Film) -> Image.Image:
     found = (palette.getpalette("RGB") or [])[: 3 * (256 - len(exact))]
     colours = list(exact)
     for colour in zip(found[::3], found[1::3], found[2::3], strict=True):
-        # Pillow looks up cells of 4 steps a channel: beside an exact colour no near one may stand.
-        near = [e for e in exact if max(abs(a - b) for a, b in zip(e, colour, strict=True)) <= 4]
+        # Pillow looks colours up in cells of 4 steps a channel, by a corner: an exact colour bears no near ones.
+        near = [e for e in exact if max(abs(a - b) for a, b in zip(e, colour, strict=True)) <= 7]
         colours.append(near[0] if near else colour)
     palette.putpalette([channel for colour in colours for channel in colour])
     return palette

@@ -35,8 +35,7 @@ class StepEmbedding(nn.Module):
 
     def forward(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B W"]:
         """Embed a scheduler's steps, or `CLEAN_STEP`."""
-        first = self.mlp[0].weight
-        return self.mlp(sinusoid(t - CLEAN_STEP, self.width).to(first.dtype))
+        return self.mlp(sinusoid(t - CLEAN_STEP, self.width).to(next(self.mlp.parameters()).dtype))
 
 
 class PositionalEncoding(nn.Module):

@@ -176,7 +176,7 @@ class RewardModel(nn.Module):
     def forward(
         self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B"]:
-        """Reward of each sample, in [-1, 1]: the cosine of its motion and its sentence; arguments as in `embed_motion`."""
+        """Cosine of each motion and its sentence: the reward, in [-1, 1]; arguments as in `embed_motion`."""
         return (self.embed_motion(x_t, t, mask) * self.embed_text(text)).sum(-1)
 
     def decode(self, z: Float[Tensor, "B E"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N W"]:

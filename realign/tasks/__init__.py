@@ -2,8 +2,22 @@
 
 from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task, save_pretrained
+from realign.tasks.embedding import EmbeddingTask, MotionEmbeddings
 from realign.tasks.generator import GeneratorTask
 from realign.tasks.optim import WarmupCosine
+from realign.tasks.retriever import RetrieverTask
+from realign.tasks.reward import RewardTask
 from realign.tasks.vae import VAETask
 
-__all__ = ["GeneratorTask", "Task", "VAETask", "WarmupCosine", "load_task", "save_pretrained"]
+__all__ = [
+    "EmbeddingTask",
+    "GeneratorTask",
+    "MotionEmbeddings",
+    "RetrieverTask",
+    "RewardTask",
+    "Task",
+    "VAETask",
+    "WarmupCosine",
+    "load_task",
+    "save_pretrained",
+]

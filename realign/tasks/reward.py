@@ -1,12 +1,8 @@
 """Training of step-aware reward models."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha256
-
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,38 +13,17 @@ from realign.errors import InputError
 from realign.losses.contrastive import info_nce, near_duplicates
 from realign.losses.representation import joint_kl
 from realign.losses.vae import reconstruction_loss
-from realign.masking import lengths_to_mask
 from realign.nn.reward import Gaussians, RewardModel
 from realign.nn.spaces import MotionSpace
 from realign.seeding import mix_seed, rand_per_sample, randn_per_sample, sample_generators
 from realign.tasks.base import noise_like_mask
+from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.gather import gather_rows
-from realign.tasks.match import check_match
 from realign.tasks.recall import BINS, CLEAN, POINTS, Levels, NoiseRecall, draw_steps
-from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
 
 
-@dataclass
-class MotionEmbeddings:
-    """What `predict` gives for a batch: unit embeddings of clean motions and of their captions, on the CPU.
-
-    Attributes:
-        ids: Names of the clips.
-        captions: One sentence each.
-        frames: Length of each motion.
-        motion: Embeddings of the motions.
-        text: Embeddings of the captions.
-    """
-
-    ids: list[str]
-    captions: list[str]
-    frames: Int[Tensor, "B"]
-    motion: Float[Tensor, "B E"]
-    text: Float[Tensor, "B E"]
-
-
-class RewardTask(SpaceTask):
+class RewardTask(EmbeddingTask):
     """Trains a reward model: motions at any step of a schedule, and sentences, in one embedding space.
 
     The loss is that of TMR (Petrovich et al., ICCV 2023) with noise on the motions' side (arXiv 2511.19217): the CLEAN
@@ -95,18 +70,24 @@ class RewardTask(SpaceTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         skeleton: str | None = None,
     ) -> None:
-        super().__init__(space, text_encoder, scheduler, optimizer, lr_scheduler, skeleton)
+        super().__init__(model, space, text_encoder, scheduler, optimizer, lr_scheduler, skeleton)
         self.remember_options()
-        self.check_widths("reward model", model.width, model.text_dim)
         if not 0 <= clean_probability <= 1:
             raise InputError(f"clean_probability is a share between 0 and 1, but is {clean_probability}.")
         if temperature <= 0:
             raise InputError(f"temperature={temperature} must be positive.")
-        self.model, self.sentence_encoder = model, sentence_encoder
+        self.sentence_encoder = sentence_encoder
         self.clean_probability, self.similarity_threshold = clean_probability, similarity_threshold
-        self.reconstruction_weight, self.kl_weight = reconstruction_weight, kl_weight
-        self.latent_weight, self.contrastive_weight, self.temperature = latent_weight, contrastive_weight, temperature
+        self.temperature = temperature
+        self.weights = {"contrastive": contrastive_weight}
+        if model.decoder is not None:
+            self.weights |= {"reconstruction": reconstruction_weight, "kl": kl_weight, "latent": latent_weight}
         self.recall = NoiseRecall(CLEAN | BINS | POINTS)
+
+    @property
+    def validation_levels(self) -> Levels:
+        """Levels of noise that validation measures recall at: clean, and tenths of the schedule."""
+        return CLEAN | BINS
 
     @property
     def train_steps(self) -> int:
@@ -123,39 +104,31 @@ class RewardTask(SpaceTask):
         features = self.encode_text(batch.captions)
         motion = self.model.encode_motion(add_noise(self.scheduler, x, noise, t), t, tokens)
         text = self.model.encode_text(features)
-        losses = self.contrastive_losses(text.mean, motion.mean, batch, features)
-        losses["loss"] = losses.pop("weighted")
+        losses = self.contrast(*self._gather(text.mean, motion.mean, batch, features))
         if self.model.decoder is not None:
-            spread = generators if purpose == "train" else None
-            losses |= self._representation(text, motion, x, tokens, spread)
-            losses["loss"] = losses["loss"] + self.reconstruction_weight * losses["reconstruction"]
-            losses["loss"] = losses["loss"] + self.kl_weight * losses["kl"] + self.latent_weight * losses["latent"]
+            losses |= self._representation(text, motion, x, tokens, generators if purpose == "train" else None)
+        losses["loss"] = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         return losses
 
-    def contrastive_losses(
-        self,
-        text: Float[Tensor, "B E"],
-        motion: Float[Tensor, "B E"],
-        batch: MotionTextBatch,
-        features: TextFeatures,
+    def contrast(
+        self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], excluded: Bool[Tensor, "B B"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """What tells right pairs from wrong ones, over the batches of all processes.
+        """Losses, by the names of their weights, that tell right pairs from wrong ones.
 
         Args:
-            text: Means of the sentences.
-            motion: Means of the motions.
-            batch: Where they come from.
-            features: Features of the captions.
-
-        Returns:
-            Losses by name; ``weighted`` is what enters the sum.
+            text: Means of the sentences of all processes.
+            motion: Means of their motions.
+            excluded: Pairs that are no negatives.
         """
+        return {"contrastive": info_nce(text, motion, excluded, self.temperature)}
+
+    def _gather(
+        self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], batch: MotionTextBatch, features: TextFeatures
+    ) -> tuple[Float[Tensor, "G E"], Float[Tensor, "G E"], Bool[Tensor, "G G"]]:
+        """Rows of all processes, and which pairs of them are no negatives."""
         labels = torch.tensor([mix_seed(caption) for caption in batch.captions], device=text.device)
-        reference = self.reference(batch, features)
-        text, motion, labels, reference = gather_rows(text, motion, labels, reference)
-        excluded = near_duplicates(labels, reference, self.similarity_threshold)
-        loss = info_nce(text, motion, excluded, self.temperature)
-        return {"contrastive": loss, "weighted": self.contrastive_weight * loss}
+        text, motion, labels, reference = gather_rows(text, motion, labels, self.reference(batch, features))
+        return text, motion, near_duplicates(labels, reference, self.similarity_threshold)
 
     def reference(self, batch: MotionTextBatch, features: TextFeatures) -> Float[Tensor, "B D"]:
         """Sentence embeddings that tell which captions say nearly the same."""
@@ -180,13 +153,13 @@ class RewardTask(SpaceTask):
         return {
             "reconstruction": reconstruction_loss(from_text, x, tokens) + reconstruction_loss(from_motion, x, tokens),
             "kl": joint_kl(*text, *motion),  # type: ignore[arg-type]
-            "latent": F.smooth_l1_loss(*latents),
+            "latent": F.smooth_l1_loss(latents[0], latents[1]),
         }
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Log the losses, and gather embeddings at every level of noise."""
         super().validation_step(batch, batch_idx)
-        self.observe(batch, CLEAN | BINS)
+        self.observe(batch, self.validation_levels)
 
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Log the losses, and gather embeddings at every level of noise."""
@@ -216,48 +189,3 @@ class RewardTask(SpaceTask):
             noise = 0 * x if level is None else noise_like_mask(generators, tokens, self.space.width)
             motion = self.model.embed_motion(add_noise(self.scheduler, x, noise, t), t, tokens)
             self.recall.update(name, text, motion, batch.ids, batch.captions)
-
-    def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Unit embeddings of sentences."""
-        return self.model.embed_text(self.encode_text(captions))
-
-    def embed_motions(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
-        """Unit embeddings of clean motions.
-
-        Args:
-            motion: Motion features, not normalised.
-            lengths: Frames of each.
-        """
-        mask = lengths_to_mask(lengths.to(self.device), motion.shape[1])
-        x, tokens = self.space.encode(self.normalizer.normalize(motion.to(self.device), mask), mask)
-        return self.model.embed_motion(x, torch.full_like(lengths, CLEAN_STEP).to(x.device), tokens)
-
-    def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> MotionEmbeddings:
-        """Embeddings of clean motions and their captions, for an index."""
-        motion, text = self.embed_motions(batch.motion, batch.lengths), self.embed_captions(batch.captions)
-        return MotionEmbeddings(
-            batch.ids, batch.captions, batch.lengths.cpu(), motion.float().cpu(), text.float().cpu()
-        )
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the model by what its embeddings of clean motions and sentences depend on: equal names, equal ones."""
-        parts = {"model": self.model, "space": self.space, "normalizer": self.normalizer}
-        digest = sha256(f"{self.model.signature} {type(self.space).__name__} {self.text_encoder.fingerprint}".encode())
-        for name, part in parts.items():
-            for key, value in sorted(part.state_dict().items()):
-                digest.update(f"{name}.{key} {tuple(value.shape)} {value.dtype}".encode())
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return f"reward/{digest.hexdigest()[:24]}"
-
-    def check_generator(self, generator: SpaceTask, through_decoder: bool = False) -> None:
-        """Refuse a generator that this reward was not trained for.
-
-        Args:
-            generator: The generator to guide.
-            through_decoder: The generator's samples are decoded to motion features before they are judged.
-
-        Raises:
-            InputError: Space, width, noise schedule, text encoder, skeleton or statistics differ.
-        """
-        check_match(self, generator, through_decoder)

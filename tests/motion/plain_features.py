@@ -1,7 +1,8 @@
 """The published steps in plain NumPy, one clip at a time with loops over chains: what the package is compared with.
 
 Written apart from the package, in the style of the programs of the field: quaternions throughout, inverse and forward
-kinematics for the uniform skeleton, SciPy's filter. `half=np.float32` computes shortest arcs in the published precision.
+kinematics for the uniform skeleton, SciPy's filter.
+With `precision=np.float32` shortest arcs have the published precision.
 """
 
 import numpy as np

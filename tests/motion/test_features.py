@@ -148,7 +148,7 @@ def test_no_nan_where_the_published_steps_have_one():
 
 def test_lost_facing_is_that_of_the_neighbour():
     joints = person(4, 30)
-    joints[0, [17, 16]] = joints[0, [2, 1]] = joints[0, :1]
+    joints[0] = 0.0
     facing_of_next = face_forward(joints[1:])
     assert torch.allclose(face_forward(joints)[1:], facing_of_next)
 
@@ -181,7 +181,7 @@ def test_clips_of_all_lengths_together(skeleton):
 
 def test_recovery_has_the_right_gradient():
     features = joints_to_features(person(5, 5)).requires_grad_()
-    assert torch.autograd.gradcheck(features_to_joints, features[:, :].detach().requires_grad_())
+    assert torch.autograd.gradcheck(features_to_joints, features, fast_mode=True)
     features_to_joints(features).sum().backward()
     assert torch.isfinite(features.grad).all() and features.grad.abs().sum() > 0
 

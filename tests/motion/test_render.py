@@ -13,7 +13,7 @@ from realign.commands import render as render_command
 from realign.errors import InputError
 from realign.motion.camera import aim
 from realign.motion.clip import MotionClip
-from realign.motion.draw import LEFT, RIGHT
+from realign.motion.draw import BACKGROUND, LEFT, RIGHT
 from realign.motion.figure import STANDARD_HEIGHT, body_height, make_figure
 from realign.motion.lettering import font, wrap
 from realign.motion.render import SUFFIXES, check_suffix, save_motions
@@ -62,7 +62,7 @@ def gif_frames(path: Path) -> tuple[list[np.ndarray], list[int]]:
 
 def columns_of(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     """x of the pixels of a colour, without the legend in the last rows."""
-    near = np.abs(picture[:-40].astype(int) - colour).max(axis=-1) <= 12
+    near = np.abs(picture[:-40].astype(int) - colour).max(axis=-1) <= 2
     return np.nonzero(near)[1]
 
 
@@ -105,6 +105,7 @@ def test_sides_have_their_own_colours_and_places(tmp_path: Path) -> None:
     for azimuth, left_is_right in ((0.0, True), (180.0, False)):
         save_motions(tmp_path / "x.gif", [clip], azimuth=azimuth)
         picture = gif_frames(tmp_path / "x.gif")[0][0]
+        assert tuple(picture[1, 1]) == BACKGROUND  # the palette holds the main colours exactly
         left, right = columns_of(picture, LEFT), columns_of(picture, RIGHT)
         assert len(left) > 500 and len(right) > 500
         assert bool(left.mean() > right.mean()) is left_is_right

@@ -6,7 +6,7 @@ import torch
 import yaml
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset
 
 from realign.batch import MotionTextBatch
 from realign.seeding import mix_seed
@@ -36,10 +36,9 @@ class TinyData(LightningDataModule):
 
     Args:
         count: Number of clips.
-        batch_size: Clips of a batch, on each process.
+        batch_size: Clips of a batch.
         skeleton: Name of the skeleton.
         scale: Standard deviation it reports.
-        fixed_seeds: Give a clip the same seed in every epoch.
     """
 
     def __init__(
@@ -48,14 +47,13 @@ class TinyData(LightningDataModule):
         batch_size: int = 4,
         skeleton: str = "humanml3d",
         scale: float = 0.2,
-        fixed_seeds: bool = False,
     ) -> None:
         super().__init__()
-        self.motions, self.batch_size, self.skeleton, self.fixed_seeds = Waves(count), batch_size, skeleton, fixed_seeds
+        self.motions, self.batch_size, self.skeleton = Waves(count), batch_size, skeleton
         self.statistics = torch.full((CHANNELS,), 0.1), torch.full((CHANNELS,), scale)
 
     def collate(self, items: list[tuple[Tensor, str, int]]) -> MotionTextBatch:
-        epoch = 0 if self.trainer is None or self.fixed_seeds else self.trainer.current_epoch
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch
         motions, captions, indices = zip(*items, strict=True)
         return MotionTextBatch(
             torch.nn.utils.rnn.pad_sequence(list(motions), batch_first=True),
@@ -66,11 +64,7 @@ class TinyData(LightningDataModule):
         )
 
     def loader(self) -> DataLoader:
-        trainer = self.trainer
-        sampler = None
-        if trainer is not None and trainer.world_size > 1:  # rank r takes rows r::W, as the real datamodule does
-            sampler = DistributedSampler(self.motions, trainer.world_size, trainer.global_rank, shuffle=False)
-        return DataLoader(self.motions, batch_size=self.batch_size, sampler=sampler, collate_fn=self.collate)
+        return DataLoader(self.motions, batch_size=self.batch_size, collate_fn=self.collate)
 
     train_dataloader = val_dataloader = test_dataloader = predict_dataloader = loader
 
@@ -123,7 +117,9 @@ def command(folder: Path, model: dict, data: dict | None = None, **trainer: obje
     config = {
         "seed_everything": 0,
         "model": model,
-        "data": {"class_path": "task_parts.TinyData", "init_args": data or {}},
+        "data": data
+        if data and "class_path" in data
+        else {"class_path": "task_parts.TinyData", "init_args": data or {}},
         "trainer": quiet | trainer,
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -65,6 +65,7 @@ def test_noise_is_drawn_at_each_length() -> None:
     assert torch.equal(short, long[:, :7]) and not long[0, 5:].any()
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_data_of_another_skeleton_or_scale_are_refused(tmp_path: Path, vae_checkpoint: Path) -> None:
     resume = ["--ckpt_path", str(vae_checkpoint)]
     with pytest.raises(InputError, match="skeleton 'humanml3d', but the data show 'kit'"):

@@ -1,0 +1,154 @@
+"""Training and evaluation of text-motion retrieval."""
+
+from pathlib import Path
+
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from jaxtyping import Bool, Float
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from realign.batch import MotionTextBatch
+from realign.errors import InputError
+from realign.losses.contrastive import hard_negative_loss
+from realign.metrics.retrieval_metric import RetrievalMetrics
+from realign.nn.reward import RewardModel
+from realign.nn.spaces import MotionSpace
+from realign.tasks.checkpoint import load_task
+from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.recall import CLEAN, Levels
+from realign.tasks.reward import RewardTask
+from realign.text.base import TextEncoder
+
+
+class RetrieverTask(RewardTask):
+    """Trains a reward model on clean motions alone, which makes it TMR, and tests it by the protocols of TMR.
+
+    Args:
+        model: The reward model.
+        space: Where the motions live.
+        text_encoder: Frozen features of captions.
+        checkpoint: Checkpoint or folder of a trained reward model or retriever to go on from; from scratch when None.
+        sentence_encoder: Compares captions; the text encoder's own pooled vector where None.
+        similarity_threshold: Captions with a cosine above it are no negatives of each other.
+        reconstruction_weight: Weight of the reconstructions, from the sentence and from the motion.
+        kl_weight: Weight of the divergences of both Gaussians from each other and from the unit Gaussian.
+        latent_weight: Weight of the distance of both embeddings.
+        contrastive_weight: Weight of InfoNCE.
+        temperature: Of InfoNCE, and of the hard negatives.
+        hard_negative_weight: Weight of the self-refinement, which pushes matches above the wrong hits found before
+            them; 0 leaves it out.
+        hard_negatives: Wrong hits of each query that count in it.
+        margin: Cosine by which it wants a match to lead.
+        identical: The test takes a motion with the very caption of the query for right.
+        subset: File with the ids of the dissimilar subset, one a line; chosen from the test set when None.
+        optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
+        lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
+        skeleton: Name of the skeleton; taken from the data when None.
+
+    Raises:
+        InputError: When the parts do not fit each other, or the subset cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: RewardModel,
+        space: MotionSpace,
+        text_encoder: TextEncoder,
+        checkpoint: str | None = None,
+        sentence_encoder: TextEncoder | None = None,
+        similarity_threshold: float = 0.8,
+        reconstruction_weight: float = 1.0,
+        kl_weight: float = 1e-5,
+        latent_weight: float = 1e-5,
+        contrastive_weight: float = 0.1,
+        temperature: float = 0.1,
+        hard_negative_weight: float = 0.0,
+        hard_negatives: int = 5,
+        margin: float = 0.05,
+        identical: bool = True,
+        subset: str | None = None,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        skeleton: str | None = None,
+    ) -> None:
+        super().__init__(
+            model=model,
+            space=space,
+            text_encoder=text_encoder,
+            scheduler=DDPMScheduler(clip_sample=False),  # no sample ever sees its noise
+            clean_probability=1.0,
+            sentence_encoder=sentence_encoder,
+            similarity_threshold=similarity_threshold,
+            reconstruction_weight=reconstruction_weight,
+            kl_weight=kl_weight,
+            latent_weight=latent_weight,
+            contrastive_weight=contrastive_weight,
+            temperature=temperature,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            skeleton=skeleton,
+        )
+        if hard_negatives < 1:
+            raise InputError(
+                f"hard_negatives={hard_negatives} must be at least 1; set hard_negative_weight to 0 for none."
+            )
+        self.checkpoint, self.hard_negatives, self.margin = checkpoint, hard_negatives, margin
+        if hard_negative_weight:
+            self.weights["hard_negative"] = hard_negative_weight
+        self.protocols = RetrievalMetrics(identical=identical, subset=None if subset is None else _ids(subset))
+
+    @property
+    def validation_levels(self) -> Levels:
+        """Clean motions alone."""
+        return CLEAN
+
+    def prepare(self, stage: str) -> None:
+        """Take over the weights of a checkpoint, unless a run is resumed or a trained retriever is tested."""
+        if self.checkpoint and self.trainer.ckpt_path is None:
+            self._adopt(load_task(self.checkpoint, EmbeddingTask))
+            self.checkpoint = self.hparams["checkpoint"] = None  # the weights are now part of this task's own
+            self.forget_space_checkpoint()
+        super().prepare(stage)
+
+    def _adopt(self, trained: EmbeddingTask) -> None:
+        own, other = (
+            f"{task.model.signature} in {type(task.space).__name__} over {task.text_encoder.fingerprint}"
+            for task in (self, trained)
+        )
+        if own != other:
+            raise InputError(
+                f"{self.checkpoint} holds the model {other}, but the retriever is configured as {own}; give it the "
+                "options that the checkpoint was trained with."
+            )
+        for name in ("model", "space", "normalizer"):
+            getattr(self, name).load_state_dict(getattr(trained, name).state_dict())
+
+    def contrast(
+        self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], excluded: Bool[Tensor, "B B"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """InfoNCE, and the hard negatives where they have a weight; arguments as in `RewardTask`."""
+        losses = super().contrast(text, motion, excluded)
+        if "hard_negative" in self.weights:
+            options = (self.hard_negatives, self.margin, self.temperature)
+            losses["hard_negative"] = hard_negative_loss(text, motion, excluded, *options)
+        return losses
+
+    def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Gather embeddings of clean motions and their captions."""
+        motion, text = self.embed_motions(batch.motion, batch.lengths), self.embed_captions(batch.captions)
+        reference = self.reference(batch, self.encode_text(batch.captions))
+        self.protocols.update(text, motion, batch.ids, batch.captions, reference)
+
+    def on_test_epoch_end(self) -> None:
+        """Log all protocols in both directions, such as ``test/all/t2m/R@1`` in 0..1 and ``test/all/t2m/MedR``."""
+        for name, value in self.protocols.compute().items():
+            self.log(f"test/{name}", value.float(), sync_dist=True)
+        self.protocols.reset()
+
+
+def _ids(path: str) -> list[str]:
+    """The words of a file."""
+    try:
+        return Path(path).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The list of the dissimilar subset {path} cannot be read: {error}.") from error

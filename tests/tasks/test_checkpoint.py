@@ -1,0 +1,151 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from task_parts import command, feature_generator, latent_generator, one_batch
+
+from realign.errors import InputError
+from realign.nn import FeatureSpace, MdmDenoiser
+from realign.seeding import sample_generators
+from realign.tasks import GeneratorTask, Task, VAETask, load_task, save_pretrained
+from realign.text.hashing import HashingEncoder
+from realign.training import TrainingCLI
+
+EMA = [{"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.5}}]
+LATE_EMA = [{"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.5, "update_starting_at_step": 1000}}]
+
+
+@pytest.fixture(scope="module")
+def generator_checkpoint(tmp_path_factory: pytest.TempPathFactory, vae_checkpoint: Path) -> Path:
+    """Trained with averaged weights in the space of an autoencoder whose file is gone afterwards."""
+    folder = tmp_path_factory.mktemp("generator")
+    moved = folder / "vae.ckpt"
+    moved.write_bytes(vae_checkpoint.read_bytes())
+    options = {"optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-2}}}
+    options["lr_scheduler"] = {
+        "class_path": "realign.tasks.WarmupCosine", "init_args": {"warmup_steps": 1, "total_steps": 50}
+    }  # fmt: skip
+    words = command(folder, latent_generator(moved, **options), max_epochs=2, callbacks=EMA)
+    TrainingCLI.from_args(["fit", *words], run=True)
+    moved.unlink()
+    return next(folder.glob("checkpoints/*.ckpt"))
+
+
+def sample(task: GeneratorTask) -> torch.Tensor:
+    batch = one_batch(2)
+    return task.sample(batch.captions, batch.lengths, sample_generators(batch.seeds))
+
+
+def test_a_checkpoint_is_self_contained_and_holds_the_averaged_weights(generator_checkpoint: Path) -> None:
+    content = torch.load(generator_checkpoint, weights_only=True)
+    task = load_task(generator_checkpoint, GeneratorTask)
+    assert task.skeleton == "humanml3d" and not task.training and task.space.ready and task.normalizer.fitted
+    name = "denoiser.write.weight"
+    assert torch.equal(task.state_dict()[name], content["state_dict"][name])
+    assert not torch.equal(task.state_dict()[name], content["current_model_state"][name])
+    assert sample(task).isfinite().all()
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_folder_gives_the_same_task(tmp_path: Path, generator_checkpoint: Path, half: bool) -> None:
+    task = load_task(generator_checkpoint, GeneratorTask)
+    folder = save_pretrained(task, tmp_path / "weights", half=half)
+    again = load_task(folder, GeneratorTask)
+    tolerance = 5e-2 if half else 0.0
+    torch.testing.assert_close(sample(again), sample(task), atol=tolerance, rtol=tolerance)
+    assert all(parameter.dtype == torch.float32 for parameter in again.parameters())
+    stored = load_file(folder / "model.safetensors")
+    assert stored["denoiser.write.weight"].dtype == (torch.float16 if half else torch.float32)
+    assert stored["normalizer.mean"].dtype == torch.float32
+    assert ".ckpt" not in (folder / "config.yaml").read_text()
+    twice = save_pretrained(again, tmp_path / "weights", half=half)  # replaces, and a loaded task can be exported
+    assert sorted(path.name for path in twice.iterdir()) == ["config.yaml", "model.safetensors"]
+
+
+def test_averaging_that_starts_late_validates_with_filled_statistics(tmp_path: Path) -> None:
+    words = command(tmp_path, feature_generator(), max_epochs=1, callbacks=LATE_EMA)
+    cli = TrainingCLI.from_args(["fit", *words], run=True)
+    assert cli.trainer.callback_metrics["val/loss"].isfinite()
+
+
+def test_another_kind_is_refused(generator_checkpoint: Path, vae_checkpoint: Path) -> None:
+    with pytest.raises(InputError, match="holds a VAETask, but a GeneratorTask is needed"):
+        load_task(vae_checkpoint, GeneratorTask)
+    with pytest.raises(InputError, match="holds a GeneratorTask, but a VAETask is needed"):
+        load_task(generator_checkpoint, VAETask)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 1000, -1000])
+def test_a_truncated_file_is_refused(tmp_path: Path, vae_checkpoint: Path, kept: int) -> None:
+    path = tmp_path / "cut.ckpt"
+    path.write_bytes(vae_checkpoint.read_bytes()[:kept])
+    with pytest.raises(InputError, match="cut.ckpt"):
+        load_task(path)
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint at"):
+        load_task(tmp_path / "missing.ckpt")
+    text = tmp_path / "text.ckpt"
+    text.write_text("hello")
+    foreign = tmp_path / "foreign.ckpt"
+    torch.save({"weights": torch.zeros(3)}, foreign)
+    objects = tmp_path / "objects.ckpt"
+    torch.save({"state_dict": {}, "hyper_parameters": {"vae": FeatureSpace()}}, objects)
+    unnamed = tmp_path / "unnamed.ckpt"
+    torch.save({"state_dict": {}, "hyper_parameters": {}}, unnamed)
+    for path, reason in (
+        (text, "text.ckpt"),
+        (foreign, "no checkpoint of a task"),
+        (objects, "never executed"),
+        (unnamed, "does not say how it was built"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            load_task(path)
+
+
+@pytest.mark.parametrize(
+    ("class_path", "part"),
+    [("subprocess.Popen", None), ("torch.nn.Linear", None), (None, "torch.nn.Linear"), (None, "realign.nn.NoSuch")],
+)
+def test_only_parts_of_the_expected_kinds_are_built(
+    tmp_path: Path, vae_checkpoint: Path, class_path: str | None, part: str | None
+) -> None:
+    content = torch.load(vae_checkpoint, weights_only=True)
+    options = content["hyper_parameters"]
+    options["_class_path"] = class_path or options["_class_path"]
+    if part:
+        options["vae"] = {"class_path": part}
+    torch.save(content, tmp_path / "evil.ckpt")
+    with pytest.raises(InputError, match="evil.ckpt asks for parts that this version cannot build"):
+        load_task(tmp_path / "evil.ckpt")
+
+
+def test_a_broken_folder_is_refused(tmp_path: Path, vae_checkpoint: Path) -> None:
+    folder = save_pretrained(load_task(vae_checkpoint), tmp_path / "weights")
+    weights, config = folder / "model.safetensors", folder / "config.yaml"
+    whole, text = weights.read_bytes(), config.read_text()
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(InputError, match="model.safetensors is damaged or cut short"):
+        load_task(folder)
+    weights.write_bytes(whole)
+    config.write_text(text.replace("hidden: 8", "hidden: 12"))
+    with pytest.raises(InputError, match="weights of .* do not fit its configuration"):
+        load_task(folder)
+    config.write_text("a: [")
+    with pytest.raises(InputError, match="config.yaml is not readable YAML"):
+        load_task(folder)
+    config.unlink()
+    with pytest.raises(InputError, match="has no config.yaml"):
+        load_task(folder)
+
+
+def test_a_task_built_in_python_needs_a_configuration(tmp_path: Path) -> None:
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(clip_sample=False)
+    task: Task = GeneratorTask(MdmDenoiser(263, 8, 16, 1, 2, 16), FeatureSpace(), HashingEncoder(8), scheduler)
+    with pytest.raises(InputError, match="build it with realign.cli.build"):
+        save_pretrained(task, tmp_path / "weights")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,92 @@
+"""An interrupted training and one on two processes give what one unbroken process gives."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from task_parts import VAE, command, feature_generator, latent_generator
+
+from realign.training import TrainingCLI
+
+EMA = [{"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.9}}]
+RATES = {
+    "lr_scheduler": {"class_path": "realign.tasks.WarmupCosine", "init_args": {"warmup_steps": 2, "total_steps": 9}}
+}
+
+
+class Pulled(Callback):
+    """Leaves a checkpoint behind at a step, as a kill would."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+def states(path: Path) -> dict:
+    content = torch.load(path, weights_only=True)
+    return {"averaged": content["state_dict"], **content.get("current_model_state", {})}
+
+
+def same(left: dict, right: dict, tolerance: float) -> None:
+    for name, value in left.items():
+        if isinstance(value, dict):
+            same(value, right[name], tolerance)
+        else:
+            torch.testing.assert_close(value, right[name], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+@pytest.mark.parametrize("step", [2, 3])  # in the middle of an epoch, and later
+def test_resume_equals_an_unbroken_run(tmp_path: Path, vae_checkpoint: Path, step: int) -> None:
+    model = latent_generator(vae_checkpoint, lr_scheduler=WARMUP)
+    words = command(tmp_path, model, data(tmp_path / "data", 4), max_steps=7, max_epochs=-1, callbacks=EMA)
+    cli = TrainingCLI.from_args(words, run=False)
+    cli.trainer.callbacks.append(Pulled(step, tmp_path / "pulled.ckpt"))
+    cli.trainer.fit(cli.model, cli.datamodule)
+    cli.trainer.save_checkpoint(tmp_path / "whole.ckpt")
+    torch.manual_seed(123)  # the state of the global generator must not matter
+    again = TrainingCLI.from_args(["fit", *words, "--ckpt_path", str(tmp_path / "pulled.ckpt")], run=True)
+    again.trainer.save_checkpoint(tmp_path / "resumed.ckpt")
+    assert again.trainer.global_step == cli.trainer.global_step == 7
+    same(states(tmp_path / "whole.ckpt"), states(tmp_path / "resumed.ckpt"), 0.0)
+
+
+SCRIPT = """
+import sys
+from realign.training import TrainingCLI
+cli = TrainingCLI.from_args(sys.argv[2:], run=False)
+cli.trainer.fit(cli.model, cli.datamodule)
+cli.trainer.save_checkpoint(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("kind", ["vae", "generator"])
+def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
+    model = VAE if kind == "vae" else feature_generator()
+    if kind == "generator":
+        model["init_args"]["denoiser"]["init_args"]["dropout"] = 0.0
+    one = command(tmp_path / "one", model, {"batch_size": 4}, max_epochs=2)
+    two = command(
+        tmp_path / "two",
+        model,
+        {"batch_size": 2},
+        max_epochs=2,
+        devices=2,
+        strategy="ddp",
+        use_distributed_sampler=False,
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    for name, words in (("one", one), ("two", two)):
+        script = tmp_path / f"{name}.py"
+        script.write_text(SCRIPT)
+        line = [sys.executable, str(script), str(tmp_path / f"{name}.ckpt"), *words]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    same(states(tmp_path / "one.ckpt"), states(tmp_path / "two.ckpt"), 1e-5)
