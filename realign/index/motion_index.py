@@ -163,7 +163,7 @@ class MotionIndex:
         self._refuse_read_only("removed from")
         wanted = set(ids)
         gone = np.array([item.id in wanted for item in self.items], dtype=bool)
-        if missing := wanted - {self.items[i].id for i in np.flatnonzero(gone)}:
+        if missing := wanted - {self.items[i].id for i in np.flatnonzero(gone).tolist()}:
             raise InputError(f"the index holds no motion {min(missing)!r}; remove ids that it holds")
         what, remedy = (
             f"an index {self.factory!r} cannot forget motions",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def check_files(folder: Path, manifest: dict[str, Any], verify: bool | None = No
         if (size := path.stat().st_size) != entry["bytes"]:
             raise InputError(_damage(folder, name, f"it has {size} bytes and {entry['bytes']} were written"))
         count = len(entry["sha256"])
-        pieces = range(count) if verify is not False else range(0)
+        pieces = list(range(count)) if verify is not False else []
         if verify is None and size > FULL_CHECK:
             pieces = sorted({i * (count - 1) // (_SAMPLED - 1) for i in range(_SAMPLED)})
         digests = _piece_digests(path, pieces, manifest["piece_bytes"])
@@ -82,7 +83,7 @@ def _describe(path: Path) -> dict[str, Any]:
     return {"bytes": size, "sha256": _piece_digests(path, range(-(-size // PIECE)), PIECE)}
 
 
-def _piece_digests(path: Path, pieces: Any, piece_bytes: int) -> list[str]:
+def _piece_digests(path: Path, pieces: Iterable[int], piece_bytes: int) -> list[str]:
     """SHA-256 of the pieces, hashed in threads (hashlib works outside Python's lock)."""
 
     def digest(number: int) -> str:

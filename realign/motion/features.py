@@ -112,7 +112,7 @@ def _yaw_velocity(forward: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T-1 1"]
     return step - math.pi * torch.round(step / math.pi)
 
 
-def _rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Float[Tensor, "*B T J-1 6"]:
+def _rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Float[Tensor, "*B T K 6"]:
     """6-d form of each bone's shortest-arc rotation relative to that of the bone before it in its chain."""
     before = [0] * skeleton.num_joints
     for chain in skeleton.chains:

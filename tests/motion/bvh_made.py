@@ -10,8 +10,9 @@ Tree = Sequence[tuple[str, int, tuple[float, float, float]]]  # name, parent, of
 def bvh_text(
     tree: Tree, motion: np.ndarray, frame_time: float = 1 / 30, order: str = "ZXY", newline: str = "\n"
 ) -> str:
-    """A BVH file's text; the root has position channels X Y Z first, every joint rotations in `order`."""
-    lines = ["HIERARCHY"]
+    """A BVH file's text: position of the root, then three rotations in `order` for every joint of the tree in turn."""
+    lines, columns = ["HIERARCHY"], [0, 1, 2]
+    rotated = [index for index, (name, *_) in enumerate(tree) if name]
 
     def node(index: int, depth: int) -> None:
         name, parent, offset = tree[index]
@@ -19,6 +20,9 @@ def bvh_text(
         lines.append("  " * depth + "{")
         lines.append("  " * depth + "  OFFSET " + " ".join(map(str, offset)))
         if name:
+            columns.extend(
+                range(3 + 3 * rotated.index(index), 6 + 3 * rotated.index(index))
+            )  # the file goes depth first
             position = "Xposition Yposition Zposition " if parent < 0 else ""
             turns = " ".join(f"{axis}rotation" for axis in order)
             lines.append("  " * depth + f"  CHANNELS {6 if parent < 0 else 3} {position}{turns}")
@@ -29,7 +33,7 @@ def bvh_text(
 
     node(0, 0)
     lines += ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {frame_time:.6f}"]
-    lines += [" ".join(f"{value:.6f}" for value in row) for row in motion]
+    lines += [" ".join(f"{value:.6f}" for value in row) for row in motion[:, columns]]
     return newline.join(lines) + newline
 
 

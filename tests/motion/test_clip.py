@@ -23,7 +23,7 @@ def test_files_are_told_apart(tmp_path, skeleton):
             30,
         )
         assert clip.joints.dtype == np.float32
-    clip = MotionClip.load(tmp_path / "features.npy", fps=10, caption="a person walks")
+    clip = MotionClip.load(tmp_path / "features.npy", fps=10.0, caption="a person walks")
     assert np.array_equal(clip.joints, features_to_joints(features, skeleton).float().numpy())
     assert (clip.fps, clip.caption) == (10, "a person walks")
 
@@ -64,13 +64,13 @@ def test_bad_files_are_one_sentence(tmp_path):
 def test_a_clip_is_checked():
     joints = person(0, 5).numpy()
     with pytest.raises(InputError, match="21, 3"):
-        MotionClip(joints, 20, skeleton="kit")
+        MotionClip(joints, 20.0, skeleton="kit")
     with pytest.raises(InputError, match="fps"):
-        MotionClip(joints, 0)
+        MotionClip(joints, 0.0)
     with pytest.raises(InputError, match="NaN"):
-        MotionClip(joints * np.inf, 20)
+        MotionClip(joints * np.inf, 20.0)
     with pytest.raises(InputError, match="no positions"):
-        MotionClip(joints.astype(complex), 20)
+        MotionClip(joints.astype(complex), 20.0)
 
 
 def test_features_of_a_real_clip(reference_dir):

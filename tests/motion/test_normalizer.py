@@ -40,7 +40,7 @@ def test_refuses_what_does_not_fit():
     with pytest.raises(InputError, match="width 4.*of 3"):
         fitted().denormalize(torch.zeros(2, 4))
     with pytest.raises(InputError, match=r"mean has shape \(4,\)"):
-        Normalizer(3).fit(torch.zeros(4), torch.ones(3))
+        Normalizer(3).fit(torch.zeros(4), torch.ones(4))
     with pytest.raises(InputError, match="std holds NaN"):
         Normalizer(3).fit(torch.zeros(3), torch.tensor([1.0, float("inf"), 1.0]))
     with pytest.raises(InputError, match="negative value -1"):

@@ -113,5 +113,5 @@ def test_unreadable_maps_are_refused(tmp_path):
 
 def test_shared_recordings_are_recognised(shared_data):
     for folder, rig in (("bandai", "Bandai-Namco"), ("cmu_daz", "CMU (Daz-friendly)")):
-        for path in sorted((shared_data / "bvh" / folder).glob("*.bvh")):
+        for path in sorted((shared_data / "bvh" / folder).glob("*.bvh"))[:4]:
             assert recognise_rig(read_bvh(path).names).name == rig

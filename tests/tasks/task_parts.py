@@ -110,6 +110,7 @@ def feature_generator(**options: object) -> dict:
 
 def command(folder: Path, model: dict, data: dict | None = None, **trainer: object) -> list[str]:
     """Words of a command line after the subcommand, with the configuration written to a file."""
+    data = data or {}
     quiet = {
         "accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_progress_bar": False,
         "enable_model_summary": False, "default_root_dir": str(folder), "log_every_n_steps": 1,

@@ -13,9 +13,12 @@ from task_parts import VAE, command, feature_generator, latent_generator
 from realign.training import TrainingCLI
 
 EMA = [{"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.9}}]
-RATES = {
-    "lr_scheduler": {"class_path": "realign.tasks.WarmupCosine", "init_args": {"warmup_steps": 2, "total_steps": 9}}
-}
+WARMUP = {"class_path": "realign.tasks.WarmupCosine", "init_args": {"warmup_steps": 2, "total_steps": 9}}
+
+
+def data(folder: Path, batch_size: int) -> dict:
+    options = {"clips": 20, "batch_size": batch_size, "folder": str(folder)}
+    return {"class_path": "realign.data.ProceduralDataModule", "init_args": options}
 
 
 class Pulled(Callback):
