@@ -31,6 +31,7 @@ class MotionDataModule(pl.LightningDataModule):
         mirror: Mirror half of the training samples; None: unless the set already holds mirrored doubles.
         pad_to: Frames to pad every batch to; the longest of the batch when None.
         seed: Of order, captions, crops and mirroring.
+        group_lengths: Shuffle into batches of similar lengths, which need less padding.
         drop_last: Leave out the incomplete last training batch of an epoch.
         predict_split: Split that `predict` goes through.
     """
@@ -46,6 +47,7 @@ class MotionDataModule(pl.LightningDataModule):
         mirror: bool | None = None,
         pad_to: int | None = None,
         seed: int = 0,
+        group_lengths: bool = False,
         drop_last: bool = True,
         predict_split: str = "test",
     ) -> None:
@@ -56,7 +58,7 @@ class MotionDataModule(pl.LightningDataModule):
         self.data, self.batch_size, self.num_workers = Path(data), batch_size, num_workers
         self.max_frames, self.min_frames, self.unit_length = max_frames, min_frames, unit_length
         self.mirror, self.pad_to, self.seed = mirror, pad_to, seed
-        self.drop_last, self.predict_split = drop_last, predict_split
+        self.group_lengths, self.drop_last, self.predict_split = group_lengths, drop_last, predict_split
         self._packed: PackedMotions | None = None
 
     @property
@@ -141,6 +143,7 @@ class MotionDataModule(pl.LightningDataModule):
             len(dataset),
             self.batch_size,
             shuffle=shuffle,
+            lengths=dataset.lengths if self.group_lengths else None,
             seed=self.seed,
             rank=rank,
             world_size=world,

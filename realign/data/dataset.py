@@ -80,6 +80,11 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Frames of all clips, in order, before they are cropped."""
+        return self.packed.clips["frames"][self.indices]
+
     def ids(self) -> list[str]:
         """Names of all clips, in order."""
         return self.packed.ids(self.indices)

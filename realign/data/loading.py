@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from realign.batch import MotionTextBatch
@@ -32,7 +33,12 @@ class SeededBatchSampler(Sampler[list[Key]]):
         rank: This process.
         world_size: Processes W.
         drop_last: See above.
+        lengths: Lengths of the samples, to shuffle into batches of similar ones, which need little padding: of every
+            `GROUP` global batches that follow one another in the random order, the samples are sorted by length, and
+            the epoch's batches then change places at random. Any order goes when None.
     """
+
+    GROUP = 6
 
     def __init__(
         self,
@@ -40,6 +46,7 @@ class SeededBatchSampler(Sampler[list[Key]]):
         batch_size: int,
         *,
         shuffle: bool = False,
+        lengths: NDArray[np.integer] | None = None,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -51,7 +58,7 @@ class SeededBatchSampler(Sampler[list[Key]]):
             raise InputError(f"rank={rank} must be from 0 to world_size - 1 = {world_size - 1}.")
         if size < world_size:
             raise InputError(f"{size} samples cannot be shared by {world_size} processes; use fewer devices.")
-        self.size, self.shuffle, self.seed = size, shuffle, seed
+        self.size, self.shuffle, self.lengths, self.seed = size, shuffle, lengths, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = self.start = 0
         step = batch_size * world_size
@@ -76,15 +83,27 @@ class SeededBatchSampler(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Batches of `epoch` from number `start` on."""
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch, "order"))
-            order = torch.randperm(self.size, generator=generator).numpy()
-        else:
-            order = np.arange(self.size)
         epoch = self.epoch if self.shuffle else 0
-        for low, high in list(zip(self._bounds, self._bounds[1:], strict=False))[self.start :]:
-            share = order[low + self.rank : high : self.world_size].tolist()
-            yield [(index, mix_seed(self.seed, epoch, index)) for index in share]
+        batches = self._shuffled(epoch) if self.shuffle else self._split(np.arange(self.size))
+        for batch in batches[self.start :]:
+            yield [(index, mix_seed(self.seed, epoch, index)) for index in batch[self.rank :: self.world_size].tolist()]
+
+    def _split(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """The global batches of an order."""
+        return [order[low:high] for low, high in zip(self._bounds, self._bounds[1:], strict=False)]
+
+    def _shuffled(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The global batches of an epoch, the same on every process."""
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch, "order"))
+        order = torch.randperm(self.size, generator=generator).numpy()
+        if self.lengths is None:
+            return self._split(order)
+        chunk = self.GROUP * (self._bounds[1] - self._bounds[0])
+        for start in range(0, self.size, chunk):
+            part = order[start : start + chunk]
+            order[start : start + chunk] = part[np.argsort(self.lengths[part], kind="stable")]
+        batches = self._split(order)
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 class MotionLoader:

@@ -190,12 +190,12 @@ def retrieval_protocols(
     if text_similarity is not None:
         near = text_similarity.to(device) > 2 * threshold - 1
         tables["threshold"] = retrieval_metrics(similarity, near if same is None else near | same)
-    if subset is not None or text_similarity is not None:
-        chosen = _positions(ids, subset) if subset is not None else dissimilar_subset(text_similarity)
-        tables["dissimilar"] = retrieval_metrics(*(_square(x, chosen.to(device)) for x in (similarity, same)))
+    if subset is not None:
+        tables["dissimilar"] = _part(similarity, same, _positions(ids, subset))
+    elif text_similarity is not None:
+        tables["dissimilar"] = _part(similarity, same, dissimilar_subset(text_similarity))
     if len(ids) >= size:
-        batches = small_batches(ids, size).to(device)
-        tables["small_batches"] = retrieval_metrics(*(_square(x, batches) for x in (similarity, same)))
+        tables["small_batches"] = _part(similarity, same, small_batches(ids, size))
     return {f"{protocol}/{name}": value for protocol, table in tables.items() for name, value in table.items()}
 
 
@@ -216,6 +216,9 @@ def _positions(ids: Sequence[str], subset: Sequence[str]) -> Int[Tensor, "S"]:
     return torch.tensor([place[name] for name in subset])
 
 
-def _square(x: Tensor | None, chosen: Int[Tensor, "*K S"]) -> Tensor | None:
-    """The chosen rows and columns, one square for every leading index."""
-    return None if x is None else x[chosen[..., :, None], chosen[..., None, :]]
+def _part(
+    similarity: Float[Tensor, "N N"], positives: Bool[Tensor, "N N"] | None, chosen: Int[Tensor, "*K S"]
+) -> dict[str, float]:
+    """The metrics among the chosen pairs, averaged over leading dimensions."""
+    rows, columns = chosen[..., :, None].to(similarity.device), chosen[..., None, :].to(similarity.device)
+    return retrieval_metrics(similarity[rows, columns], None if positives is None else positives[rows, columns])

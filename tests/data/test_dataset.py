@@ -125,6 +125,21 @@ def test_epochs_differ_and_seeds_belong_to_samples():
     assert [key for batch in sampler for key in batch] == list(first.items())[8:]
 
 
+def test_grouped_lengths_cover_an_epoch_with_little_padding_on_any_number_of_processes() -> None:
+    lengths = np.random.default_rng(0).integers(40, 197, size=480)
+    one = SeededBatchSampler(480, 8, shuffle=True, lengths=lengths, seed=3)
+    batches = [[index for index, _ in batch] for batch in one]
+    assert sorted(index for batch in batches for index in batch) == list(range(480))
+    spread = np.mean([np.ptp(lengths[batch]) for batch in batches])
+    plain = np.mean([np.ptp(lengths[[i for i, _ in b]]) for b in SeededBatchSampler(480, 8, shuffle=True, seed=3)])
+    assert spread < plain / 3
+    two = [SeededBatchSampler(480, 4, shuffle=True, lengths=lengths, seed=3, rank=r, world_size=2) for r in (0, 1)]
+    for whole, *shares in zip(one, *two, strict=True):
+        assert whole[0::2] == shares[0] and whole[1::2] == shares[1]
+    firsts = [np.mean(lengths[batch]) for batch in batches]
+    assert np.abs(np.diff(firsts)).max() > 50  # batches do not come sorted
+
+
 def test_a_set_smaller_than_a_batch_still_trains():
     assert [len(b) for b in SeededBatchSampler(5, 64, drop_last=True)] == [5]
     with pytest.raises(InputError, match="cannot be shared"):

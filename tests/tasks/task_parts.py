@@ -127,3 +127,22 @@ def command(folder: Path, model: dict, data: dict | None = None, **trainer: obje
     path = folder / "in.yaml"
     path.write_text(yaml.safe_dump(config))
     return ["--config", str(path)]
+
+
+REWARD_SIZES = {
+    "text_dim": 8, "embedding": 16, "hidden": 16, "layers": 3, "heads": 2, "feedforward": 32, "decoder_layers": 1,
+}  # fmt: skip
+FEATURE_SPACE = {"class_path": "FeatureSpace"}
+
+
+def reward(kind: str = "RewardTask", space: dict = FEATURE_SPACE, model: dict | None = None, **options: object) -> dict:
+    """A reward or retriever over hashed words; in a latent space its width is 4."""
+    sizes = {"width": 263 if space is FEATURE_SPACE else 4, "patch": 4 if space is FEATURE_SPACE else 1}
+    parts = {
+        "model": {"class_path": "RewardModel", "init_args": REWARD_SIZES | sizes | (model or {})},
+        "space": space,
+        "text_encoder": {"class_path": "realign.text.hashing.HashingEncoder", "init_args": {"dim": 8}},
+        **({"scheduler": SCHEDULER} if kind == "RewardTask" else {}),
+        **options,
+    }
+    return {"class_path": kind, "init_args": parts}

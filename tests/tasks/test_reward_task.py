@@ -1,0 +1,263 @@
+import json
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from task_parts import CHANNELS, CONV_VAE, TinyData, command, one_batch, reward
+from torch import distributed, multiprocessing
+from torch.nn.parallel import DistributedDataParallel
+
+from realign.batch import MotionTextBatch
+from realign.callbacks import draw_recall, read_curve
+from realign.data.procedural import procedural_clip
+from realign.diffusion.schedule import CLEAN_STEP
+from realign.errors import InputError
+from realign.motion.features import joints_to_features
+from realign.nn import ConvVAE, FeatureSpace, LatentSpace, MdmDenoiser, MotionSpace, RewardModel
+from realign.tasks import EmbeddingTask, GeneratorTask, RewardTask, load_task, save_pretrained
+from realign.tasks.recall import BINS, draw_steps
+from realign.text.hashing import HashingEncoder
+from realign.training import TrainingCLI
+
+LEVELS = {"clean", *BINS}
+
+
+def scheduler(kind: type = DDPMScheduler, **options: object) -> DDPMScheduler:
+    return kind(**{"num_train_timesteps": 100, "beta_end": 0.15, "clip_sample": False, **options})
+
+
+def build(space: MotionSpace | None = None, model: dict | None = None, **options: object) -> RewardTask:
+    torch.manual_seed(0)
+    space = space or FeatureSpace()
+    sizes = {"embedding": 16, "hidden": 16, "layers": 3, "heads": 2, "feedforward": 32, "decoder_layers": 1}
+    network = RewardModel(space.width, 8, **{**sizes, "dropout": 0.0, "patch": 4, **(model or {})})  # type: ignore[arg-type]
+    parts = {"scheduler": scheduler(), "text_encoder": HashingEncoder(8), "skeleton": "humanml3d", **options}
+    task = RewardTask(network, space, **parts)  # type: ignore[arg-type]
+    task.normalizer.fit(*TinyData().statistics)
+    return task
+
+
+def generator(space: MotionSpace | None = None, dim: int = 8, scale: float = 0.2, **options: object) -> GeneratorTask:
+    space = space or FeatureSpace()
+    noise = {"prediction_type": "sample", **options}
+    task = GeneratorTask(
+        MdmDenoiser(space.width, dim, 16, 1, 2, 16), space, HashingEncoder(dim), scheduler(DDIMScheduler, **noise),
+        skeleton="humanml3d",
+    )  # fmt: skip
+    task.normalizer.fit(*TinyData(scale=scale).statistics)
+    return task
+
+
+def latent_space(seed: int) -> LatentSpace:
+    torch.manual_seed(seed)
+    space = LatentSpace(ConvVAE(CHANNELS, **{k: v for k, v in CONV_VAE["init_args"].items()}))  # type: ignore[arg-type]
+    space.adopt(space.vae, torch.zeros(4), torch.ones(4))
+    return space
+
+
+def rows(batch: MotionTextBatch, chosen: list[int]) -> MotionTextBatch:
+    return replace(
+        batch, motion=batch.motion[chosen], lengths=batch.lengths[chosen], seeds=batch.seeds[chosen],
+        captions=[batch.captions[i] for i in chosen], ids=[batch.ids[i] for i in chosen],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ["feature", "latent", "bf16", "contrast alone", "no step, clean only"])
+def test_fit_validate_predict_and_back_from_the_checkpoint(tmp_path: Path, vae_checkpoint: Path, case: str) -> None:
+    latent = {"class_path": "LatentSpace", "init_args": {"vae": CONV_VAE, "checkpoint": str(vae_checkpoint)}}
+    model = {
+        "feature": reward(),
+        "latent": reward(space=latent),
+        "bf16": reward(),
+        "contrast alone": reward(model={"decoder_layers": 0}),
+        "no step, clean only": reward(model={"step_aware": False}, clean_probability=1.0),
+    }[case]
+    recall = {"class_path": "realign.callbacks.RecallByNoise", "init_args": {"folder": str(tmp_path / "recall")}}
+    options = {"max_epochs": 2, "callbacks": [recall], "precision": "bf16-mixed" if case == "bf16" else "32-true"}
+    cli = TrainingCLI.from_args(["fit", *command(tmp_path, model, **options)], run=True)
+    metrics = cli.trainer.callback_metrics
+    assert {"train/loss", "val/loss", "val/contrastive"} | {f"val/r1_{level}" for level in LEVELS} <= metrics.keys()
+    assert all(value.isfinite() for value in metrics.values())
+    assert read_curve(tmp_path / "recall/recall_by_noise.csv").keys() == LEVELS
+    assert json.loads((tmp_path / "recall/recall_by_noise.json").read_text())["stage"] == "val"
+    embedded = cli.trainer.predict(cli.model, cli.datamodule)[0]
+    assert embedded.ids == one_batch().ids and embedded.captions == one_batch().captions
+    assert torch.allclose(embedded.motion.norm(dim=-1), torch.ones(4), atol=1e-2)
+
+    loaded = load_task(next(tmp_path.rglob("*.ckpt")), RewardTask)
+    assert loaded.fingerprint == cli.model.fingerprint and loaded.skeleton == "humanml3d"
+    assert loaded.space.checkpoint is None
+    exported = load_task(save_pretrained(loaded, tmp_path / "exported"), EmbeddingTask)
+    assert exported.fingerprint == loaded.fingerprint
+    batch = one_batch()
+    tolerance = 2e-2 if case == "bf16" else 1e-6
+    assert torch.allclose(exported.embed_motions(batch.motion, batch.lengths), embedded.motion, atol=tolerance)
+    assert torch.allclose(exported.embed_captions(batch.captions), embedded.text, atol=tolerance)
+
+
+def test_the_fingerprint_changes_with_weights_statistics_and_encoder() -> None:
+    task = build()
+    seen = {task.fingerprint, build(text_encoder=HashingEncoder(8)).fingerprint}
+    assert len(seen) == 1
+    seen.add(build(model={"step_aware": False}).fingerprint)
+    task.normalizer.std[3] = 2.0
+    seen.add(task.fingerprint)
+    with torch.no_grad():
+        next(task.model.parameters()).view(-1)[0] += 1e-3
+    seen.add(task.fingerprint)
+    assert len(seen) == 4
+
+
+def test_noise_is_each_samples_own_and_half_of_them_stay_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, seen = build(), []
+    encode = RewardModel.encode_motion
+    monkeypatch.setattr(RewardModel, "encode_motion", lambda self, *a: seen.append(a) or encode(self, *a))
+    batch = one_batch(8)
+    batch = replace(
+        batch, motion=batch.motion.repeat(40, 1, 1), lengths=batch.lengths.repeat(40), captions=batch.captions * 40,
+        ids=[str(i) for i in range(320)], seeds=torch.arange(320),
+    )  # fmt: skip
+    task.losses(batch, "train")
+    task.losses(rows(batch, [17, 5]), "train")
+    (x_t, t, mask), (few, few_t, _) = seen
+    assert torch.equal(few_t, t[[17, 5]]) and torch.allclose(few, x_t[[17, 5], : few.shape[1]])
+    clean = t == CLEAN_STEP
+    motion = task.clean_tokens(batch)[0]
+    assert torch.equal(x_t[clean], motion[clean]) and not x_t[~mask].any()
+    assert 0.4 < clean.float().mean() < 0.6
+    assert t[~clean].min() < 10 and t[~clean].max() > 90
+    rest = (x_t - task.scheduler.alphas_cumprod[t.clamp(min=0)].sqrt()[:, None, None] * motion)[~clean]
+    late = t[~clean] > 80
+    assert 0.95 < float(rest[late][mask[~clean][late]].std()) < 1.05
+
+
+def test_levels_of_noise_draw_their_own_part_of_the_schedule() -> None:
+    generators = [torch.Generator().manual_seed(seed) for seed in range(200)]
+    steps = draw_steps(generators, 1000, (0.3, 0.4))
+    assert 300 <= int(steps.min()) < 310 and 390 <= int(steps.max()) < 400
+    assert (draw_steps(generators, 1000, (0.6, 0.6)) == 600).all()
+    assert (draw_steps(generators, 1000, None) == CLEAN_STEP).all()
+
+
+def test_a_reward_learns_to_tell_computed_motions_apart() -> None:
+    clips = [procedural_clip(number) for number in range(8)]
+    features = [joints_to_features(torch.from_numpy(joints[:41])) for joints, _ in clips]
+    batch = MotionTextBatch(
+        torch.stack(features).float(), torch.full((8,), 40), [caption for _, caption in clips],
+        [str(i) for i in range(8)], torch.arange(8),
+    )  # fmt: skip
+    task = build(model={"hidden": 32, "embedding": 32}, clean_probability=0.7)
+    frames = batch.motion.flatten(0, 1)
+    task.normalizer.fit(frames.mean(0), frames.std(0).clamp(min=0.05))
+    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
+    task.train()
+    first = None
+    for step in range(60):
+        losses = task.losses(replace(batch, seeds=torch.arange(8) + 8 * step), "train")
+        first = first or {name: value.item() for name, value in losses.items()}
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        optimizer.step()
+    task.eval()
+    with torch.no_grad():
+        scores = task.embed_captions(batch.captions) @ task.embed_motions(batch.motion, batch.lengths).T
+    assert (scores.argmax(1) == torch.arange(8)).float().mean() >= 0.9
+    assert losses["reconstruction"].item() < 0.8 * first["reconstruction"]
+
+
+def test_a_generator_of_the_same_kind_is_accepted() -> None:
+    build().check_generator(generator())
+    build(latent_space(0), {"patch": 1}).check_generator(generator(latent_space(0)))
+    build().check_generator(generator(latent_space(0)), through_decoder=True)
+
+
+def other_skeleton() -> GeneratorTask:
+    task = generator()
+    task._skeleton = "kit"
+    return task
+
+
+@pytest.mark.parametrize(
+    ("task", "other", "decoded", "reason"),
+    [
+        (build, lambda: generator(latent_space(0)), False, "through the decoder"),
+        (build, lambda: generator(beta_end=0.02), False, "noise schedule"),
+        (build, lambda: generator(dim=12), False, "text encoder"),
+        (build, lambda: generator(scale=0.5), False, "Mean and Std"),
+        (build, other_skeleton, False, "skeleton"),
+        (build, lambda: generator(FeatureSpace(251)), False, "width 263"),
+        (lambda: build(latent_space(0)), lambda: generator(latent_space(1)), False, "different autoencoders"),
+        (lambda: build(latent_space(0)), lambda: generator(latent_space(0)), True, "Decoded motions have 263"),
+    ],
+)
+def test_a_generator_that_differs_is_refused_with_the_reason(task, other, decoded, reason: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match=reason):
+        task().check_generator(other(), decoded)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"clean_probability": 1.5}, "clean_probability"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"text_encoder": HashingEncoder(9)}, "text_dim is 8, but HashingEncoder gives 9"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        build(**options)
+
+
+def test_the_picture_shows_several_runs_and_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    curve = {"clean": 0.9, "t05": 0.8, "at30": 0.7, "t95": 0.1}
+    lower = {level: value / 2 for level, value in curve.items()}
+    path = draw_recall(tmp_path / "picture.png", {"step-aware": [curve, lower], "step-blind": [lower]})
+    assert path.read_bytes()[:4] == b"\x89PNG"
+    (tmp_path / "other.json").write_text('{"loss": 1}')
+    with pytest.raises(InputError, match="other.json"):
+        read_curve(tmp_path / "other.json")
+
+
+def shared_batch() -> MotionTextBatch:
+    batch = one_batch(8)
+    return replace(batch, captions=[*batch.captions[:6], batch.captions[0], batch.captions[1]])
+
+
+class Losses(torch.nn.Module):
+    """What DistributedDataParallel wraps: Lightning redirects `forward` to the training step in the same way."""
+
+    def __init__(self, task: RewardTask) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, batch: MotionTextBatch) -> torch.Tensor:
+        return self.task.losses(batch, "train")["loss"]
+
+
+def one_of_two(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    model = Losses(build(contrastive_weight=1.0))
+    parallel = DistributedDataParallel(model)
+    parallel(rows(shared_batch(), list(range(rank, 8, 2)))).backward()
+    gradients = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
+    torch.save(gradients, Path(folder) / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_compute_the_gradient_of_one_with_the_whole_batch(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(one_of_two, (port, str(tmp_path)), nprocs=2)
+    model = Losses(build(contrastive_weight=1.0))
+    model(shared_batch()).backward()
+    expected = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            assert (found[name] - gradient).abs().max() <= 1e-5 * max(1.0, float(gradient.abs().max())), name
