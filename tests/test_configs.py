@@ -13,7 +13,7 @@ from realign.nn.spaces import LatentSpace
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 FULL = [path for path in CONFIGS if path.parent.name != "tiny"]
-TINY_ORDER = ("vae", "generator_mld", "generator_mdm")
+TINY_ORDER = ("vae", "generator_mld", "generator_mdm", "reward_feature", "reward_latent", "retriever")
 
 
 def name(path: Path) -> str:
@@ -61,8 +61,9 @@ def test_the_tiny_configurations_train_and_generate(
         quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
         assert main(["fit", "--config", str(ROOT / f"configs/tiny/{stem}.yaml"), *quiet]) == 0, capsys.readouterr().err
         run = tmp_path / "runs" / f"tiny_{stem}"
-        assert (run / "last.ckpt").is_file() and list(run.glob("version_0/samples/*.gif"))
-    for stem in TINY_ORDER[1:]:
+        assert (run / "last.ckpt").is_file()
+        assert list(run.glob("version_0/samples/*.gif")) or stem.startswith("re")  # judges make no motions to look at
+    for stem in ("generator_mld", "generator_mdm"):
         arguments = ["generate", "a person walks", "--checkpoint", f"runs/tiny_{stem}/last.ckpt", "-o", f"{stem}.png"]
         assert main(arguments) == 0
         assert (tmp_path / f"{stem}.png").is_file()

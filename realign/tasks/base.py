@@ -14,7 +14,13 @@ from torch import Tensor
 
 from realign.batch import MotionTextBatch
 from realign.errors import InputError
+from realign.motion.clip import MotionClip
+from realign.motion.features import features_to_joints
+from realign.motion.clip import MotionClip
+from realign.motion.features import features_to_joints
 from realign.motion.normalizer import Normalizer
+from realign.motion.skeleton import get_skeleton
+from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed
 
 
@@ -43,7 +49,6 @@ class Task(LightningModule, ABC):
         super().__init__()
         self._optimizer, self._lr_scheduler = optimizer or default_optimizer, lr_scheduler
         self._skeleton = skeleton
-        self._sums: dict[str, Tensor] = {}
         self.normalizer = Normalizer(features)
 
     @abstractmethod
@@ -127,41 +132,37 @@ class Task(LightningModule, ABC):
 
     def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Float[Tensor, ""]:
         """Loss of a batch, logged."""
-        losses = self.losses(batch, "train")
-        for name, value in losses.items():
-            self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=len(batch))
-        return losses["loss"]
+        return self._log_losses("train", batch)
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Add up the losses, the same at every validation: all draws come from the batch's seeds."""
-        self._add_up(self.losses(batch, "val"), batch)
+        """Log the losses, the same at every validation: all draws come from the batch's seeds."""
+        self._log_losses("val", batch)
 
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Add up the losses."""
-        self._add_up(self.losses(batch, "test"), batch)
+        """Log the losses."""
+        self._log_losses("test", batch)
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the mean losses over all samples."""
-        self._log_means("val")
+    def _log_losses(self, stage: str, batch: MotionTextBatch) -> Tensor:
+        losses, training = self.losses(batch, stage), stage == "train"
+        # Lightning averages the whole-numbered batch sizes of the processes and drops the fraction: leave it none.
+        size = len(batch) * self.trainer.world_size
+        for name, value in losses.items():
+            shown = name == "loss"
+            self.log(f"{stage}/{name}", value.detach(), prog_bar=shown, batch_size=size, sync_dist=not training)
+        return losses["loss"]
 
-    def on_test_epoch_end(self) -> None:
-        """Log the mean losses over all samples."""
-        self._log_means("test")
+    def preview(self, batch: MotionTextBatch) -> list[MotionClip]:
+        """Motions that show what the task makes of a batch, beside the recorded ones; only these by default."""
+        return self.clips(batch.motion, batch, "recorded")
 
-    def _add_up(self, losses: dict[str, Tensor], batch: MotionTextBatch) -> None:
-        for name, value in {**losses, "samples": torch.ones((), device=self.device)}.items():
-            self._sums[name] = self._sums.get(name, 0) + value.detach().float() * len(batch)
-
-    def _log_means(self, stage: str) -> None:
-        """Means by our own count: Lightning's rounds down the batch size when processes hold unequal numbers."""
-        if not self._sums:
-            return
-        names, sums = list(self._sums), torch.stack(list(self._sums.values()))
-        self._sums.clear()
-        means = dict(zip(names, self.trainer.strategy.reduce(sums, reduce_op="sum"), strict=True))
-        samples = means.pop("samples")
-        for name, value in means.items():
-            self.log(f"{stage}/{name}", value / samples, prog_bar=name == "loss", batch_size=1, sync_dist=True)
+    def clips(self, motion: Float[Tensor, "B F C"], batch: MotionTextBatch, kind: str) -> list[MotionClip]:
+        """Motion features, not normalised, as clips whose caption starts with what `kind` they are."""
+        skeleton = get_skeleton(self.skeleton)
+        joints = features_to_joints(motion.detach().float().cpu(), skeleton).numpy()
+        return [
+            MotionClip(each[:length], skeleton.fps, f"{kind}: {caption}", skeleton.name)
+            for each, length, caption in zip(joints, batch.lengths.tolist(), batch.captions, strict=True)
+        ]
 
     def configure_optimizers(self) -> Any:
         """The injected optimiser over the trainable parameters, and its schedule stepped at every step."""
