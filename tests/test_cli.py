@@ -25,7 +25,10 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
         (["prepare", "nowhere", "-o", "out"], "nowhere does not exist"),
         (["render", "nowhere.npy", "-o", "x.gif"], "nowhere.npy"),
         ([*VAE, "--model.init_args.vae.init_args.hiden=3"], "vae: Option 'hiden' is not accepted"),
-        ([*VAE, "--model.init_args.vae.class_path=realign.nn.FeatureSpace"], "not correspond to a subclass of MotionVAE"),
+        (
+            [*VAE, "--model.init_args.vae.class_path=realign.nn.FeatureSpace"],
+            "a subclass of MotionVAE",
+        ),
         ([*VAE, "--trainer.max_epohs=3"], "unrecognized arguments: --trainer.max_epohs=3"),
         ([*VAE, "--model.init_args.kl_weight=much"], "Expected a <class 'float'>"),
         ([*VAE, "--data.init_args.clips=3"], "ask for at least 6"),

@@ -42,5 +42,6 @@ class ProceduralDataModule(MotionDataModule):
                     shutil.copytree(made, place)
             except OSError as error:
                 if not (self.data / "meta.json").is_file():
-                    raise InputError(f"{self.data} cannot be written ({error}); set folder to a place that can.") from None
-
+                    raise InputError(
+                        f"{self.data} cannot be written ({error}); set folder to a place that can."
+                    ) from None

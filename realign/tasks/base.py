@@ -16,10 +16,7 @@ from realign.batch import MotionTextBatch
 from realign.errors import InputError
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
-from realign.motion.clip import MotionClip
-from realign.motion.features import features_to_joints
 from realign.motion.normalizer import Normalizer
-from realign.motion.skeleton import get_skeleton
 from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed
 

@@ -168,10 +168,12 @@ class RewardTask(EmbeddingTask):
 
     def on_validation_epoch_end(self) -> None:
         """Log recall by noise level: ``val/r1_clean``, and ``val/r1_t05`` for the tenth of the schedule around 5 %."""
+        super().on_validation_epoch_end()
         self._log_recall("val")
 
     def on_test_epoch_end(self) -> None:
         """Log recall by noise level, and at 30 and 60 % of the schedule exactly: ``test/r1_at30``."""
+        super().on_test_epoch_end()
         self._log_recall("test")
 
     def _log_recall(self, stage: str) -> None:

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+import torch
+from task_parts import CONV_VAE, TinyData, command, one_batch, reward
+
+from realign.errors import InputError
+from realign.nn import FeatureSpace, RewardModel
+from realign.tasks import RetrieverTask, load_task
+from realign.text.hashing import HashingEncoder
+from realign.training import TrainingCLI
+
+PROTOCOLS = ("all", "threshold", "dissimilar")
+
+
+def build(**options: object) -> RetrieverTask:
+    torch.manual_seed(0)
+    model = RewardModel(263, 8, 16, 16, 3, 2, 32, dropout=0.0, decoder_layers=1, patch=4, step_aware=False)
+    task = RetrieverTask(model, FeatureSpace(), HashingEncoder(8), skeleton="humanml3d", **options)  # type: ignore[arg-type]
+    task.normalizer.fit(*TinyData().statistics)
+    return task
+
+
+@pytest.fixture(scope="module")
+def reward_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reward")
+    TrainingCLI.from_args(["fit", *command(folder, reward(), max_epochs=1)], run=True)
+    return next(folder.rglob("*.ckpt"))
+
+
+def test_training_from_scratch_sees_no_noise_and_the_test_gives_all_protocols(tmp_path: Path) -> None:
+    data = {"count": 40, "batch_size": 20}
+    model = reward("RetrieverTask", hard_negative_weight=0.1)
+    cli = TrainingCLI.from_args(["fit", *command(tmp_path, model, data)], run=True)
+    metrics = cli.trainer.callback_metrics
+    assert {"train/hard_negative", "val/contrastive", "val/r1_clean"} <= metrics.keys()
+    assert not any(name.startswith("val/r1_t") for name in metrics)
+    checkpoint = next(tmp_path.rglob("*.ckpt"))
+    (found,) = cli.trainer.test(cli.model, cli.datamodule, verbose=False, ckpt_path=checkpoint)
+    expected = {
+        f"test/{protocol}/{way}/{name}"
+        for protocol in (*PROTOCOLS, "small_batches")
+        for way in ("t2m", "m2t")
+        for name in ("R@1", "R@2", "R@3", "R@5", "R@10", "MedR")
+    }
+    assert found.keys() == expected
+    batch = one_batch(40)
+    with torch.no_grad():
+        scores = cli.model.embed_captions(batch.captions) @ cli.model.embed_motions(batch.motion, batch.lengths).T
+    same = torch.tensor([[one == other for other in batch.captions] for one in batch.captions])
+    best = scores.masked_fill(~same, -2).amax(1, keepdim=True)
+    right = ((scores > best + 1e-6).sum(1) + ((scores - best).abs() <= 1e-6).sum(1) / 2 - 0.5) < 1
+    assert found["test/all/t2m/R@1"] == pytest.approx(float(right.float().mean()))
+
+
+def test_a_reward_checkpoint_is_gone_on_from_and_needed_only_once(tmp_path: Path, reward_checkpoint: Path) -> None:
+    start = load_task(reward_checkpoint)
+    model = reward("RetrieverTask", checkpoint=str(reward_checkpoint))
+    cli = TrainingCLI.from_args(["test", *command(tmp_path / "test", model)], run=True)
+    assert cli.model.fingerprint == start.fingerprint  # type: ignore[attr-defined]
+    cli = TrainingCLI.from_args(["fit", *command(tmp_path / "fit", model)], run=True)
+    trained = cli.model.fingerprint
+    assert trained != start.fingerprint  # type: ignore[attr-defined]
+    cli.trainer.test(cli.model, cli.datamodule, verbose=False)
+    assert cli.model.fingerprint == trained
+    loaded = load_task(next((tmp_path / "fit").rglob("*.ckpt")), RetrieverTask)
+    assert loaded.checkpoint is None and loaded.fingerprint == trained
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"model": {"hidden": 32}},
+        {"space": {"class_path": "LatentSpace", "init_args": {"vae": CONV_VAE, "checkpoint": None}}},
+    ],
+)
+def test_a_checkpoint_of_another_configuration_is_refused(
+    tmp_path: Path, reward_checkpoint: Path, changed: dict
+) -> None:
+    model = reward("RetrieverTask", checkpoint=str(reward_checkpoint), **changed)
+    with pytest.raises(InputError, match="options that the checkpoint was trained with"):
+        TrainingCLI.from_args(["fit", *command(tmp_path, model)], run=True)
+
+
+def test_hard_negatives_add_their_weighted_term() -> None:
+    batch = one_batch(8)
+    plain, refined = build().losses(batch, "val"), build(hard_negative_weight=0.5).losses(batch, "val")
+    assert refined.keys() - plain.keys() == {"hard_negative"}
+    assert torch.allclose(refined["loss"], plain["loss"] + 0.5 * refined["hard_negative"])
+
+
+def test_a_listed_subset_is_ranked_alone_and_a_missing_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "subset.txt").write_text("0\n3\n5\n")
+    assert build(subset=str(tmp_path / "subset.txt")).protocols.subset == ["0", "3", "5"]
+    with pytest.raises(InputError, match=r"nowhere\.txt"):
+        build(subset=str(tmp_path / "nowhere.txt"))
+    with pytest.raises(InputError, match="hard_negatives=0"):
+        build(hard_negatives=0)
