@@ -54,8 +54,11 @@ def clustered(count, queries, rng):
     """Vectors and sentence-like queries."""
     clusters, shapes, rank = 20_000, 64, 24
     weights = np.arange(1, clusters + 1) ** -0.8
+    decay = np.arange(1, DIM + 1, dtype=np.float32)[:, None] ** -0.4  # few directions hold most of the variance
+    mix = decay * rng.standard_normal((DIM, DIM), dtype=np.float32) / (np.linalg.norm(decay) / DIM**0.5) / DIM**0.5
     themes = rng.standard_normal((200, DIM), dtype=np.float32)
     centres = themes[rng.integers(200, size=clusters)] + 0.8 * rng.standard_normal((clusters, DIM), dtype=np.float32)
+    centres @= mix
     spread = rng.standard_normal((shapes, rank, DIM), dtype=np.float32) / rank**0.5
     which = rng.choice(clusters, size=count + queries, p=weights / weights.sum())
     vectors = centres[which]
