@@ -21,7 +21,7 @@ TRAINING = {
     "test": "run its test protocol",
     "predict": "run its predictions over a dataset",
 }
-COMMANDS = ("prepare", "generate", "render", "export")
+COMMANDS = ("prepare", "generate", "render", "index", "search", "export")
 
 
 def build(args: Sequence[str]) -> "TrainingCLI":

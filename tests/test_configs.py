@@ -30,10 +30,11 @@ def some_batch(features: int) -> MotionTextBatch:
 def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> None:
     options = yaml.safe_load(path.read_text())["model"]["init_args"]
     args = ["--config", str(path), f"--model.init_args.skeleton={'kit' if 'kit' in path.stem else 'humanml3d'}"]
-    if "text_encoder" in options:  # the real one is a download or half a minute of loading, and tested on its own
-        encoder = options["text_encoder"]["init_args"]["encoder"]["class_path"]
+    for part in {"text_encoder", "sentence_encoder"} & options.keys():
+        # the real one is a download or half a minute of loading, and tested on its own
+        encoder = options[part]["init_args"]["encoder"]["class_path"]
         width = 384 if encoder.endswith("MiniLMEncoder") else 768
-        args.append('--model.init_args.text_encoder={"class_path": "realign.text.HashingEncoder", '
+        args.append(f'--model.init_args.{part}={{"class_path": "realign.text.HashingEncoder", '
                     f'"init_args": {{"dim": {width}}}}}')  # fmt: skip
     task = build(args).model
     space = getattr(task, "space", None)

@@ -1,4 +1,15 @@
+from realign.callbacks.build_index import build_index
+from realign.callbacks.index_builder import IndexBuilder
 from realign.callbacks.recall_by_noise import RecallByNoise, draw_recall, read_curve
+from realign.callbacks.reward_guided_sampling import RewardGuidedSampling
 from realign.callbacks.sample_writer import SampleWriter
 
-__all__ = ["RecallByNoise", "SampleWriter", "draw_recall", "read_curve"]
+__all__ = [
+    "IndexBuilder",
+    "RecallByNoise",
+    "RewardGuidedSampling",
+    "SampleWriter",
+    "build_index",
+    "draw_recall",
+    "read_curve",
+]

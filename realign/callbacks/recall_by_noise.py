@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from realign.callbacks.gallery import log_folder
 from realign.errors import InputError
 from realign.files import atomic_path
 
@@ -46,9 +47,11 @@ class RecallByNoise(Callback):
             for name, value in trainer.callback_metrics.items()
             if name.startswith(start)
         }
-        if not curve or trainer.sanity_checking or not trainer.is_global_zero:
+        if not curve or trainer.sanity_checking:
             return
-        folder = Path(self.folder or trainer.log_dir or trainer.default_root_dir)
+        folder = Path(self.folder) if self.folder else log_folder(trainer)
+        if not trainer.is_global_zero:
+            return
         about = {"label": self.label, "stage": stage, "step": trainer.global_step, "epoch": trainer.current_epoch}
         with atomic_path(folder / "recall_by_noise.json") as path:
             path.write_text(json.dumps(about | {"r1": curve}, indent=1))

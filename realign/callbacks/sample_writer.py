@@ -1,12 +1,9 @@
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from realign.batch import MotionTextBatch
-from realign.motion.render import save_motions
+from realign.callbacks.gallery import log_folder, show
 from realign.tasks.base import Task
 
 
@@ -33,19 +30,8 @@ class SampleWriter(Callback):
     ) -> None:  # fmt: skip
         """Render at the first batch of a due epoch; the sanity check before training is passed over."""
         due = batch_idx == 0 and dataloader_idx == 0 and trainer.current_epoch % self.every_n_epochs == 0
-        if not due or trainer.sanity_checking or not trainer.is_global_zero or not isinstance(pl_module, Task):
+        if not due or trainer.sanity_checking or not isinstance(pl_module, Task):
             return
-        shown = pl_module.preview(batch[: self.clips])
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "samples"
-        save_motions(folder / f"step={trainer.global_step:07d}{self.suffix}", shown)
-        strip = save_motions(folder / f"step={trainer.global_step:07d}.png", shown)[0]
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                picture = np.asarray(_open(strip))
-                logger.experiment.add_image("val/sample", picture, trainer.global_step, dataformats="HWC")
-
-
-def _open(path: Path) -> Any:
-    from PIL import Image
-
-    return Image.open(path).convert("RGB")
+        folder = log_folder(trainer) / "samples"
+        if trainer.is_global_zero:
+            show(trainer, folder, "val/sample", pl_module.preview(batch[: self.clips]), self.suffix)

@@ -36,7 +36,7 @@ def procedural_clip(number: int, seed: int = 0) -> tuple[npt.NDArray[np.float32]
         Joints (frames, 22, 3) in metres, 60 to 99 frames, Y up, floor near 0; and a sentence.
     """
     rng = np.random.default_rng([seed, number])
-    gait, turn, arms = (list(table)[i] for table, i in zip((GAITS, TURNS, ARMS), _mixed_radix(number), strict=True))
+    gait, turn, arms = _combination(number)
     frames = int(rng.integers(60, 100))
     time = np.arange(frames) / HUMANML3D.fps
     speed, rate = GAITS[gait]
@@ -77,9 +77,9 @@ def write_procedural_folder(folder: str | Path, clips: int = 72, seed: int = 0) 
     return Path(folder)
 
 
-def _mixed_radix(number: int) -> tuple[int, int, int]:
+def _combination(number: int) -> tuple[str, str, str]:
     shuffled = number * 13 % 36  # 13 and 36 share no factor: neighbours differ in gait, turn and arms
-    return shuffled % 3, shuffled // 3 % 3, shuffled // 9
+    return list(GAITS)[shuffled % 3], list(TURNS)[shuffled // 3 % 3], list(ARMS)[shuffled // 9]
 
 
 def _pose(phase: Array, swing: float, arms: tuple[float, float], time: Array) -> dict[str, Array]:

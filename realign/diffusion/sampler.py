@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from realign.diffusion.adapter import push_at
 from realign.diffusion.guidance import Guidance
-from realign.diffusion.prediction import to_sample
-from realign.diffusion.schedule import CLEAN_STEP, Scheduler, check_scheduler, noise_levels
+from realign.diffusion.schedule import Scheduler, check_scheduler, noise_levels
 from realign.diffusion.updates import UPDATES
 from realign.errors import InputError
 from realign.masking import apply_mask, lengths_to_mask
@@ -143,7 +143,7 @@ class _Steering:
                 f"{type(scheduler).__name__} recomputes the last sample, which undoes guidance update "
                 f"{options.update!r}; use 'score_shift', or another scheduler."
             )
-        self.guidance, self.options, self.levels = guidance, options, levels
+        self.guidance, self.levels = guidance, levels
         self.update = UPDATES[options.update]
         self.kind = scheduler.config.prediction_type
         self.weights = options.weights(len(levels) - 1)
@@ -152,13 +152,7 @@ class _Steering:
         """Push of step i; None where guidance rests."""
         if i not in self.weights:
             return None
-        abar = self.levels[i]
-        if self.options.point == "x_t":
-            gradient = self.guidance.gradient(x, t, mask)
-        else:
-            x0 = apply_mask(to_sample(output, x, abar, self.kind), mask)
-            gradient = abar.sqrt() * self.guidance.gradient(x0, torch.full_like(t, CLEAN_STEP), mask)
-        return self.weights[i] * self.options.push(apply_mask(gradient.float(), mask), abar, mask)
+        return self.weights[i] * push_at(self.guidance, output, x, t, self.levels[i], self.kind, mask)
 
 
 def _lengths(shape: tuple[int, int, int], mask: Tensor) -> list[int]:

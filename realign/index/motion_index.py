@@ -184,10 +184,7 @@ class MotionIndex:
         """
         self._refuse_read_only("saved")
         folder = Path(folder)
-        if folder.exists() and not (
-            folder.is_dir() and ((folder / storage.MANIFEST).exists() or not any(folder.iterdir()))
-        ):
-            raise InputError(f"{folder} exists and is no index; choose another folder")
+        storage.check_replaceable(folder)
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             engine.write_index(self._index, temporary / INDEX_FILE)

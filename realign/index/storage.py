@@ -19,10 +19,20 @@ _SAMPLED = 32  # pieces of a larger file checked at every opening, the first and
 
 def write_manifest(folder: Path, meta: dict[str, Any]) -> None:
     """Write meta.json: the entries of meta, every other file's checksums, and a checksum of all that."""
-    files = {path.name: _describe(path) for path in sorted(folder.iterdir())}
+    files = {path.name: _describe(path) for path in sorted(folder.iterdir()) if path.is_file()}
     content = meta | {"version": VERSION, "piece_bytes": PIECE, "files": files}
     with open(folder / MANIFEST, "w", encoding="utf-8") as file:
         json.dump(content | {"sha256": _digest(content)}, file, indent=1)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to put an index where something else is.
+
+    Raises:
+        InputError: The path exists and is neither an index nor an empty folder.
+    """
+    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).exists() or not any(folder.iterdir()))):
+        raise InputError(f"{folder} exists and is no index; choose another folder")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

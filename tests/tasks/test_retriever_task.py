@@ -45,6 +45,7 @@ def test_training_from_scratch_sees_no_noise_and_the_test_gives_all_protocols(tm
     }
     assert found.keys() == expected
     batch = one_batch(40)
+    cli.model.eval()
     with torch.no_grad():
         scores = cli.model.embed_captions(batch.captions) @ cli.model.embed_motions(batch.motion, batch.lengths).T
     same = torch.tensor([[one == other for other in batch.captions] for one in batch.captions])

@@ -1,7 +1,6 @@
-"""Load once, call with sentences: what the commands are made of, and what notebooks use."""
+"""Sentences to motions with a trained generator."""
 
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,74 +10,13 @@ from realign.errors import InputError
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
+from realign.pipeline.common import UNIT, check_sentences, pick_device, pretrained_folder
 from realign.seeding import mix_seed
 
 if TYPE_CHECKING:
     from realign.tasks.generator import GeneratorTask
 
-UNIT = 4  # frames: lengths are multiples of the unit that training crops to
 SHORTEST, LONGEST = 20, 196  # frames
-
-
-def pretrained_folder(name: str) -> Path:
-    """The folder of weights that the package ships under `name`.
-
-    Raises:
-        InputError: When this installation carries no such weights.
-    """
-    folder = Path(str(files("realign"))) / "pretrained" / name
-    if not folder.is_dir():
-        raise InputError(f"This installation ships no weights called {name!r}; name a checkpoint with --checkpoint.")
-    return folder
-
-
-def pick_device(device: str) -> torch.device:
-    """`auto` takes CUDA, then MPS, then the CPU; anything else is passed to torch and tried.
-
-    Raises:
-        InputError: When torch does not know the device or cannot use it here.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"The device {device!r} cannot be used here ({reason}); try --device cpu.") from error
-    return chosen
-
-
-def read_sentences(texts: Sequence[str], file: Path | None = None) -> list[str]:
-    """Sentences from the command line, then one a line from a file; blank lines of the file are passed over.
-
-    Raises:
-        InputError: For no sentence, a blank sentence, or a file that is not UTF-8 text.
-    """
-    sentences = list(texts)
-    if file is not None:
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{file} is not UTF-8 text; save the sentences as UTF-8, one a line.") from error
-        sentences += [line.strip() for line in lines if line.strip()]
-    return check_sentences(sentences)
-
-
-def check_sentences(texts: Sequence[str]) -> list[str]:
-    """Refuse an empty list and blank sentences.
-
-    Raises:
-        InputError: As said.
-    """
-    if isinstance(texts, str):
-        raise InputError(f"Sentences come as a list, but got the text {texts!r}; write [{texts!r}].")
-    if not texts:
-        raise InputError('No sentence was given; write one, for example "a person walks forward".')
-    for text in texts:
-        if not text.strip():
-            raise InputError(f'A sentence is blank ({text!r}); write one, for example "a person walks forward".')
-    return [text.strip() for text in texts]
 
 
 class TextToMotion:

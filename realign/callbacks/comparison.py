@@ -1,0 +1,73 @@
+"""What is measured about generated motions, gathered over batches and processes."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from realign.batch import MotionTextBatch
+from realign.masking import lengths_to_mask
+from realign.metrics.physics import physical_measures
+from realign.metrics.retrieval_metric import RetrievalMetrics
+from realign.metrics.sample_means import SampleMeans
+from realign.motion.features import features_to_joints
+from realign.motion.skeleton import get_skeleton
+from realign.tasks.embedding import EmbeddingTask
+
+
+class SampleMetrics(nn.Module):
+    """Agreement with captions by some judges, and physical measures where the skeleton is in metres.
+
+    Args:
+        judges: Models that embed motions and captions, by name.
+        skeleton: Name of the skeleton.
+    """
+
+    def __init__(self, judges: Mapping[str, EmbeddingTask], skeleton: str) -> None:
+        super().__init__()
+        self._judges = dict(judges)  # a plain dictionary: they are no parts of this module
+        self.skeleton = get_skeleton(skeleton)
+        self.recall = nn.ModuleDict({name: RetrievalMetrics() for name in judges})
+        self.means: SampleMeans | None = None
+
+    @torch.no_grad()
+    def update(
+        self, motion: Float[Tensor, "B F C"], batch: MotionTextBatch, values: Mapping[str, Float[Tensor, "B"]]
+    ) -> None:
+        """Add motions made for the captions of a batch.
+
+        Args:
+            motion: Their features, not normalised.
+            batch: Captions, ids and lengths.
+            values: Further numbers of each motion, the same names every time.
+        """
+        found = dict(values)
+        for name, judge in self._judges.items():
+            embedded, text = judge.embed_motions(motion, batch.lengths), judge.embed_captions(batch.captions)
+            self.recall[name].update(text, embedded, batch.ids, batch.captions)  # type: ignore[operator]
+            found[f"{name}_text"] = (embedded * text).sum(-1)
+        if self.skeleton.unit == "m":
+            found |= self._physics(motion, batch)
+        if self.means is None:
+            self.means = SampleMeans(list(found)).to(motion.device)
+        self.means.update(batch.ids, found)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means, and R@1 from text to motion by every judge, over all processes; forgets what it has seen."""
+        if self.means is None or not self.means.update_called:
+            return {}
+        found = self.means.compute()
+        self.means.reset()
+        for name, recall in self.recall.items():
+            table = recall.compute()  # type: ignore[operator]
+            found[f"r1_by_{name}"] = table.get("small_batches/t2m/R@1", table["all/t2m/R@1"])
+            recall.reset()  # type: ignore[operator]
+        return found
+
+    def _physics(self, motion: Float[Tensor, "B F C"], batch: MotionTextBatch) -> dict[str, Float[Tensor, "B"]]:
+        skeleton = self.skeleton
+        joints = features_to_joints(motion.float(), skeleton)
+        mask = lengths_to_mask(batch.lengths, motion.shape[1])
+        toes = (skeleton.feet_left[1], skeleton.feet_right[1])
+        return physical_measures(joints, mask, feet=toes, parents=skeleton.parents, fps=skeleton.fps)

@@ -1,0 +1,40 @@
+"""Where callbacks leave motions for people to look at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from realign.motion.clip import MotionClip
+from realign.motion.render import save_motions
+
+
+def log_folder(trainer: Trainer) -> Path:
+    """Where the run writes. Every process must ask, since Lightning sends the answer from one to all."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def show(trainer: Trainer, folder: Path, tag: str, clips: Sequence[MotionClip], suffix: str) -> None:
+    """Write clips side by side as a file and as a strip of poses, which TensorBoard gets, too.
+
+    Args:
+        trainer: Knows the step and the loggers.
+        folder: Where to write.
+        tag: Name of the picture in TensorBoard.
+        clips: The motions.
+        suffix: Format of the file, as `save_motions` knows them.
+    """
+    save_motions(folder / f"step={trainer.global_step:07d}{suffix}", clips)
+    strip = save_motions(folder / f"step={trainer.global_step:07d}.png", clips)[0]
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(tag, np.asarray(_open(strip)), trainer.global_step, dataformats="HWC")
+
+
+def _open(path: Path) -> Any:
+    from PIL import Image
+
+    return Image.open(path).convert("RGB")

@@ -1,0 +1,189 @@
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from realign.batch import MotionTextBatch
+from realign.callbacks.comparison import SampleMetrics
+from realign.callbacks.gallery import log_folder, show
+from realign.diffusion.guidance import GuidanceOptions
+from realign.errors import InputError
+from realign.seeding import sample_generators
+from realign.tasks.checkpoint import load_task
+from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.generator import GeneratorTask
+from realign.tasks.guidance import DEFAULT_OPTIONS
+from realign.tasks.steering import Steering, load_steering
+
+WAYS = ("unguided", "guided")
+
+
+class RewardGuidedSampling(Callback):
+    """Samples the captions of validation and test twice from the same noise, without and with a reward's guidance.
+
+    Logs both side by side: ``val_unguided/...`` and ``val_guided/...`` (``test_...`` in a test), each with
+    ``reward_text`` (cosine of motion and caption by the reward), ``reward`` (mu R_text + eta R_motion),
+    ``r1_by_reward`` (R@1 from text to motion in batches of 32 by the reward itself: what is climbed is also measured
+    with), ``r1_by_judge`` and ``judge_text`` by an independent model if there is one, and physical measures; and
+    writes a rendered pair. The generator stays as it is: guidance is an argument of its sampling.
+
+    Args:
+        reward: Checkpoint or folder of the reward.
+        index: Folder of an index that this reward made; needed where eta is not 0.
+        mu: Weight of the cosine to the caption.
+        eta: Weight of the cosine to the anchor.
+        options: When and how strongly to steer.
+        anchors: Motions that make up an anchor.
+        temperature: Of the softmax over several.
+        through_decoder: Judge decoded motions, for a reward on features and a generator in latents.
+        best_of: Keep the best of so many unguided motions instead of steering by the gradient.
+        judge: Checkpoint or folder of another reward or retriever, to measure with.
+        batches: Batches sampled by each process at every validation; all of them when None.
+        every_n_epochs: Sample after every so many training epochs.
+        clips: Motions of the first batch to render in pairs; 0 renders none.
+        suffix: Format of the rendered file.
+    """
+
+    def __init__(
+        self,
+        reward: str,
+        index: str | None = None,
+        mu: float = 1.0,
+        eta: float = 0.0,
+        options: GuidanceOptions = DEFAULT_OPTIONS,
+        anchors: int = 1,
+        temperature: float = 0.1,
+        through_decoder: bool = False,
+        best_of: int | None = None,
+        judge: str | None = None,
+        batches: int | None = None,
+        every_n_epochs: int = 1,
+        clips: int = 2,
+        suffix: str = ".gif",
+    ) -> None:
+        for name, value, least in (("every_n_epochs", every_n_epochs, 1), ("clips", clips, 0)):
+            if value < least:
+                raise InputError(f"{name}={value} must be at least {least}.")
+        self.reward, self.index, self.judge = reward, index, judge
+        self.objective = {"mu": mu, "eta": eta, "anchors": anchors, "temperature": temperature}
+        self.options, self.through_decoder, self.best_of = options, through_decoder, best_of
+        self.batches, self.every_n_epochs, self.clips, self.suffix = batches, every_n_epochs, clips, suffix
+        self.steering: Steering | None = None
+        self._judges: dict[str, EmbeddingTask] = {}
+        self._metrics: dict[str, SampleMetrics] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Load reward, index and judge, once.
+
+        Raises:
+            InputError: The task is no generator, or a file is missing, foreign or damaged.
+        """
+        if not isinstance(pl_module, GeneratorTask):
+            raise InputError(
+                f"RewardGuidedSampling samples a GeneratorTask, but the model is a {type(pl_module).__name__}; take "
+                "the callback out."
+            )
+        if self.steering is not None:
+            return
+        self.steering = load_steering(
+            "reward" if self.best_of is None else "best-of",
+            self.reward,
+            self.index,
+            options=self.options,
+            through_decoder=self.through_decoder,
+            candidates=self.best_of or 1,
+            **self.objective,  # type: ignore[arg-type]
+        )
+        self._judges = {"reward": self.steering.objective.reward}
+        if self.judge is not None:
+            task = load_task(self.judge, EmbeddingTask)  # type: ignore[type-abstract]
+            self._judges["judge"] = task.requires_grad_(False)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse before hours of training what validation would refuse after them."""
+        self._start(pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a reward that does not belong to the generator, and begin to count."""
+        self._start(pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a reward that does not belong to the generator, and begin to count."""
+        self._start(pl_module)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: MotionTextBatch, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Sample both ways, measure, and render at the first batch."""
+        self._compare(trainer, pl_module, batch, batch_idx, dataloader_idx, "val")
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: MotionTextBatch, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Sample both ways, measure, and render at the first batch."""
+        self._compare(trainer, pl_module, batch, batch_idx, dataloader_idx, "test")
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the metrics over the samples of all processes."""
+        self._log(pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the metrics over the samples of all processes."""
+        self._log(pl_module, "test")
+
+    def _start(self, pl_module: LightningModule) -> None:
+        steering, generator = self._parts(pl_module)
+        steering.to(generator.device).check(generator)
+        with torch.inference_mode(False):
+            for judge in self._judges.values():
+                judge.to(generator.device)
+        self._metrics = {way: SampleMetrics(self._judges, generator.skeleton).to(generator.device) for way in WAYS}
+
+    def _parts(self, pl_module: LightningModule) -> tuple[Steering, GeneratorTask]:
+        if self.steering is None or not isinstance(pl_module, GeneratorTask):
+            raise InputError("RewardGuidedSampling was not set up; run it as a callback of a trainer.")
+        return self.steering, pl_module
+
+    def _compare(
+        self, trainer: Trainer, pl_module: LightningModule, batch: MotionTextBatch, batch_idx: int, loader: int,
+        stage: str,
+    ) -> None:  # fmt: skip
+        due = loader == 0 and (self.batches is None or batch_idx < self.batches)
+        if not due or trainer.sanity_checking or (stage == "val" and trainer.current_epoch % self.every_n_epochs):
+            return
+        steering, generator = self._parts(pl_module)
+        motions = {}
+        for way in WAYS:
+            draws = sample_generators(batch.seeds, "predict")
+            with trainer.precision_plugin.forward_context():
+                if way == "guided":
+                    motions[way] = steering.sample(generator, batch.captions, batch.lengths, draws, batch.ids)
+                else:
+                    motions[way] = generator.sample(batch.captions, batch.lengths, draws)
+        target = steering.objective.target(batch.captions, batch.ids)
+        for way, motion in motions.items():
+            total = steering.objective.score(motion, batch.lengths, target)
+            self._metrics[way].update(motion, batch, {"reward": total})
+        if batch_idx == 0 and self.clips:
+            self._render(trainer, generator, batch, motions, stage)
+
+    def _render(
+        self, trainer: Trainer, generator: GeneratorTask, batch: MotionTextBatch,
+        motions: dict[str, Float[Tensor, "B F C"]], stage: str,
+    ) -> None:  # fmt: skip
+        folder = log_folder(trainer) / "guidance"
+        if trainer.is_global_zero:
+            shown = {
+                way: generator.clips(each[: self.clips], batch[: self.clips], way) for way, each in motions.items()
+            }
+            pairs = [clip for pair in zip(*shown.values(), strict=True) for clip in pair]
+            show(trainer, folder, f"{stage}/guidance", pairs, self.suffix)
+
+    def _log(self, pl_module: LightningModule, stage: str) -> None:
+        for way, metrics in self._metrics.items():
+            for name, value in metrics.compute().items():
+                pl_module.log(f"{stage}_{way}/{name}", value, batch_size=1, sync_dist=True)

@@ -1,0 +1,60 @@
+"""`realign index build`: the motions of a prepared set into an index to search."""
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command and its options."""
+    parser = commands.add_parser("index", help="build an index of motions to search")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    build = actions.add_parser(
+        "build",
+        help="embed the motions of a prepared set and write their index",
+        description="Embed the clean motions of one split and all their captions with a reward model or retriever, and "
+        "write them as a folder that `realign search --index` opens.",
+    )
+    build.add_argument("--checkpoint", type=Path, help="a .ckpt or a folder of weights (default: the shipped ones)")
+    build.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
+    build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    build.add_argument("--split", default="train", help="train, val, test or all (default: train)")
+    build.add_argument("--factory", help="FAISS factory, such as Flat or HNSW32 (default: by the number of motions)")
+    build.add_argument(
+        "--with-motions", action="store_true",
+        help="keep the motions too (about 45 bytes a frame), so that hits can be drawn without --data",
+    )  # fmt: skip
+    build.add_argument("--batch-size", type=int, default=64, help="motions a batch of one device (default: 64)")
+    build.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    build.add_argument("--devices", type=int, default=1, metavar="N", help="devices to embed on, by DDP (default: 1)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Embed and write."""
+    import logging
+    import sys
+
+    from realign.callbacks.build_index import build_index
+    from realign.index.motion_index import MotionIndex
+    from realign.index.storage import check_replaceable
+    from realign.pipeline import pick_device, pretrained_folder
+    from realign.tasks.checkpoint import load_task
+    from realign.tasks.embedding import EmbeddingTask
+
+    check_replaceable(options.output)
+    device = pick_device(options.device)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are is no news
+    wrote = build_index(
+        load_task(options.checkpoint or pretrained_folder("retriever"), EmbeddingTask),
+        options.data,
+        options.output,
+        split=options.split,
+        factory=options.factory,
+        with_motions=options.with_motions,
+        batch_size=options.batch_size,
+        device=device,
+        devices=options.devices,
+        progress=sys.stderr.isatty(),
+    )
+    if wrote:
+        index = MotionIndex.load(options.output)
+        print(f"{options.output}: {len(index)} motions, {index.factory}, {index.fingerprint}")

@@ -1,0 +1,137 @@
+"""`realign search`: sentences or motions in, the nearest motions and captions out."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from realign.motion.clip import MotionClip
+    from realign.pipeline import MotionSearch
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command and its options."""
+    parser = commands.add_parser("search", help="find motions by sentence or by motion, and captions by motion")
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="a sentence; several are several queries")
+    parser.add_argument("--file", type=Path, help="read one sentence a line from a UTF-8 file")
+    parser.add_argument(
+        "--motion", action="append", type=Path, default=[], metavar="CLIP",
+        help="a .npy or .bvh to find motions like it and captions for it; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--fps", type=float, help="frames per second of .npy queries (default: the skeleton's)")
+    parser.add_argument("-k", type=int, metavar="K", help="hits a query (default: 10)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--render", type=Path, metavar="OUT",
+        help="draw the hits side by side: .png .html .gif .mp4, or save them: .bvh .npy; one file a query",
+    )  # fmt: skip
+    parser.add_argument("--index", type=Path, metavar="DIR", help="folder of an index (default: the shipped one)")
+    parser.add_argument("--checkpoint", type=Path, help="the model that made the index (default: the shipped one)")
+    parser.add_argument("--data", type=Path, help="prepared set with the motions, where the index keeps none")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Search, print and draw."""
+    import gc
+
+    gc.disable()  # importing makes many lasting objects, and looking through them again and again takes a fifth of it
+    from realign.errors import InputError
+    from realign.motion.render import check_suffix
+    from realign.pipeline import MotionSearch, foreign_sentences, read_sentences
+
+    if options.render is not None:
+        check_suffix(options.render)
+    if options.k is not None and options.k < 1:
+        raise InputError(f"-k {options.k} finds nothing; ask for at least 1 hit.")
+    asked = options.text or options.file is not None or not options.motion
+    texts = read_sentences(options.text, options.file) if asked else []
+    for text in foreign_sentences(texts):
+        _note(f"the text encoder was trained on English and may not understand {text!r}")
+    clips = [_query(path, options.fps) for path in options.motion]
+    model = MotionSearch.from_pretrained(options.index, options.checkpoint, device=options.device)
+    gc.freeze()
+    gc.enable()
+    answers = search(model, texts, clips, options.k)
+    drawn = render(model, answers, options.render, options.data) if options.render else []
+    if options.json:
+        print_json(answers)
+    else:
+        print_tables(answers)
+    for path in drawn:
+        _note(f"wrote {path}")
+
+
+def search(model: "MotionSearch", texts: list[str], clips: list["MotionClip"], k: int | None) -> list[dict[str, Any]]:
+    """One answer a query, sentences first: query, kind, motions, and captions for a motion."""
+    answers: list[dict[str, Any]] = []
+    if texts:
+        for text, hits in zip(texts, model.by_text(texts, k), strict=True):
+            answers.append({"query": text, "kind": "text", "motions": hits})
+    if clips:
+        motions = model.by_motion(clips, k)
+        captions = [[] for _ in clips] if model.library.captions is None else model.captions_for(clips, k)
+        for clip, hits, sentences in zip(clips, motions, captions, strict=True):
+            answers.append({"query": clip.caption, "kind": "motion", "motions": hits, "captions": sentences})
+    return answers
+
+
+def render(model: "MotionSearch", answers: list[dict[str, Any]], out: Path, data: Path | None) -> list[Path]:
+    """Write the hits of every query; files are numbered where there are several queries."""
+    from realign.motion.render import save_motions
+
+    digits = len(str(len(answers) - 1))
+    written: list[Path] = []
+    for number, answer in enumerate(answers):
+        name = out if len(answers) == 1 else out.with_name(f"{out.stem}_{number:0{digits}d}{out.suffix}")
+        written += save_motions(name, model.clips(answer["motions"], data))
+    return written
+
+
+def print_json(answers: list[dict[str, Any]]) -> None:
+    """One JSON list with an object a query."""
+    import json
+    from dataclasses import asdict
+
+    plain = [
+        {key: [asdict(hit) for hit in value] if isinstance(value, list) else value for key, value in answer.items()}
+        for answer in answers
+    ]
+    print(json.dumps(plain, ensure_ascii=False, indent=1))
+
+
+def print_tables(answers: list[dict[str, Any]]) -> None:
+    """A table of motions a query, and one of captions below it for a motion."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    for answer in answers:
+        table = Table("#", "score", "id", "seconds", "caption", title=Text(answer["query"]), title_justify="left")
+        for rank, hit in enumerate(answer["motions"], 1):
+            more = f" (+{len(hit.captions) - 1} more)" if len(hit.captions) > 1 else ""
+            cells = (str(rank), f"{hit.score:.3f}", hit.id, f"{hit.seconds:.1f}", "".join(hit.captions[:1]) + more)
+            table.add_row(*map(Text, cells))
+        console.print(table)
+        if answer.get("captions"):
+            captions = Table("#", "score", "caption that fits the motion")
+            for rank, hit in enumerate(answer["captions"], 1):
+                captions.add_row(*map(Text, (str(rank), f"{hit.score:.3f}", hit.caption)))
+            console.print(captions)
+
+
+def _query(path: Path, fps: float | None) -> "MotionClip":
+    from realign.motion.clip import MotionClip
+
+    # A .bvh knows its own frame rate and is resampled to the skeleton's; only arrays need to be told theirs.
+    rate = None if path.suffix.lower() == ".bvh" else fps
+    return MotionClip.load(path, fps=rate, caption=str(path))
+
+
+def _note(text: str) -> None:
+    import sys
+
+    print(f"realign: note: {text}", file=sys.stderr)

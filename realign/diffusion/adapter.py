@@ -1,0 +1,97 @@
+"""Guidance inside a sampler that is not ours: one call between the model's output and the step that uses it."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from realign.diffusion.guidance import Guidance
+from realign.diffusion.prediction import PredictionType, score_shift, to_sample
+from realign.diffusion.schedule import CLEAN_STEP
+from realign.errors import InputError
+from realign.masking import apply_mask
+
+
+def push_at(
+    guidance: Guidance,
+    output: Float[Tensor, "B N W"],
+    x_t: Float[Tensor, "B N W"],
+    t: Int[Tensor, "B"],
+    abar: Float[Tensor, ""],
+    kind: PredictionType,
+    mask: Bool[Tensor, "B N"],
+) -> Float[Tensor, "B N W"]:
+    """Strength times gradient at one step, in float32: at x_t, or at the clean sample that the output stands for.
+
+    Args:
+        guidance: Says where to and how strongly.
+        output: What the model predicted.
+        x_t: The noisy samples it saw, zero at padding.
+        t: Training steps.
+        abar: Share of signal variance of the step.
+        kind: What the output is.
+        mask: True where a token exists.
+    """
+    options = guidance.options
+    if options.point == "x_t":
+        gradient = guidance.gradient(x_t, t, mask)
+    else:
+        x0 = apply_mask(to_sample(output, x_t, abar, kind), mask)
+        gradient = abar.sqrt() * guidance.gradient(x0, torch.full_like(t, CLEAN_STEP), mask)
+    return options.push(apply_mask(gradient.float(), mask), abar, mask)
+
+
+def guided_output(
+    guidance: Guidance,
+    output: Float[Tensor, "B N W"],
+    x_t: Float[Tensor, "B N W"],
+    t: Int[Tensor, "*B"] | int,
+    abar: Float[Tensor, ""] | float,
+    kind: PredictionType = "epsilon",
+    *,
+    mask: Bool[Tensor, "B N"] | None = None,
+    step: tuple[int, int] | None = None,
+) -> Float[Tensor, "B N W"]:
+    """The model output with guidance in it, for any sampler of a variance-preserving diffusion.
+
+    In a diffusers loop, after classifier-free guidance and before the scheduler's step::
+
+        for i, t in enumerate(scheduler.timesteps):
+            output = model(x, t)
+            abar, kind = scheduler.alphas_cumprod[t], scheduler.config.prediction_type
+            output = guided_output(guidance, output, x, t, abar, kind, step=(i, len(scheduler.timesteps)))
+            x = scheduler.step(output, t, x).prev_sample
+
+    In a loop of one's own the same line stands between the network and the update; `abar` is the share of signal
+    variance, alpha_bar_t in Ho et al. (2020). Samples are (batch, tokens, width): transpose others around the call.
+
+    Args:
+        guidance: For these samples, in this order, with the update ``score_shift``.
+        output: What the model predicted.
+        x_t: The noisy samples it saw.
+        t: Training step, of all samples or of each.
+        abar: Share of signal variance of the step.
+        kind: What the output is.
+        mask: True where a token exists; everywhere when None.
+        step: Number of this sampling step, from 0, and of all steps, by which the options' window and interval go;
+            guided at full strength when None.
+
+    Returns:
+        The new output, in the type of the old.
+
+    Raises:
+        InputError: The guidance's update acts on the next sample, which this function does not see.
+    """
+    options = guidance.options
+    if options.update != "score_shift":
+        raise InputError(
+            f"Guidance update {options.update!r} changes the next sample, not the model's output; use 'score_shift' "
+            "or realign.diffusion.sampler.Sampler."
+        )
+    weight = (1 if options.strength else 0) if step is None else options.weights(step[1]).get(step[0], 0)
+    if not weight:
+        return output
+    mask = x_t.new_ones(x_t.shape[:2], dtype=torch.bool) if mask is None else mask
+    t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+    abar = torch.as_tensor(abar, dtype=torch.float32).cpu()
+    push = weight * push_at(guidance, output.detach().float(), x_t, t, abar, kind, mask)
+    return score_shift(output.float(), push, abar, kind).to(output.dtype)

@@ -1,0 +1,106 @@
+"""Physical measures of motions: what a reward can raise its score at the cost of.
+
+All take joints whose Y axis points up, with the floor at 0, and a mask that starts with the existing frames; each
+returns one number a motion, in the unit of the joints. A motion too short for a measure has 0 of it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from realign.masking import masked_mean
+
+CONTACT_HEIGHT, SLIDE = 0.05, 0.025
+"""A foot below 5 cm counts as in contact; one that moves more than 2.5 cm between frames (0.5 m/s at 20 fps) slides."""
+
+
+def foot_skating_ratio(
+    joints: Float[Tensor, "B F J 3"],
+    mask: Bool[Tensor, "B F"],
+    feet: Sequence[int],
+    height: float = CONTACT_HEIGHT,
+    slide: float = SLIDE,
+) -> Float[Tensor, "B"]:
+    """Share of the steps between frames in which a foot skates (the criterion of GMD, Karunratanakul et al. 2023).
+
+    A foot skates when it is low before and after the step and moves further than `slide` along the floor.
+
+    Args:
+        joints: Positions (m).
+        mask: True where a frame exists.
+        feet: Joints that touch the floor, such as the toes of both sides.
+        height: A foot below it is in contact (m).
+        slide: The longest way of a foot that stands (m).
+    """
+    foot = joints[:, :, list(feet)]
+    low = foot[..., 1] < height
+    moved = (foot[:, 1:] - foot[:, :-1])[..., [0, 2]].norm(dim=-1)
+    skates = (low[:, 1:] & low[:, :-1] & (moved > slide)).any(-1)
+    return masked_mean(skates.to(joints.dtype), mask[:, 1:])
+
+
+def penetration(joints: Float[Tensor, "B F J 3"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B"]:
+    """Mean depth of the lowest joint below the floor (m); 0 in frames where none is."""
+    return masked_mean((-joints[..., 1].amin(-1)).clamp(min=0), mask)
+
+
+def floating(joints: Float[Tensor, "B F J 3"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B"]:
+    """Mean height of the lowest joint above the floor (m); 0 in frames where it is below. A jump floats, too."""
+    return masked_mean(joints[..., 1].amin(-1).clamp(min=0), mask)
+
+
+def jerk(joints: Float[Tensor, "B F J 3"], mask: Bool[Tensor, "B F"], fps: float) -> Float[Tensor, "B"]:
+    """Mean size of the third derivative of positions (m/s^3), by differences over four frames.
+
+    Args:
+        joints: Positions (m).
+        mask: True where a frame exists.
+        fps: Frames per second.
+    """
+    third = joints.diff(n=3, dim=1) * fps**3
+    return masked_mean(third.norm(dim=-1).mean(-1), mask[:, 3:])
+
+
+def bone_length_variation(
+    joints: Float[Tensor, "B F J 3"], mask: Bool[Tensor, "B F"], parents: Sequence[int]
+) -> Float[Tensor, "B"]:
+    """Standard deviation of a bone's length over the motion, in shares of its mean length, averaged over bones.
+
+    Args:
+        joints: Positions (m).
+        mask: True where a frame exists.
+        parents: Parent of each joint; the root's is negative.
+    """
+    children = [joint for joint, parent in enumerate(parents) if parent >= 0]
+    lengths = (joints[:, :, children] - joints[:, :, [parents[joint] for joint in children]]).norm(dim=-1)
+    mean = masked_mean(lengths, mask)
+    deviation = masked_mean((lengths - mean[:, None]).square(), mask).sqrt()
+    return (deviation / mean.clamp(min=torch.finfo(joints.dtype).tiny)).mean(-1)
+
+
+def physical_measures(
+    joints: Float[Tensor, "B F J 3"],
+    mask: Bool[Tensor, "B F"],
+    *,
+    feet: Sequence[int],
+    parents: Sequence[int],
+    fps: float,
+) -> dict[str, Float[Tensor, "B"]]:
+    """All measures by name: foot_skating, penetration_m, floating_m, jerk_m_s3, bone_variation.
+
+    Args:
+        joints: Positions (m).
+        mask: True where a frame exists.
+        feet: Joints that touch the floor.
+        parents: Parent of each joint; the root's is negative.
+        fps: Frames per second.
+    """
+    return {
+        "foot_skating": foot_skating_ratio(joints, mask, feet),
+        "penetration_m": penetration(joints, mask),
+        "floating_m": floating(joints, mask),
+        "jerk_m_s3": jerk(joints, mask, fps),
+        "bone_variation": bone_length_variation(joints, mask, parents),
+    }

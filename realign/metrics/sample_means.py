@@ -1,0 +1,53 @@
+"""Means of numbers that belong to samples, over batches and processes."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+
+class SampleMeans(Metric):
+    """Mean of every value over all samples; one seen twice (a distributed sampler repeats some) counts once.
+
+    Args:
+        names: What the values are called.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+    values: list[Tensor]
+    keys: list[Tensor]
+
+    def __init__(self, names: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.names = list(names)
+        for state in ("values", "keys"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(self, ids: Sequence[str], values: dict[str, Float[Tensor, "B"]]) -> None:
+        """Add samples.
+
+        Args:
+            ids: One name a sample.
+            values: One number a sample under each of the names.
+        """
+        columns = torch.stack([values[name].detach() for name in self.names], 1)
+        columns = columns.to(torch.float32 if columns.device.type == "mps" else torch.float64)
+        self.values.append(columns)
+        self.keys.append(torch.tensor([_key(name) for name in ids], device=columns.device))
+
+    def compute(self) -> dict[str, Tensor]:
+        """The means by name."""
+        keys, values = dim_zero_cat(self.keys).tolist(), dim_zero_cat(self.values)
+        rows = list({key: row for row, key in enumerate(keys)}.values())
+        return dict(zip(self.names, values[rows].mean(0).float(), strict=True))
+
+
+def _key(name: str) -> int:
+    """A 63-bit number for an id, the same in every process (Python's own hash is not)."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 1

@@ -1,0 +1,28 @@
+"""Load once, call with sentences or motions: what the commands are made of, and what notebooks use."""
+
+from realign.pipeline.common import (
+    UNIT,
+    check_sentences,
+    foreign_sentences,
+    pick_device,
+    pretrained_folder,
+    read_sentences,
+)
+from realign.pipeline.generate import LONGEST, SHORTEST, TextToMotion
+from realign.pipeline.hits import CaptionHit, MotionHit
+from realign.pipeline.search import MotionSearch
+
+__all__ = [
+    "LONGEST",
+    "SHORTEST",
+    "UNIT",
+    "CaptionHit",
+    "MotionHit",
+    "MotionSearch",
+    "TextToMotion",
+    "check_sentences",
+    "foreign_sentences",
+    "pick_device",
+    "pretrained_folder",
+    "read_sentences",
+]

@@ -1,0 +1,88 @@
+"""What generation and search share: shipped weights, devices, sentences."""
+
+import unicodedata
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from realign.errors import InputError
+
+UNIT = 4  # frames: lengths are multiples of the unit that training crops to
+
+
+def pretrained_folder(name: str, remedy: str = "a checkpoint with --checkpoint") -> Path:
+    """The folder of weights, or of another kind, that the package ships under `name`.
+
+    Args:
+        name: generator, retriever or index.
+        remedy: What a person can name instead.
+
+    Raises:
+        InputError: When this installation carries none.
+    """
+    folder = Path(str(files("realign"))) / "pretrained" / name
+    if not folder.is_dir():
+        raise InputError(f"This installation ships no {name!r}; name {remedy}.")
+    return folder
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU; anything else is passed to torch and tried.
+
+    Raises:
+        InputError: When torch does not know the device or cannot use it here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"The device {device!r} cannot be used here ({reason}); try --device cpu.") from error
+    return chosen
+
+
+def read_sentences(texts: Sequence[str], file: Path | None = None) -> list[str]:
+    """Sentences from the command line, then one a line from a file; blank lines of the file are passed over.
+
+    Raises:
+        InputError: For no sentence, a blank sentence, or a file that is not UTF-8 text.
+    """
+    sentences = list(texts)
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file} is not UTF-8 text; save the sentences as UTF-8, one a line.") from error
+        sentences += [line.strip() for line in lines if line.strip()]
+    return check_sentences(sentences)
+
+
+def check_sentences(texts: Sequence[str]) -> list[str]:
+    """Refuse an empty list and blank sentences.
+
+    Raises:
+        InputError: As said.
+    """
+    if isinstance(texts, str):
+        raise InputError(f"Sentences come as a list, but got the text {texts!r}; write [{texts!r}].")
+    if not texts:
+        raise InputError('No sentence was given; write one, for example "a person walks forward".')
+    for text in texts:
+        if not text.strip():
+            raise InputError(f'A sentence is blank ({text!r}); write one, for example "a person walks forward".')
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError(f"The sentence {text!r} is no UTF-8 text; set the terminal to UTF-8 and write it again.")
+    return [text.strip() for text in texts]
+
+
+def foreign_sentences(texts: Sequence[str]) -> list[str]:
+    """The sentences with letters other than Latin ones: text encoders trained on English make little of them."""
+    return [text for text in texts if any(map(_is_foreign, text))]
+
+
+def _is_foreign(character: str) -> bool:
+    return character.isalpha() and not unicodedata.name(character, "LATIN").startswith(("LATIN", "FULLWIDTH LATIN"))

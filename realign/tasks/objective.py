@@ -1,0 +1,144 @@
+"""What guidance climbs and best-of-N compares: the reward of arXiv 2511.19217, for captions."""
+
+import math
+import re
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from realign.errors import InputError
+from realign.index.motion_index import MotionIndex
+from realign.tasks.embedding import EmbeddingTask
+
+_PART = re.compile(r"_\d+(\.\d+)?-\d+(\.\d+)?$")  # what the id of a captioned part ends with
+_SPARE = 8  # motions searched beyond those wanted, in place of the excluded ones
+
+
+class RewardObjective:
+    """R = mu R_text + eta R_motion for motions and captions; each term is a cosine, each sample's own.
+
+    R_text compares a motion with its caption, R_motion with the clean embedding of an anchor: a real motion that the
+    index finds for the caption, or the mean cosine to several, weighted by the softmax of their similarity to the
+    caption. Embeddings have unit norm, so R is one product: <E_motion(x_t, t), mu E_text(c) + eta anchor>.
+
+    Args:
+        reward: The model whose embeddings are compared, in evaluation mode.
+        index: Clean embeddings of real motions by the same model; needed where eta is not 0.
+        mu: Weight of R_text.
+        eta: Weight of R_motion.
+        anchors: Motions that make up an anchor.
+        temperature: Of the softmax over several.
+
+    Raises:
+        InputError: A weight or a number does not make sense, eta has no index, another model made the index, or the
+            reward is still training.
+    """
+
+    def __init__(
+        self,
+        reward: EmbeddingTask,
+        index: MotionIndex | None = None,
+        mu: float = 1.0,
+        eta: float = 0.0,
+        anchors: int = 1,
+        temperature: float = 0.1,
+    ) -> None:
+        if not (math.isfinite(mu) and math.isfinite(eta)):
+            raise InputError(f"The weights mu={mu} and eta={eta} of the reward must be finite numbers.")
+        if eta and index is None:
+            raise InputError(
+                f"eta={eta} weighs the likeness to real motions, which takes an index of them: name one made with "
+                "this reward, or set eta to 0."
+            )
+        if index is not None and not 1 <= anchors <= len(index):
+            raise InputError(f"anchors={anchors} is not between 1 and the {len(index)} motions of the index.")
+        if not temperature > 0:
+            raise InputError(f"The temperature of the anchors must be positive, but is {temperature}.")
+        if reward.model.training:
+            raise InputError("The reward is in training mode, where dropout makes its gradient random; call eval().")
+        if index is not None and index.fingerprint != reward.fingerprint:
+            raise InputError(
+                f"The index was made by the model {index.fingerprint!r}, but the reward is {reward.fingerprint!r}; "
+                "build an index with this reward."
+            )
+        self.reward, self.index, self.mu, self.eta = reward, index, mu, eta
+        self.anchors, self.temperature = anchors, temperature
+
+    def target(self, captions: Sequence[str], exclude: Sequence[str] | None = None) -> Float[Tensor, "B E"]:
+        """mu E_text(c) + eta anchor of each caption: R is the product of a motion's unit embedding with it.
+
+        Captions are encoded and anchors found here, once, whatever the number of steps that follow.
+
+        Args:
+            captions: One a sample.
+            exclude: Id of each sample's own motion, which is no anchor for it; neither are its mirror image, its
+                parts, and the motion that it is a part of.
+
+        Raises:
+            InputError: The index holds too few other motions.
+        """
+        device = self.reward.device
+        # in float32 and as ordinary tensors, that a gradient may flow past, whatever surrounds this call
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+            text = self.reward.embed_captions(captions).clone()
+            return self.mu * text + (self.eta * self.anchor(text, exclude) if self.eta else 0.0)
+
+    def anchor(self, text: Float[Tensor, "B E"], exclude: Sequence[str] | None = None) -> Float[Tensor, "B E"]:
+        """What R_motion compares with: the embedding of the nearest motion, or a weighted mean of the nearest few.
+
+        Args:
+            text: Embeddings of captions.
+            exclude: As for `target`.
+
+        Raises:
+            InputError: No index, or too few other motions in it.
+        """
+        if self.index is None:
+            raise InputError("There is no index to find anchors in; name one made with this reward.")
+        positions = self._nearest(self.index, text, exclude)
+        found = torch.from_numpy(self.index.vectors(positions.flatten().numpy())).to(text)
+        found = found.unflatten(0, tuple(positions.shape))
+        scores = torch.einsum("bke,be->bk", found, text)
+        return torch.einsum("bk,bke->be", (scores / self.temperature).softmax(1), found)
+
+    def score(
+        self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"], target: Float[Tensor, "B E"]
+    ) -> Float[Tensor, "B"]:
+        """R of finished motions.
+
+        Args:
+            motion: Motion features, not normalised.
+            lengths: Frames of each.
+            target: As `target` gives it.
+        """
+        with torch.no_grad(), torch.autocast(self.reward.device.type, enabled=False):
+            return (self.reward.embed_motions(motion.float(), lengths) * target).sum(-1)
+
+    def _nearest(
+        self, index: MotionIndex, text: Float[Tensor, "B E"], exclude: Sequence[str] | None
+    ) -> Int[Tensor, "B K"]:
+        """Positions of the nearest motions that are not excluded, each row searched as if it were alone."""
+        if exclude is None:
+            return torch.from_numpy(index.search(text, self.anchors).positions)
+        k = min(self.anchors + _SPARE, len(index))
+        while True:
+            result = index.search(text, k)
+            kept = [
+                [int(place) for place, name in zip(places, names, strict=True) if _recording(name) != _recording(own)]
+                for places, names, own in zip(result.positions, result.ids, exclude, strict=True)
+            ]
+            if all(len(row) >= self.anchors for row in kept):
+                return torch.tensor([row[: self.anchors] for row in kept])
+            if k == len(index):
+                raise InputError(
+                    f"The index of {k} motions holds fewer than {self.anchors} besides the excluded ones; ask for "
+                    "fewer anchors or build it from more motions."
+                )
+            k = min(2 * k, len(index))
+
+
+def _recording(name: str) -> str:
+    """Id of the recording that a clip comes from: without the mark of mirroring, without the range of a part."""
+    return _PART.sub("", re.sub(r"^M(?=\d)", "", name))

@@ -1,0 +1,145 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from steer_parts import LENGTHS, PLACEMENTS, captions, generator, generators, motion_index, reward
+
+from realign.diffusion.guidance import GuidanceOptions
+from realign.diffusion.schedule import CLEAN_STEP
+from realign.masking import lengths_to_mask
+from realign.tasks import GeneratorTask, RewardGuidance, RewardObjective, RewardSteering
+
+STRONG = GuidanceOptions(strength=30.0)
+ROWS = list(range(8))
+
+
+def steering(placement: str, options: GuidanceOptions = STRONG, mu: float = 1.0, eta: float = 0.5) -> RewardSteering:
+    task = reward(PLACEMENTS[placement][0])
+    objective = RewardObjective(task, motion_index(task), mu, eta, anchors=2)
+    return RewardSteering(objective, options, through_decoder=placement == "decoder")
+
+
+def sample(task: GeneratorTask, way: RewardSteering | None, rows: list[int] = ROWS, **options: object) -> torch.Tensor:
+    draws, texts, lengths = generators(*rows), captions(rows), LENGTHS[rows]
+    if way is None:
+        return task.sample(texts, lengths, draws, **options)  # type: ignore[arg-type]
+    return way.sample(task, texts, lengths, draws, [str(row) for row in rows], **options)
+
+
+def some_tokens(task: GeneratorTask, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    mask = task.space.token_mask(lengths_to_mask(LENGTHS[rows]))
+    x = torch.randn(*mask.shape, task.space.width, generator=torch.Generator().manual_seed(5))
+    return x.masked_fill(~mask[..., None], 0), mask
+
+
+@pytest.mark.parametrize("t", [CLEAN_STEP, 7, 99])
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_the_gradient_is_that_of_finite_differences(placement: str, t: int) -> None:
+    rows, way, task = [0, 1, 4], steering(placement), generator(PLACEMENTS[placement][1]).double()
+    way.objective.reward.double()
+    guidance = way.guidance(task, captions(rows), LENGTHS[rows])
+    x, mask = some_tokens(task, rows)
+    x, steps, nudge = x.double(), torch.full((3,), t), 1e-5
+    gradient = guidance.gradient(x, steps, mask)
+    assert gradient.dtype == torch.float64 and gradient.abs().amax((1, 2)).gt(1e-7).all()
+    for row, token, channel in [(0, 0, 0), (0, 5, 2), (1, 2, 3), (2, int(mask[2].sum()) - 1, 1)]:
+        change = torch.zeros_like(x)
+        change[row, token, channel] = nudge
+        with torch.no_grad():
+            rise = guidance.reward(x + change, steps, mask) - guidance.reward(x - change, steps, mask)
+        assert rise[[i for i in range(3) if i != row]].abs().max() == 0  # nobody else's business
+        assert gradient[row, token, channel].item() == pytest.approx(rise[row].item() / (2 * nudge), rel=1e-4, abs=1e-10)
+    assert not gradient[~mask].any()
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_a_guided_motion_is_the_same_alone_and_among_eight(placement: str) -> None:
+    task, way = generator(PLACEMENTS[placement][1]), steering(placement)
+    together = sample(task, way)
+    assert (together - sample(task, None)).abs().amax((1, 2)).gt(1e-3).all()
+    for row in ROWS:
+        alone = sample(task, way, [row])
+        torch.testing.assert_close(together[row, : LENGTHS[row]], alone[0], atol=1e-4, rtol=0)
+        assert not together[row, LENGTHS[row] :].any()
+
+
+@pytest.mark.parametrize("point", ["x_t", "x0"])
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_guidance_raises_the_reward_that_it_climbs(placement: str, point: str) -> None:
+    task = generator(PLACEMENTS[placement][1], guidance_scale=1.0)
+    way = steering(placement, replace(STRONG, strength=10.0, point=point))
+    objective = way.objective
+    target = objective.target(captions(ROWS), [str(row) for row in ROWS])
+    guided, plain = (objective.score(sample(task, each), LENGTHS, target) for each in (way, None))
+    assert (guided - plain).mean() > 0.01 and (guided > plain).float().mean() > 0.7
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_no_strength_and_no_weights_are_no_guidance_bit_for_bit(placement: str) -> None:
+    task = generator(PLACEMENTS[placement][1])
+    plain = sample(task, None)
+    assert torch.equal(sample(task, steering(placement, GuidanceOptions(strength=0.0))), plain)
+    assert torch.equal(sample(task, steering(placement, mu=0.0, eta=0.0)), plain)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_guidance_is_the_same_without_autograd_and_in_float32_under_autocast(placement: str, context: type) -> None:
+    task, way = generator(PLACEMENTS[placement][1]), steering(placement)
+    x, mask = some_tokens(task, [0, 1])
+    t = torch.tensor([10, 10])
+    expected = way.guidance(task, captions([0, 1]), LENGTHS[:2]).gradient(x, t, mask)
+    with context(), torch.autocast("cpu", torch.bfloat16):
+        found = way.guidance(task, captions([0, 1]), LENGTHS[:2]).gradient(x.clone(), t.clone(), mask.clone())
+    assert torch.equal(found, expected) and found.dtype == torch.float32
+    with context():
+        inside = sample(task, way, [0, 1])
+    assert torch.equal(inside, sample(task, way, [0, 1]))
+    assert all(each.grad is None for part in (task, way.objective.reward) for each in part.parameters())
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_parts_made_under_inference_mode_can_steer(placement: str) -> None:
+    with torch.inference_mode():
+        task, way = generator(PLACEMENTS[placement][1]), steering(placement)
+        assert next(way.objective.reward.parameters()).is_inference()
+        found = sample(task, way, [0, 1])
+    expected = sample(generator(PLACEMENTS[placement][1]), steering(placement), [0, 1])
+    torch.testing.assert_close(found, expected)
+
+
+def test_each_caption_is_encoded_once_a_sampling_and_never_a_step() -> None:
+    task, way, seen = generator(steps=7), steering("feature"), []
+    way.objective.reward.text_encoder.register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
+    way.sample(task, ["walk", "run", "walk"], LENGTHS[:3], generators(0, 1, 2))
+    assert seen == ["walk", "run"]
+
+
+def test_sampling_changes_neither_generator_nor_reward_nor_global_randomness() -> None:
+    task, way = generator(), steering("feature")
+    parts = (task, way.objective.reward)
+    before = [{name: value.clone() for name, value in part.state_dict().items()} for part in parts]
+    torch.manual_seed(11)
+    state = torch.get_rng_state()
+    sample(task, way)
+    assert torch.equal(torch.get_rng_state(), state)
+    for part, old in zip(parts, before, strict=True):
+        assert all(torch.equal(value, old[name]) for name, value in part.state_dict().items())
+    assert not any(part.training for part in parts)
+
+
+def test_bind_is_the_same_guidance_from_its_parts() -> None:
+    way = steering("feature")
+    task, rows = way.objective.reward, [2, 5, 1]
+    own = [str(row) for row in rows]
+    bound = RewardGuidance.bind(
+        task, captions(rows), way.objective.index, 1.0, 0.5, STRONG, anchors=2, exclude=own
+    )  # fmt: skip
+    maker = generator()
+    expected = way.guidance(maker, captions(rows), LENGTHS[rows], own)
+    x, mask = some_tokens(maker, rows)
+    t = torch.tensor([3, 50, CLEAN_STEP])
+    assert torch.equal(bound.gradient(x, t, mask), expected.gradient(x, t, mask)) and bound.options is STRONG
+    plain = RewardGuidance.bind(task, captions(rows))
+    with torch.no_grad():
+        torch.testing.assert_close(plain.reward(x, t, mask), task.model(x, t, mask, task.encode_text(captions(rows))))

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+import torch
+from steer_parts import LENGTHS, captions, generator, generators, motion_index, noise, reward
+from task_parts import TinyData, command
+from task_parts import reward as reward_config
+
+from realign.diffusion.guidance import GuidanceOptions
+from realign.errors import InputError
+from realign.tasks import BestOfN, GeneratorTask, RewardObjective, RewardSteering, load_steering, load_task
+from realign.training import TrainingCLI
+
+ROWS = list(range(4))
+
+
+def best_of(candidates: int, latent: bool = False) -> BestOfN:
+    task = reward(latent)
+    return BestOfN(RewardObjective(task, motion_index(task), eta=0.5), candidates)
+
+
+def take(way: BestOfN, task: GeneratorTask, rows: list[int] = ROWS) -> torch.Tensor:
+    return way.sample(task, captions(rows), LENGTHS[rows], generators(*rows))
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_the_best_of_one_is_the_unguided_motion_and_the_best_of_three_the_best_of_three(latent: bool) -> None:
+    task, way = generator(latent), best_of(3, latent)
+    draws = generators(*ROWS)
+    motions = [task.sample(captions(ROWS), LENGTHS[ROWS], draws) for _ in range(3)]
+    assert torch.equal(take(best_of(1, latent), task), motions[0])
+    target = way.objective.target(captions(ROWS))
+    scores = torch.stack([way.objective.score(motion, LENGTHS[ROWS], target) for motion in motions])
+    expected = torch.stack([motions[int(best)][row] for row, best in enumerate(scores.argmax(0))])
+    assert torch.equal(take(way, task), expected) and len(scores.argmax(0).unique()) > 1
+
+
+def test_the_best_motion_does_not_depend_on_its_batch() -> None:
+    task, way = generator(), best_of(3)
+    together = take(way, task)
+    for row in ROWS:
+        torch.testing.assert_close(together[row, : LENGTHS[row]], take(way, task, [row])[0], atol=1e-4, rtol=0)
+
+
+def other_noise() -> GeneratorTask:
+    task = generator()
+    task.scheduler = type(noise())(num_train_timesteps=100, beta_end=0.02, clip_sample=False)
+    return task
+
+
+def other_skeleton() -> GeneratorTask:
+    task = generator()
+    task._skeleton = "kit"
+    return task
+
+
+def other_statistics() -> GeneratorTask:
+    task = generator()
+    task.normalizer.fit(*TinyData(scale=0.5).statistics)
+    return task
+
+
+@pytest.mark.parametrize(
+    ("way", "task", "reason"),
+    [
+        (lambda o: RewardSteering(o), other_noise, "noise schedule"),
+        (lambda o: RewardSteering(o), other_statistics, "Mean and Std"),
+        (lambda o: RewardSteering(o), other_skeleton, "skeleton"),
+        (lambda o: RewardSteering(o), lambda: generator(True), "through the decoder"),
+        (lambda o: BestOfN(o, 2), other_skeleton, "skeleton"),
+        (lambda o: BestOfN(o, 0), generator, "at least 1 candidate"),
+    ],
+)
+def test_a_generator_that_the_reward_does_not_belong_to_is_refused(way, task, reason: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match=reason):
+        way(RewardObjective(reward())).sample(task(), ["walk"], LENGTHS[:1], generators(0))
+
+
+def test_a_steering_comes_back_from_files(tmp_path: Path) -> None:
+    TrainingCLI.from_args(["fit", *command(tmp_path, reward_config())], run=True)
+    checkpoint = next(tmp_path.rglob("*.ckpt"))
+    motion_index(load_task(checkpoint)).save(tmp_path / "index")  # type: ignore[arg-type]
+    options = GuidanceOptions(strength=2.0)
+    with torch.inference_mode():  # weights must not become inference tensors
+        way = load_steering("reward", checkpoint, tmp_path / "index", mu=0.5, eta=0.25, options=options)
+    assert isinstance(way, RewardSteering) and way.options is options and not way.through_decoder
+    assert (way.objective.mu, way.objective.eta, len(way.objective.index or [])) == (0.5, 0.25, 8)
+    assert not any(each.requires_grad or each.is_inference() for each in way.objective.reward.parameters())
+    several = load_steering("best-of", checkpoint, candidates=3)
+    assert isinstance(several, BestOfN) and several.candidates == 3
+    with pytest.raises(InputError, match="no checkpoint at"):
+        load_steering("reward", tmp_path / "nowhere.ckpt")
