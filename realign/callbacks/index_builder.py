@@ -148,8 +148,9 @@ def _in_order(shards: list[_Shard]) -> tuple[list[MotionItem], list[np.ndarray]]
         ),
         key=lambda entry: entry[0],
     )
-    once = {item.id: (item, motion) for _, item, motion in reversed(entries)}  # the first of each stays
-    kept = list(reversed(once.values()))
-    if not kept:
+    once: dict[str, tuple[MotionItem, np.ndarray]] = {}
+    for _, item, motion in entries:
+        once.setdefault(item.id, (item, motion))
+    if not once:
         raise InputError("No motion was embedded, so there is nothing to index; choose a split that holds some.")
-    return [item for item, _ in kept], [motion for _, motion in kept]
+    return [item for item, _ in once.values()], [motion for _, motion in once.values()]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LONGEST = 196  # frames: motions are embedded by so many from their beginning, in the index too
 USUAL_K = 10
+_LONGEST_QUERY = 3600.0  # seconds: a wrong frame rate must not fill the memory
 _SENTENCES, _MOTIONS = 256, 32  # embedded at once
 Entry = TypeVar("Entry")
 
@@ -191,6 +192,8 @@ class MotionSearch:
         if not np.isfinite(clip.joints).all():
             raise InputError(f"{name} holds NaN or infinite values; repair it or leave it out.")
         joints = clip.joints
+        if clip.seconds > _LONGEST_QUERY:
+            raise InputError(f"{name} lasts {clip.seconds:.0f} s; cut out the part to search for.")
         if clip.fps != skeleton.fps:
             joints = resample(joints.astype(np.float64), clip.fps, skeleton.fps).astype(np.float32)
         if len(joints) <= UNIT:  # features are one frame shorter

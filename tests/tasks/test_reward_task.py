@@ -135,6 +135,13 @@ def test_noise_is_each_samples_own_and_half_of_them_stay_clean(monkeypatch: pyte
     assert 0.95 < float(rest[late][mask[~clean][late]].std()) < 1.05
 
 
+@pytest.mark.parametrize("model", [{}, {"decoder_layers": 0}, {"step_aware": False, "patch": 1}])
+def test_every_weight_is_trained_as_distributed_training_demands(model: dict) -> None:
+    task = build(model=model)
+    task.losses(one_batch(), "train")["loss"].backward()
+    assert all(each.grad is not None for each in task.parameters() if each.requires_grad)
+
+
 def test_levels_of_noise_draw_their_own_part_of_the_schedule() -> None:
     generators = [torch.Generator().manual_seed(seed) for seed in range(200)]
     steps = draw_steps(generators, 1000, (0.3, 0.4))

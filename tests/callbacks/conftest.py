@@ -1,0 +1,35 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tasks"))  # the tiny parts of the tests of the tasks
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a reward's weights, an index of its embeddings, another reward, and one of latents."""
+    from steer_parts import motion_index, space
+    from task_parts import CONV_VAE, TinyData, command
+    from task_parts import reward as config
+
+    from realign.tasks import save_pretrained
+    from realign.training import TrainingCLI
+
+    folder = tmp_path_factory.mktemp("judged")
+    quiet = {"dropout": 0.0}
+    for name, model in {
+        "reward": config(model=quiet),
+        "judge": config(model={**quiet, "step_aware": False}),
+        "latent": config(space={"class_path": "LatentSpace", "init_args": {"vae": CONV_VAE}}, model=quiet),
+    }.items():
+        task = TrainingCLI.from_args(command(folder / name, model), run=False).model
+        task.normalizer.fit(*TinyData().statistics)
+        task.hparams["skeleton"] = task._skeleton = "humanml3d"
+        if name == "latent":
+            task.space.load_state_dict(space(True).state_dict())
+        task.eval()
+        save_pretrained(task, folder / name)
+        if name == "reward":
+            motion_index(task).save(folder / "index")
+    return folder

@@ -1,0 +1,108 @@
+"""Building an index: whatever number of processes embeds, the same index is written, once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from index_parts import write_model
+from lightning import Trainer
+
+from realign.callbacks import IndexBuilder, build_index
+from realign.data.packed import PackedMotions
+from realign.errors import InputError
+from realign.index import MotionIndex, MotionLibrary
+from realign.motion.features import features_to_joints
+from realign.tasks import EmbeddingTask, load_task
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")  # newer Pythons warn about threads
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbeddingTask, PackedMotions]:
+    root = tmp_path_factory.mktemp("index_builder")
+    task = load_task(write_model(root / "model", root / "data"), EmbeddingTask)
+    return task, PackedMotions.open(root / "data")
+
+
+@pytest.fixture(scope="module")
+def built(parts: tuple[EmbeddingTask, PackedMotions], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built") / "index"
+    assert build_index(parts[0], parts[1].folder, folder, split="all", batch_size=10, with_motions=True)
+    return folder
+
+
+def test_the_index_holds_every_motion_with_its_own_embedding(
+    parts: tuple[EmbeddingTask, PackedMotions], built: Path
+) -> None:
+    task, packed = parts
+    index = MotionIndex.load(built, task.fingerprint)
+    assert [item.id for item in index.items] == packed.ids(range(len(packed)))
+    for row in (0, 37, len(packed) - 1):
+        motion = torch.from_numpy(packed.motion(row).copy())
+        whole = len(motion) // 4 * 4
+        with torch.no_grad():
+            alone = task.embed_motions(motion[None, :whole], torch.tensor([whole]))
+        np.testing.assert_allclose(index.vectors([row]), alone, atol=1e-5)
+        item = index.items[row]
+        assert (item.captions, item.frames) == (tuple(dict.fromkeys(packed.captions(row))), len(motion))
+        assert item.source == "recorded"
+
+
+def test_captions_and_motions_are_kept(parts: tuple[EmbeddingTask, PackedMotions], built: Path) -> None:
+    task, packed = parts
+    library = MotionLibrary.load(built)
+    assert library.captions is not None
+    texts = [item.id for item in library.captions.items]
+    assert texts == list(dict.fromkeys(text for row in range(len(packed)) for text in packed.captions(row)))
+    with torch.no_grad():
+        np.testing.assert_allclose(library.captions.vectors([5]), task.embed_captions(texts[5:6]), atol=2e-3)
+    joints = library.joints()
+    assert joints is not None and len(joints) == len(packed)
+    want = features_to_joints(torch.from_numpy(packed.motion(7).copy())).numpy()
+    np.testing.assert_allclose(joints[7], want, atol=1e-3)  # 1 mm
+
+
+def test_two_processes_build_the_index_of_one(
+    parts: tuple[EmbeddingTask, PackedMotions], built: Path, tmp_path: Path
+) -> None:
+    task, packed = parts
+    options = {"split": "all", "batch_size": 7, "devices": 2, "strategy": "ddp_fork"}
+    build_index(task, packed.folder, tmp_path / "index", **options)
+    one, two = MotionIndex.load(built), MotionIndex.load(tmp_path / "index", task.fingerprint)
+    assert list(two.items) == list(one.items)
+    everything = np.arange(len(one))
+    np.testing.assert_allclose(two.vectors(everything), one.vectors(everything), atol=1e-5)
+    captions = [MotionLibrary.load(folder).captions for folder in (built, tmp_path / "index")]
+    assert captions[0] is not None and captions[1] is not None
+    assert list(captions[0].items) == list(captions[1].items)
+
+
+def test_any_predict_run_can_write_one(parts: tuple[EmbeddingTask, PackedMotions], tmp_path: Path) -> None:
+    """Without a prepared set: what `predict` gives is all there is, and repeated samples count once."""
+    task, packed = parts
+    from realign.data.dataset import MotionTextDataset, collate
+
+    dataset = MotionTextDataset(packed, "test")
+    batches = [dataset.__getitems__([0, 1, 2]), collate([dataset[3], dataset[0]])]
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        callbacks=[IndexBuilder(str(tmp_path / "index"))],
+    )  # fmt: skip
+    trainer.predict(task, loader)
+    index = MotionIndex.load(tmp_path / "index")
+    assert [item.id for item in index.items] == dataset.ids()[:4]
+    assert index.items[2].captions == (packed.caption(int(dataset.indices[2])),)
+
+
+def test_a_folder_of_something_else_is_left_alone(parts: tuple[EmbeddingTask, PackedMotions], tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(InputError, match="is no index; choose another folder"):
+        build_index(parts[0], parts[1].folder, tmp_path)
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+    with pytest.raises(InputError, match="split 'tset' is unknown"):
+        build_index(parts[0], parts[1].folder, tmp_path / "index", split="tset")
+    with pytest.raises(InputError, match="devices"):
+        build_index(parts[0], parts[1].folder, tmp_path / "index", devices=0)
+    assert not (tmp_path / "index").exists()

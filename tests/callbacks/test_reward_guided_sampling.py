@@ -1,0 +1,139 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer, seed_everything
+from steer_parts import generator
+from task_parts import TinyData, command, feature_generator
+from torch import multiprocessing
+
+from realign.callbacks import RewardGuidedSampling
+from realign.diffusion.guidance import GuidanceOptions
+from realign.errors import InputError
+from realign.masking import lengths_to_mask
+from realign.tasks import load_task
+from realign.training import TrainingCLI
+
+MEASURES = {
+    "reward", "reward_text", "r1_by_reward", "foot_skating", "penetration_m", "floating_m", "jerk_m_s3",
+    "bone_variation",
+}  # fmt: skip
+STRONG = GuidanceOptions(norm="normalize")
+
+
+def callback(folder: Path, **options: object) -> RewardGuidedSampling:
+    parts = {"reward": folder / "reward", "index": folder / "index", "eta": 0.5, "options": STRONG, "clips": 0}
+    return RewardGuidedSampling(**{**parts, **options})  # type: ignore[arg-type]
+
+
+def trainer(root: Path, *callbacks: RewardGuidedSampling, **options: object) -> Trainer:
+    return Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=1,
+        enable_checkpointing=False, default_root_dir=root, callbacks=list(callbacks), **options,
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def names(stage: str, measures: set[str] = MEASURES) -> set[str]:
+    return {f"{stage}_{way}/{measure}" for way in ("unguided", "guided") for measure in measures}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_fit_validate_and_test_log_both_ways_side_by_side(tmp_path: Path, judged: Path, precision: str) -> None:
+    watch = callback(judged, clips=1, judge=str(judged / "judge"), suffix=".npy")
+    run, task, data = trainer(tmp_path, watch, precision=precision), generator(), TinyData(8)
+    expected = MEASURES | {"judge_text", "r1_by_judge"}
+    run.fit(task, data)
+    assert names("val", expected) <= run.callback_metrics.keys()
+    for stage, call in (("val", run.validate), ("test", run.test)):
+        (metrics,) = call(task, data, verbose=False)
+        assert names(stage, expected) <= metrics.keys()
+        assert all(torch.isfinite(torch.tensor(value)) for value in metrics.values())
+        assert metrics[f"{stage}_guided/reward"] > metrics[f"{stage}_unguided/reward"] + 1e-3
+        assert 0 <= metrics[f"{stage}_guided/r1_by_reward"] <= 1
+    written = {path.name for path in (tmp_path / "guidance").iterdir()}
+    assert {"step=0000002_0.npy", "step=0000002_1.npy", "step=0000002.png"} <= written
+
+
+def test_the_numbers_are_those_of_the_motions_that_the_generator_makes(tmp_path: Path, judged: Path) -> None:
+    watch, task, data = callback(judged), generator(), TinyData(8)
+    (metrics,) = trainer(tmp_path, watch).validate(task, data, verbose=False)
+    batch = data.collate([data.motions[i] for i in range(8)])
+    scored = load_task(judged / "reward")
+    made = task.predict_step(batch, 0)
+    with torch.no_grad():
+        cosine = (scored.embed_motions(made, batch.lengths) * scored.embed_captions(batch.captions)).sum(-1)
+    assert metrics["val_unguided/reward_text"] == pytest.approx(cosine.mean().item(), abs=1e-5)
+    assert not made[~lengths_to_mask(batch.lengths)].any()
+
+
+def test_training_goes_as_it_would_without(tmp_path: Path, judged: Path) -> None:
+    states = []
+    for watched in (False, True):
+        seed_everything(0)
+        task = generator()
+        watch = [callback(judged, batches=1)] if watched else []
+        trainer(tmp_path, *watch).fit(task, TinyData(8))
+        states.append(task.state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("case", ["latent reward", "through the decoder", "best of"])
+def test_every_placement_and_best_of_n_validate(tmp_path: Path, judged: Path, case: str) -> None:
+    latent = {"reward": judged / "latent", "index": None, "eta": 0.0}
+    watch = {
+        "latent reward": callback(judged, **latent),
+        "through the decoder": callback(judged, through_decoder=True),
+        "best of": callback(judged, best_of=3),
+    }[case]
+    (metrics,) = trainer(tmp_path, watch).validate(generator(case != "best of"), TinyData(8), verbose=False)
+    assert names("val") <= metrics.keys()
+    assert metrics["val_guided/reward"] != metrics["val_unguided/reward"]
+    assert case != "best of" or metrics["val_guided/reward"] > metrics["val_unguided/reward"]
+
+
+def test_a_reward_of_another_generator_is_refused_before_training(tmp_path: Path, judged: Path) -> None:
+    with pytest.raises(InputError, match="the generator in a LatentSpace"):
+        trainer(tmp_path, callback(judged)).fit(generator(latent=True), TinyData(8))
+    with pytest.raises(InputError, match="samples a GeneratorTask, but the model is a RewardTask"):
+        trainer(tmp_path, callback(judged)).validate(load_task(judged / "reward"), TinyData(8), verbose=False)
+    with pytest.raises(InputError, match="every_n_epochs=0"):
+        callback(judged, every_n_epochs=0)
+
+
+def test_it_is_built_from_a_configuration(tmp_path: Path, judged: Path) -> None:
+    options = {"strength": 2.0, "interval": 2, "norm": "normalize"}
+    parts = {"reward": str(judged / "reward"), "mu": 0.5, "options": options, "clips": 0}
+    watch = {"class_path": "realign.callbacks.RewardGuidedSampling", "init_args": parts}
+    arguments = command(tmp_path, feature_generator(), callbacks=[watch], limit_train_batches=1, limit_val_batches=1)
+    cli = TrainingCLI.from_args(arguments, run=False)
+    (built,) = [each for each in cli.trainer.callbacks if isinstance(each, RewardGuidedSampling)]
+    assert built.options == GuidanceOptions(strength=2.0, interval=2, norm="normalize")
+
+
+def one_of_two(rank: int, port: int, root: str, judged: str) -> None:
+    # as torchrun starts them
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0",
+                   "WORLD_SIZE": "2", "RANK": str(rank)}  # fmt: skip
+    torch.set_num_threads(1)
+    run = trainer(Path(root), callback(Path(judged), clips=1, suffix=".npy"), devices=2, strategy="ddp")
+    run.fit(generator(), TinyData(8, batch_size=2))
+    (metrics,) = run.validate(generator(), TinyData(8, batch_size=2), verbose=False)
+    torch.save((metrics, run.global_rank), Path(root) / f"{rank}.pt")
+
+
+def test_two_processes_find_what_one_finds(tmp_path: Path, judged: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "two").mkdir()
+    multiprocessing.spawn(one_of_two, (port, str(tmp_path / "two"), str(judged)), nprocs=2)
+    (alone,) = trainer(tmp_path, callback(judged)).validate(generator(), TinyData(8, batch_size=4), verbose=False)
+    for rank in range(2):
+        metrics, number = torch.load(tmp_path / "two" / f"{rank}.pt")
+        assert number == rank
+        for name in names("val"):
+            assert metrics[name] == pytest.approx(alone[name], abs=1e-5, rel=1e-4), name
+    assert len(list((tmp_path / "two/guidance").glob("*.png"))) == 2  # after fit and validate, by one process

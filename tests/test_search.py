@@ -1,0 +1,212 @@
+"""Search: from a built index to hits, in Python and on the command line."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
+from index_parts import write_model
+
+from realign.cli import main
+from realign.data.packed import PackedMotions
+from realign.errors import InputError
+from realign.motion.bvh import write_bvh
+from realign.motion.clip import MotionClip
+from realign.motion.skeleton import HUMANML3D, KIT
+from realign.pipeline import MotionSearch, foreign_sentences
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, another model, a prepared set, an index with and one without motions, and queries."""
+    root = tmp_path_factory.mktemp("search")
+    write_model(root / "model", root / "data")
+    write_model(root / "other", root / "data", "--seed_everything=5")
+    build = ["index", "build", "--checkpoint", str(root / "model"), "--data", str(root / "data"), "--device", "cpu"]
+    assert main([*build, "-o", str(root / "index"), "--split", "all", "--with-motions"]) == 0
+    assert main([*build, "-o", str(root / "small"), "--split", "test"]) == 0
+    clip(root, 30).save(root / "clip.npy")
+    np.save(root / "features.npy", PackedMotions.open(root / "data").motion(30))
+    write_bvh(root / "clip.bvh", clip(root, 30).joints, HUMANML3D, 20)
+    np.save(root / "short.npy", clip(root, 30).joints[:4])
+    np.save(root / "wide.npy", np.zeros((40, 264), np.float32))
+    np.save(root / "kit.npy", np.random.default_rng(0).normal(size=(40, KIT.num_joints, 3)).astype(np.float32))
+    broken = clip(root, 30).joints.copy()
+    broken[3, 2, 1] = np.nan
+    np.save(root / "nan.npy", broken)
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(home: Path) -> MotionSearch:
+    return MotionSearch.from_pretrained(home / "index", home / "model", device="cpu")
+
+
+def clip(home: Path, row: int) -> MotionClip:
+    import torch
+
+    from realign.motion.features import features_to_joints
+
+    features = torch.from_numpy(PackedMotions.open(home / "data").motion(row).copy())
+    return MotionClip(features_to_joints(features).numpy(), 20.0)
+
+
+def command(home: Path, *words: str) -> list[str]:
+    return ["search", *words, "--index", str(home / "index"), "--checkpoint", str(home / "model"), "--device", "cpu"]
+
+
+def test_a_motion_finds_itself(model: MotionSearch, home: Path) -> None:
+    for row in (0, 30, 71):
+        (hits,) = model.by_motion([clip(home, row)], k=3)
+        assert hits[0].position == row and hits[0].score > 0.999
+        assert hits[0].score >= hits[1].score >= hits[2].score
+    item = model.library.motions.items[71]
+    assert (hits[0].id, hits[0].captions, hits[0].frames) == (item.id, item.captions, item.frames)
+    assert hits[0].seconds == item.frames / 20
+
+
+def test_another_frame_rate_finds_it_too(model: MotionSearch, home: Path) -> None:
+    whole = clip(home, 40)
+    times = np.arange(0, len(whole) - 1, 1 / 3)  # 60 frames a second, linearly between the frames
+    before = times.astype(int)
+    weight = (times - before)[:, None, None]
+    fine = whole.joints[before] * (1 - weight) + whole.joints[before + 1] * weight
+    (hits,) = model.by_motion([MotionClip(fine, 60.0)], k=1)
+    assert hits[0].position == 40
+
+
+def test_sentences_rank_motions_and_motions_rank_captions_by_cosine(model: MotionSearch, home: Path) -> None:
+    index, captions = model.library.motions, model.library.captions
+    assert captions is not None
+    vectors = index.vectors(np.arange(len(index)))
+    text = model.embed_texts(["a person runs"]).numpy()
+    (hits,) = model.by_text(["a person runs"], k=5)
+    assert [hit.position for hit in hits] == np.argsort(-(vectors @ text[0]), kind="stable")[:5].tolist()
+    (found,) = model.captions_for([clip(home, 30)], k=4)
+    scores = model.embed_texts([item.id for item in captions.items]).numpy() @ vectors[30]
+    np.testing.assert_allclose([hit.score for hit in found], np.sort(scores)[::-1][:4], atol=5e-3)
+    by_text = dict(zip((item.id for item in captions.items), scores, strict=True))
+    np.testing.assert_allclose([by_text[hit.caption] for hit in found], [hit.score for hit in found], atol=5e-3)
+
+
+def test_hits_do_not_depend_on_the_queries_beside(model: MotionSearch, home: Path) -> None:
+    texts = ["a person walks", "a person runs and turns left while raising both hands"]
+    together, alone = model.by_text(texts, k=3), [model.by_text([text], k=3)[0] for text in texts]
+    assert [[hit.id for hit in hits] for hits in together] == [[hit.id for hit in hits] for hits in alone]
+    clips = [clip(home, 3), clip(home, 50)]
+    assert [hits[0].position for hits in model.by_motion(clips, k=1)] == [3, 50]
+
+
+def test_motions_of_hits_come_from_the_index_or_from_the_prepared_set(model: MotionSearch, home: Path) -> None:
+    (hits,) = model.by_text(["a person walks"], k=2)
+    kept, prepared = model.clips(hits), model.clips(hits, home / "data")
+    for one, other in zip(kept, prepared, strict=True):
+        np.testing.assert_allclose(one.joints, other.joints, atol=1e-3)
+        assert one.caption == other.caption
+    assert kept[0].caption.startswith("1. a person ")
+
+
+def test_json_of_sentences_a_file_and_a_motion(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "queries.txt").write_text("a person runs\n\nчеловек идёт\n", encoding="utf-8")
+    words = [
+        "a person walks",
+        "--file",
+        str(tmp_path / "queries.txt"),
+        "--motion",
+        str(home / "features.npy"),
+        "-k",
+        "2",
+    ]
+    assert main([*command(home, *words), "--json"]) == 0
+    told = capsys.readouterr()
+    answers = json.loads(told.out)
+    assert [answer["kind"] for answer in answers] == ["text"] * 3 + ["motion"]
+    assert [answer["query"] for answer in answers[:3]] == ["a person walks", "a person runs", "человек идёт"]
+    assert all(len(answer["motions"]) == 2 for answer in answers)
+    assert set(answers[0]["motions"][0]) == {"id", "score", "captions", "frames", "seconds", "source", "position"}
+    assert answers[3]["motions"][0]["position"] == 30
+    assert len(answers[3]["captions"]) == 2
+    assert [line for line in told.err.splitlines() if "English" in line and "человек идёт" in line]
+
+
+def test_tables_and_pictures(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bvh = ["--motion", str(home / "clip.bvh"), "-k", "2", "--render", str(tmp_path / "hits.png")]
+    assert main(command(home, *bvh)) == 0
+    told = capsys.readouterr().out
+    assert "caption that fits the motion" in told and "seconds" in told and "000030" in told
+    assert (tmp_path / "hits.png").stat().st_size > 1000
+    small = ["--index", str(home / "small"), "--checkpoint", str(home / "model"), "--device", "cpu"]
+    words = ["search", "walk [bold]", "run", "-k", "1", "--render", str(tmp_path / "x.npy"), *small]
+    assert main([*words, "--data", str(home / "data")]) == 0
+    assert np.load(tmp_path / "x_1.npy").shape[1:] == (22, 3)
+    assert "walk [bold]" in capsys.readouterr().out
+    assert main(words) == 2
+    assert "--with-motions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([" "], "A sentence is blank"),
+        ([], "No sentence was given"),
+        (["walk", "-k", "73"], "k = 73 is not between 1 and the 72 motions"),
+        (["walk", "-k", "0"], "at least 1 hit"),
+        (["--motion", "wide.npy"], "shape (40, 264)"),
+        (["--motion", "kit.npy"], "'humanml3d' (22 joints)"),
+        (["--motion", "short.npy"], "short.npy' has 4 frames"),
+        (["--motion", "nan.npy"], "NaN"),
+        (["--motion", "nowhere.npy"], "nowhere.npy"),
+        (["--motion", "nowhere.bvh"], "nowhere.bvh"),
+        (["--motion", "clip.npy", "--fps", "1000"], "frames at 20 fps"),
+        (["--motion", "clip.npy", "--fps", "0.01"], "cut out the part"),
+        (["--motion", "clip.npy", "--fps", "-1"], "fps must be a positive number"),
+        (["walk", "--render", "hits.foo"], "end the name with"),
+        (["walk", "--index", "empty"], "holds no index"),
+        (["walk", "--index", "nowhere"], "there is no index"),
+        (["walk", "--index", "cut"], "index.faiss of the index"),
+        (["walk", "--index", "altered"], "items.bin of the index"),
+        (["walk", "--checkpoint", "other"], "was made by the model"),
+        (["walk", "--checkpoint", "index"], "no config.yaml"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    monkeypatch.chdir(home)
+    (home / "empty").mkdir(exist_ok=True)
+    for name, file in (("cut", "index.faiss"), ("altered", "items.bin")):
+        if not (home / name).exists():
+            shutil.copytree(home / "index", home / name)
+            content = (home / name / file).read_bytes()
+            (home / name / file).write_bytes(content[:-9] if name == "cut" else content[:-9] + bytes(9))
+    assert main(["search", *defaults(words)]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("realign: ")]
+    assert len(lines) == 1 and told in lines[0], lines
+
+
+def defaults(words: list[str]) -> list[str]:
+    """The words, with index and model of the home folder where they name none."""
+    index = [] if "--index" in words else ["--index", "index"]
+    checkpoint = [] if "--checkpoint" in words else ["--checkpoint", "model"]
+    return [*words, *index, *checkpoint, "--device", "cpu"]
+
+
+def test_an_index_without_captions_says_so(model: MotionSearch, home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "small", tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / "captions")
+    bare = MotionSearch.from_pretrained(tmp_path / "bare", home / "model", device="cpu")
+    assert bare.by_motion([clip(home, 30)])[0]
+    with pytest.raises(InputError, match="holds no captions"):
+        bare.captions_for([clip(home, 30)])
+    with pytest.raises(InputError, match="come as a list"):
+        bare.by_motion(clip(home, 30))  # type: ignore[arg-type]
+    assert len(bare.by_text(["walk"])[0]) == min(10, len(bare))
+
+
+def test_letters_of_other_scripts_are_noticed() -> None:
+    texts = ["a naïve person’s 3 steps – ½ turn", "человек", "人が歩く", "walk 走"]
+    assert foreign_sentences(texts) == texts[1:]
