@@ -5,6 +5,7 @@ Nothing heavy is imported before a command is known, so that `realign --help` an
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -83,6 +84,8 @@ def _sentence(error: BaseException | None) -> str | None:
             return str(error)
         if isinstance(error, OSError) and error.errno is not None:
             return _explain(error)
+        if os.strerror(errno.ENOSPC) in str(error):  # libraries that write weights raise errors of their own
+            return _explain(OSError(errno.ENOSPC, ""))
         error = error.__cause__ or error.__context__
     return None
 

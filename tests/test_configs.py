@@ -7,12 +7,14 @@ import torch
 import yaml
 
 from realign.batch import MotionTextBatch
+from realign.callbacks import RewardGuidedSampling
 from realign.cli import build, main
 from realign.nn.spaces import LatentSpace
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-FULL = [path for path in CONFIGS if path.parent.name != "tiny"]
+ABLATION = sorted((ROOT / "configs/ablation").glob("*.yaml"))  # laid over a generator's configuration
+FULL = [path for path in CONFIGS if path.parent.name != "tiny" and path not in ABLATION]
 TINY_ORDER = ("vae", "generator_mld", "generator_mdm", "reward_feature", "reward_latent", "retriever")
 
 
@@ -47,6 +49,19 @@ def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> 
     gradients = [each.grad for each in task.parameters() if each.grad is not None]
     assert torch.isfinite(losses["loss"]) and gradients
     assert all(torch.isfinite(each).all() for each in gradients)
+
+
+def test_the_ablation_lays_every_part_of_the_reward_over_a_generator() -> None:
+    built = {}
+    for path in ABLATION:
+        cli = build(["--config", str(ROOT / "configs/tiny/generator_mdm.yaml"), "--config", str(path)])
+        (callback,) = [each for each in cli.trainer.callbacks if isinstance(each, RewardGuidedSampling)]
+        text, motion, strength = callback.objective["mu"], callback.objective["eta"], callback.options.strength
+        built[path.stem] = (bool(text and strength), bool(motion and strength), "blind" in callback.reward)
+        assert (callback.index is not None) == bool(motion)
+    parts = {"text": (True, False), "motion": (False, True), "both": (True, True)}
+    expected = {f"{name}{tail}": (*each, bool(tail)) for name, each in parts.items() for tail in ("", "_blind")}
+    assert built == expected | {"none": (False, False, False)}
 
 
 def test_no_tiny_configuration_is_left_out() -> None:

@@ -106,7 +106,9 @@ def with_scheduler(training: Scheduler, name: str, **options: Any) -> Scheduler:
     kind = getattr(import_module(module), cls)
     if name in ("ddim", "ddpm"):
         options = {"clip_sample": False, **options}  # diffusers clips to [-1, 1] unless told not to
-    return kind.from_config(training.config, **{"timestep_spacing": "trailing", **options})
+    # diffusers notes which values were not named when the scheduler was built, and forgets those passed by position
+    config = {key: value for key, value in training.config.items() if key not in ("_use_default_values", "clip_sample")}
+    return kind.from_config(config, **{"timestep_spacing": "trailing", **options})
 
 
 def schedule_fingerprint(scheduler: Scheduler) -> str:

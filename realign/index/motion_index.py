@@ -127,7 +127,7 @@ class MotionIndex:
         order = np.lexsort((positions, -scores))
         return SearchResult(np.take_along_axis(positions, order, 1), np.take_along_axis(scores, order, 1), self.items)
 
-    def vectors(self, positions: Int[Any, "K"]) -> Float[np.ndarray, "K E"]:
+    def vectors(self, positions: Sequence[int] | Int[Any, "K"]) -> Float[np.ndarray, "K E"]:
         """The unit embeddings at these positions, approximate where the index compresses them."""
         chosen = np.asarray(positions, dtype=np.int64)
         if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):

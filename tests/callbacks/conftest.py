@@ -17,11 +17,14 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from realign.training import TrainingCLI
 
     folder = tmp_path_factory.mktemp("judged")
-    quiet = {"dropout": 0.0}
+    quiet, options = {"dropout": 0.0}, {"num_train_timesteps": 100, "beta_end": 0.15, "clip_sample": False}
+    noise = {"class_path": "diffusers.DDPMScheduler", "init_args": options}
     for name, model in {
-        "reward": config(model=quiet),
-        "judge": config(model={**quiet, "step_aware": False}),
-        "latent": config(space={"class_path": "LatentSpace", "init_args": {"vae": CONV_VAE}}, model=quiet),
+        "reward": config(model=quiet, scheduler=noise),
+        "judge": config(model={**quiet, "step_aware": False}, scheduler=noise),
+        "latent": config(
+            space={"class_path": "LatentSpace", "init_args": {"vae": CONV_VAE}}, model=quiet, scheduler=noise
+        ),
     }.items():
         task = TrainingCLI.from_args(command(folder / name, model), run=False).model
         task.normalizer.fit(*TinyData().statistics)

@@ -105,3 +105,11 @@ def test_schedulers_that_the_algebra_does_not_hold_for_are_refused():
 def test_options_that_would_spoil_motions_are_refused(name, options, message):
     with pytest.raises(InputError, match=message):
         check_scheduler(make_scheduler(name, **options))
+
+
+@pytest.mark.parametrize("name", SCHEDULER_NAMES)
+def test_values_passed_by_position_are_kept(name: str) -> None:
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    training = DDPMScheduler(100, 0.001, 0.2, clip_sample=False)
+    assert schedule_fingerprint(with_scheduler(training, name)) == schedule_fingerprint(training)

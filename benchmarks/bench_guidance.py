@@ -1,0 +1,167 @@
+"""Cost of guidance: seconds to sample with it over seconds without, in one run.
+
+    python benchmarks/bench_guidance.py [--device cuda] [--threads 2] [--rounds 3] [--steps 50] [--tiny]
+
+Full-size parts with random weights, DDIM with classifier-free guidance, batches of 1 and 32 motions of 196 frames:
+a latent generator (MldDenoiser, 9 layers, 256 wide, over the 49 x 16 latents of ConvVAE) and a generator on features
+(MdmDenoiser, 8 layers, 512 wide). Rounds alternate between all ways, the ratios are medians of the rounds' ratios.
+The last columns say where the time of a guided step goes.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler
+
+from realign.diffusion.guidance import GuidanceOptions
+from realign.masking import lengths_to_mask
+from realign.nn import ConvVAE, FeatureSpace, LatentSpace, MdmDenoiser, MldDenoiser, MotionSpace, RewardModel
+from realign.tasks import GeneratorTask, RewardObjective, RewardSteering, RewardTask
+from realign.tasks.guidance import DEFAULT_OPTIONS
+from realign.text.hashing import HashingEncoder
+
+TEXT, FRAMES = 768, 196
+
+
+@dataclass
+class Case:
+    """One generator and the ways to steer it."""
+
+    name: str
+    task: GeneratorTask
+    ways: dict[str, RewardSteering]
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def noise() -> DDPMScheduler:
+    return DDPMScheduler(beta_schedule="scaled_linear", clip_sample=False, prediction_type="sample")
+
+
+def latents(hidden: int) -> LatentSpace:
+    torch.manual_seed(0)
+    space = LatentSpace(ConvVAE(263, 16, hidden))
+    space.adopt(space.vae, torch.zeros(16), torch.ones(16))
+    return space
+
+
+def reward(space: MotionSpace, patch: int, layers: int, hidden: int, device: torch.device) -> RewardObjective:
+    model = RewardModel(space.width, TEXT, hidden=hidden, layers=layers, decoder_layers=0, patch=patch)
+    task = RewardTask(model, space, HashingEncoder(TEXT), noise(), skeleton="humanml3d")
+    task.normalizer.fit(torch.zeros(263), torch.ones(263))
+    return RewardObjective(task.eval().requires_grad_(False).to(device))
+
+
+def generator(space: MotionSpace, denoiser: torch.nn.Module, steps: int, device: torch.device) -> GeneratorTask:
+    task = GeneratorTask(
+        denoiser, space, HashingEncoder(TEXT), noise(), steps=steps, sampling_scheduler="ddim", skeleton="humanml3d"
+    )  # type: ignore[arg-type]
+    task.normalizer.fit(torch.zeros(263), torch.ones(263))
+    return task.eval().requires_grad_(False).to(device)
+
+
+def cases(steps: int, device: torch.device, tiny: bool) -> list[Case]:
+    small = 32 if tiny else 256
+    mld = MldDenoiser(16, TEXT, small, 3 if tiny else 9)
+    mdm = MdmDenoiser(263, TEXT, 32 if tiny else 512, 2 if tiny else 8)
+    every = GuidanceOptions()
+    layers = 3 if tiny else 5
+    latent = reward(latents(small), 1, layers, small, device)
+    feature = reward(FeatureSpace(), 4, layers, small, device)
+    return [
+        Case(
+            "latents, 49 x 16",
+            generator(latents(small), mld, steps, device),
+            {
+                "latent reward, every step": RewardSteering(latent, every),
+                "latent reward, default": RewardSteering(latent, DEFAULT_OPTIONS),
+                "latent reward, 2nd step of [.2, 1]": RewardSteering(latent, GuidanceOptions(interval=2, start=0.2)),
+                "feature reward through the decoder": RewardSteering(feature, every, through_decoder=True),
+            },
+        ),
+        Case(
+            "features, 196 x 263",
+            generator(FeatureSpace(), mdm, steps, device),
+            {"strided feature reward, every step": RewardSteering(feature, every)},
+        ),
+    ]
+
+
+def compare(case: Case, batch: int, rounds: int, device: torch.device) -> None:
+    captions = [f"a person walks {number} steps" for number in range(batch)]
+    lengths = torch.full((batch,), FRAMES, device=device)
+
+    def draws() -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(number) for number in range(batch)]
+
+    calls: dict[str, Callable[[], object]] = {"unguided": lambda: case.task.sample(captions, lengths, draws())}
+    for name, way in case.ways.items():
+        calls[name] = lambda way=way: way.sample(case.task, captions, lengths, draws())  # type: ignore[misc]
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for name, call in calls.items():
+            value = seconds(call, device)
+            if number:  # the first round warms up
+                taken[name].append(value)
+    for name, values in taken.items():
+        ratio = statistics.median(a / b for a, b in zip(values, taken["unguided"], strict=True))
+        print(f"{case.name:20} {batch:5d} {name:36} {statistics.median(values):9.3f} {ratio:7.2f}")
+
+
+def shares(case: Case, batch: int, device: torch.device) -> None:
+    """Milliseconds of the parts of one guided step: the doubled denoiser, the reward forward, and its gradient."""
+    lengths = torch.full((batch,), FRAMES, device=device)
+    mask = case.task.space.token_mask(lengths_to_mask(lengths))
+    x = torch.randn(*mask.shape, case.task.space.width, device=device)
+    t, captions = torch.full((batch,), 500, device=device), ["a person walks"] * batch
+    with torch.no_grad():
+        predict = case.task.predictor(case.task.encode_text(captions), mask)
+        for name, way in case.ways.items():
+            guidance = way.guidance(case.task, captions, lengths)
+            parts = {
+                "denoiser": lambda: predict(x, t),
+                "reward": lambda g=guidance: g.reward(x, t, mask),
+                "reward and gradient": lambda g=guidance: g.gradient(x, t, mask),
+                "binding": lambda w=way: w.guidance(case.task, captions, lengths),
+            }
+            times = {
+                part: 1000 * statistics.median(seconds(call, device) for _ in range(5)) for part, call in parts.items()
+            }
+            told = ", ".join(f"{part} {value:.1f}" for part, value in times.items())
+            print(f"{case.name:20} {batch:5d} {name:36} ms: {told}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--tiny", action="store_true", help="small networks, to see that everything runs")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    print(f"{device}, {options.threads} threads, {options.steps} DDIM steps")
+    print(f"{'generator':20} {'batch':>5} {'way':36} {'seconds':>9} {'ratio':>7}")
+    made = cases(options.steps, device, options.tiny)
+    for case in made:
+        for batch in options.batches:
+            compare(case, batch, options.rounds, device)
+    for case in made:
+        for batch in options.batches:
+            shares(case, batch, device)
+
+
+if __name__ == "__main__":
+    main()
