@@ -1,0 +1,60 @@
+"""The shipped weights do what the README says: every sentence shows in the joints."""
+
+import numpy as np
+import pytest
+
+from realign import MotionClip, TextToMotion
+
+SIDES = {"left": 20, "right": 21}  # wrists
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MotionClip]:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("REALIGN_CACHE", str(tmp_path_factory.mktemp("cache")))
+    sentences = [
+        "a person walks forward",
+        "a person runs",
+        "a person walks and turns left",
+        "a person walks and turns right",
+        "a person raises the left hand",
+        "a person waves the right hand",
+    ]
+    made = TextToMotion.from_pretrained(device="cpu").generate(sentences, seconds=4, steps=20)
+    patch.undo()
+    return {clip.caption: clip for clip in made}
+
+
+def turned(clip: MotionClip) -> float:
+    across = clip.joints[:, 1] - clip.joints[:, 2]
+    heading = np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))
+    return float(np.degrees(heading[-1] - heading[0]))
+
+
+def way(clip: MotionClip) -> float:
+    return float(np.linalg.norm(clip.joints[-1, 0, [0, 2]] - clip.joints[0, 0, [0, 2]]))
+
+
+def test_gaits_and_turns(clips: dict[str, MotionClip]) -> None:
+    assert way(clips["a person walks forward"]) > 1.5 and abs(turned(clips["a person walks forward"])) < 40
+    assert way(clips["a person runs"]) > way(clips["a person walks forward"])
+    assert turned(clips["a person walks and turns left"]) > 45
+    assert turned(clips["a person walks and turns right"]) < -45
+
+
+@pytest.mark.parametrize(
+    ("sentence", "side", "other"),
+    [("a person raises the left hand", "left", "right"), ("a person waves the right hand", "right", "left")],
+)
+def test_hands(clips: dict[str, MotionClip], sentence: str, side: str, other: str) -> None:
+    joints = clips[sentence].joints
+    shoulder = joints[:, 16:18, 1].mean()
+    assert joints[:, SIDES[side], 1].max() > shoulder + 0.1
+    assert joints[:, SIDES[other], 1].max() < shoulder
+    assert way(clips[sentence]) < 0.5
+
+
+def test_people_stand_on_the_floor(clips: dict[str, MotionClip]) -> None:
+    for clip in clips.values():
+        assert -0.12 < np.percentile(clip.joints[..., 1].min(1), 5) < 0.12, clip.caption
+        assert 1.3 < clip.joints[:, 15, 1].max() < 1.9, clip.caption
