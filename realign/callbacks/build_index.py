@@ -1,5 +1,6 @@
 """From a trained model and a prepared set to an index, on one device or many."""
 
+import os
 import warnings
 from pathlib import Path
 
@@ -68,10 +69,15 @@ def build_index(
     device = torch.device(device)
     if devices < 1 or (devices > 1 and device.index is not None):
         raise InputError(f"{devices} devices cannot be taken from {device}; name a kind of device and at least 1.")
+    most = {"cpu": os.cpu_count() or 1, "cuda": torch.cuda.device_count()}.get(device.type, 1)
+    if devices > most:
+        raise InputError(f"{devices} devices of the kind {device.type} are more than the {most} here; ask for fewer.")
     module = WholeMotions(str(data), batch_size=batch_size, predict_split=split)
     if module.skeleton != task.skeleton:
         raise InputError(f"{data} shows the skeleton {module.skeleton!r}, but the model knows {task.skeleton!r}.")
-    module.dataset(split)  # an unknown or empty split must not cost the start of processes
+    motions = len(module.dataset(split))  # a split that is unknown or too small must not cost the start of processes
+    if motions < devices:
+        raise InputError(f"{motions} motions cannot be shared by {devices} devices; use fewer.")
     builder = IndexBuilder(str(folder), factory, with_motions)
     try:
         with warnings.catch_warnings():

@@ -105,4 +105,6 @@ def test_a_folder_of_something_else_is_left_alone(parts: tuple[EmbeddingTask, Pa
         build_index(parts[0], parts[1].folder, tmp_path / "index", split="tset")
     with pytest.raises(InputError, match="devices"):
         build_index(parts[0], parts[1].folder, tmp_path / "index", devices=0)
+    with pytest.raises(InputError, match="80 devices"):
+        build_index(parts[0], parts[1].folder, tmp_path / "index", devices=80)
     assert not (tmp_path / "index").exists()
