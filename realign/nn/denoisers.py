@@ -69,7 +69,22 @@ class TextTokens(nn.Module):
         return torch.cat([tokens, self.words(text.tokens)], 1), torch.cat([mask, text.mask], 1)
 
 
-class MldDenoiser(Denoiser):
+class _TransformerDenoiser(Denoiser):
+    """What both denoisers are made of: step, text and motion as tokens of one transformer."""
+
+    def __init__(
+        self, width: int, text_dim: int, hidden: int, conditioning: Conditioning, transformer: nn.Module
+    ) -> None:
+        super().__init__()
+        self.width, self.text_dim = width, text_dim
+        self.step = StepEmbedding(hidden)
+        self.text = TextTokens(text_dim, hidden, conditioning)
+        self.read, self.write = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.positions = PositionalEncoding(hidden)
+        self.transformer = transformer
+
+
+class MldDenoiser(_TransformerDenoiser):
     """Skip-connection transformer over [step, text, latents] (MLD, Chen et al. 2023, section 3.2).
 
     Args:
@@ -96,13 +111,8 @@ class MldDenoiser(Denoiser):
         norm_first: bool = False,
         conditioning: Conditioning = "pooled",
     ) -> None:
-        super().__init__()
-        self.width, self.text_dim = width, text_dim
-        self.step = StepEmbedding(hidden)
-        self.text = TextTokens(text_dim, hidden, conditioning)
-        self.read, self.write = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.positions = PositionalEncoding(hidden)
-        self.transformer = SkipTransformer(hidden, layers, heads, feedforward, dropout, norm_first)
+        transformer = SkipTransformer(hidden, layers, heads, feedforward, dropout, norm_first)
+        super().__init__(width, text_dim, hidden, conditioning, transformer)
 
     def forward(
         self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
@@ -114,7 +124,7 @@ class MldDenoiser(Denoiser):
         return apply_mask(self.write(self.transformer(x, kept)[:, -x_t.shape[1] :]), mask)
 
 
-class MdmDenoiser(Denoiser):
+class MdmDenoiser(_TransformerDenoiser):
     """Transformer encoder over [step + text, frames] (MDM, Tevet et al. 2023, section 3).
 
     Args:
@@ -141,13 +151,8 @@ class MdmDenoiser(Denoiser):
         norm_first: bool = False,
         conditioning: Conditioning = "pooled",
     ) -> None:
-        super().__init__()
-        self.width, self.text_dim = width, text_dim
-        self.step = StepEmbedding(hidden)
-        self.text = TextTokens(text_dim, hidden, conditioning)
-        self.read, self.write = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.positions = PositionalEncoding(hidden)
-        self.transformer = Transformer(hidden, layers, heads, feedforward, dropout, norm_first)
+        transformer = Transformer(hidden, layers, heads, feedforward, dropout, norm_first)
+        super().__init__(width, text_dim, hidden, conditioning, transformer)
 
     def forward(
         self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
