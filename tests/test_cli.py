@@ -20,6 +20,13 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
         (["generate"], "No sentence was given"),
         (["generate", "walk", "-o", "x.foo"], ".gif"),
         (["generate", "walk", "--checkpoint", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
+        (["generate", "walk", "--mu", "2"], "--mu says nothing with --guidance none; add --guidance reward or best-of"),
+        (
+            ["generate", "walk", "--guidance", "reward", "--candidates", "3"],
+            "--candidates says nothing with --guidance",
+        ),
+        (["generate", "walk", "--guidance", "best-of", "--reward", "nowhere"], "no checkpoint at nowhere"),
+        (["generate", "walk", "--guidance", "best-of", "--candidates", "0"], "ask for at least 1 candidate"),
         (["generate", "walk", "--device", "abacus"], "try --device cpu"),
         (["generate", "--file", "nowhere.txt"], "nowhere.txt"),
         (["prepare", "nowhere", "-o", "out"], "nowhere does not exist"),

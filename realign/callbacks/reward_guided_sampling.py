@@ -3,6 +3,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
@@ -152,8 +153,9 @@ class RewardGuidedSampling(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: MotionTextBatch, batch_idx: int, loader: int,
         stage: str,
     ) -> None:  # fmt: skip
-        due = loader == 0 and (self.batches is None or batch_idx < self.batches)
-        if not due or trainer.sanity_checking or (stage == "val" and trainer.current_epoch % self.every_n_epochs):
+        epoch = trainer.current_epoch if trainer.state.fn == TrainerFn.FITTING else 0
+        due = loader == 0 and (self.batches is None or batch_idx < self.batches) and epoch % self.every_n_epochs == 0
+        if not due or trainer.sanity_checking:
             return
         steering, generator = self._parts(pl_module)
         motions = {}

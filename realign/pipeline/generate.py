@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,8 +15,10 @@ from realign.seeding import mix_seed
 
 if TYPE_CHECKING:
     from realign.tasks.generator import GeneratorTask
+    from realign.tasks.steering import Steering, SteeringName
 
 SHORTEST, LONGEST = 20, 196  # frames
+_SHIPPED = {"reward": ("reward", "reward_index"), "best-of": ("retriever", "index")}
 
 
 class TextToMotion:
@@ -50,6 +52,34 @@ class TextToMotion:
         task = load_task(pretrained_folder("generator") if checkpoint is None else Path(checkpoint), GeneratorTask)
         return cls(task.to(chosen))
 
+    def load_guidance(
+        self,
+        way: "SteeringName" = "reward",
+        reward: str | Path | None = None,
+        index: str | Path | None = None,
+        **options: Any,
+    ) -> "Steering":
+        """What `generate` takes as its guidance, from files; a reward that does not fit the generator is refused.
+
+        Args:
+            way: ``reward`` steers by the reward's gradient, ``best-of`` keeps the best of several motions.
+            reward: Checkpoint or folder of a reward; None takes the weights in the package.
+            index: Folder of an index that this reward made, where `eta` is not 0; None takes the one in the package.
+            options: mu, eta, anchors, temperature, options, through_decoder and candidates of `load_steering`.
+
+        Raises:
+            InputError: A file is missing, foreign or damaged, or the reward was trained for another generator.
+        """
+        from realign.tasks.steering import load_steering
+
+        weights, motions = _SHIPPED[way]
+        reward = pretrained_folder(weights, "a reward with --reward") if reward is None else reward
+        if index is None and options.get("eta"):
+            index = pretrained_folder(motions, "an index made with the reward, with --index")
+        steering = load_steering(way, reward, index, **options).to(self.task.device)
+        steering.check(self.task)
+        return steering
+
     def frames(self, seconds: float | None) -> int:
         """Frames of a motion of that length, a multiple of four.
 
@@ -73,6 +103,7 @@ class TextToMotion:
         guidance_scale: float | None = None,
         scheduler: str | None = None,
         batch_size: int = 32,
+        guidance: "Steering | None" = None,
     ) -> list[MotionClip]:
         """Make `samples` motions for each sentence.
 
@@ -88,6 +119,8 @@ class TextToMotion:
             guidance_scale: Classifier-free guidance scale; 1 turns it off.
             scheduler: ddim, ddpm, dpm or unipc; the generator's own when None.
             batch_size: Motions made at once.
+            guidance: Reward guidance or the best of several motions, see `load_guidance`; None samples the generator
+                as it is.
 
         Returns:
             Clips ordered by sentence, then sample; joints in metres (KIT: its own unit).
@@ -105,14 +138,13 @@ class TextToMotion:
         clips: list[MotionClip] = []
         for chunk in _chunks(wanted, batch_size):
             captions = [text for text, _ in chunk]
-            features = self.task.sample(
-                captions,
-                torch.full((len(chunk),), frames, device=self.task.device),
-                [torch.Generator().manual_seed(mix_seed(seed, text, number)) for text, number in chunk],
-                steps=steps,
-                guidance_scale=guidance_scale,
-                scheduler=scheduler,
-            )
+            lengths = torch.full((len(chunk),), frames, device=self.task.device)
+            draws = [torch.Generator().manual_seed(mix_seed(seed, text, number)) for text, number in chunk]
+            options: dict[str, Any] = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
+            if guidance is None:
+                features = self.task.sample(captions, lengths, draws, **options)
+            else:
+                features = guidance.sample(self.task, captions, lengths, draws, **options)
             joints = features_to_joints(features.float().cpu(), self.skeleton)
             clips += [
                 MotionClip(each.numpy(), self.skeleton.fps, text, self.skeleton.name)
