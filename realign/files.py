@@ -30,6 +30,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+def cache_folder(name: str) -> Path:
+    """Where what can be made again is kept: ``$REALIGN_CACHE/name``, else ``~/.cache/realign/name``."""
+    return Path(os.environ.get("REALIGN_CACHE") or "~/.cache/realign").expanduser() / name
+
+
 def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes, read in pieces of 1 MiB."""
     digest = hashlib.sha256()

@@ -1,4 +1,3 @@
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -7,7 +6,7 @@ from realign.data.datamodule import MotionDataModule
 from realign.data.prepare import prepare
 from realign.data.procedural import write_procedural_folder
 from realign.errors import InputError
-from realign.files import atomic_path
+from realign.files import atomic_path, cache_folder
 
 
 class ProceduralDataModule(MotionDataModule):
@@ -24,8 +23,7 @@ class ProceduralDataModule(MotionDataModule):
     def __init__(
         self, clips: int = 72, batch_size: int = 8, num_workers: int = 0, folder: str | None = None, seed: int = 0
     ) -> None:
-        root = Path(os.environ.get("REALIGN_CACHE") or "~/.cache/realign").expanduser() / "procedural"
-        data = Path(folder) if folder else root / f"{clips}-{seed}"
+        data = Path(folder) if folder else cache_folder("procedural") / f"{clips}-{seed}"
         super().__init__(str(data), batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.clips = clips
         self.prepare_data()  # not left to the trainer: a task reads the statistics before the trainer would call it

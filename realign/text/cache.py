@@ -14,15 +14,11 @@ import torch
 
 from realign.batch import TextFeatures
 from realign.errors import InputError
+from realign.files import cache_folder
 from realign.text.base import TextEncoder, check_texts
 from realign.text.store import Entry, FeatureStore, StoreUnusable
 
 _CHUNK = 64  # captions encoded and written at a time
-
-
-def default_cache_dir() -> Path:
-    """``$REALIGN_CACHE/text``, else ``~/.cache/realign/text``."""
-    return Path(os.environ.get("REALIGN_CACHE") or "~/.cache/realign").expanduser() / "text"
 
 
 class CachedTextEncoder(TextEncoder):
@@ -67,7 +63,7 @@ class CachedTextEncoder(TextEncoder):
         """The cache file."""
         readable = re.sub(r"[^\w.-]+", "_", self.fingerprint)[:80]
         digest = blake2b(self.fingerprint.encode(), digest_size=6).hexdigest()  # what is unreadable also counts
-        folder = default_cache_dir() if self.cache_dir is None else Path(self.cache_dir).expanduser()
+        folder = cache_folder("text") if self.cache_dir is None else Path(self.cache_dir).expanduser()
         return folder / f"{readable}-{digest}-v1.sqlite"
 
     def forward(self, texts: list[str]) -> TextFeatures:
