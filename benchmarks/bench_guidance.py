@@ -4,8 +4,10 @@
 
 Full-size parts with random weights, DDIM with classifier-free guidance, batches of 1 and 32 motions of 196 frames:
 a latent generator (MldDenoiser, 9 layers, 256 wide, over the 49 x 16 latents of ConvVAE) and a generator on features
-(MdmDenoiser, 8 layers, 512 wide). Rounds alternate between all ways, the ratios are medians of the rounds' ratios.
-The last columns say where the time of a guided step goes.
+(MdmDenoiser, 8 layers, 512 wide). Rewards come in the size of arXiv 2511.19217 (9 layers, 256 wide, feed-forward 1024)
+and in that of the shipped one (3 layers, feed-forward 512). Rounds alternate between all ways; the ratios are medians
+of the rounds' ratios. A multiple of ten steps gives the ratios of fifty, but for the work before and after the steps.
+The last lines say where the time of a guided step goes.
 """
 
 import argparse
@@ -55,8 +57,11 @@ def latents(hidden: int) -> LatentSpace:
     return space
 
 
-def reward(space: MotionSpace, patch: int, layers: int, hidden: int, device: torch.device) -> RewardObjective:
-    model = RewardModel(space.width, TEXT, hidden=hidden, layers=layers, decoder_layers=0, patch=patch)
+def reward(
+    space: MotionSpace, patch: int, layers: int, feedforward: int, hidden: int, device: torch.device
+) -> RewardObjective:
+    sizes = {"hidden": hidden, "layers": layers, "feedforward": feedforward, "decoder_layers": 0, "patch": patch}
+    model = RewardModel(space.width, TEXT, **sizes)
     task = RewardTask(model, space, HashingEncoder(TEXT), noise(), skeleton="humanml3d")
     task.normalizer.fit(torch.zeros(263), torch.ones(263))
     return RewardObjective(task.eval().requires_grad_(False).to(device))
@@ -74,26 +79,22 @@ def cases(steps: int, device: torch.device, tiny: bool) -> list[Case]:
     small = 32 if tiny else 256
     mld = MldDenoiser(16, TEXT, small, 3 if tiny else 9)
     mdm = MdmDenoiser(263, TEXT, 32 if tiny else 512, 2 if tiny else 8)
-    every = GuidanceOptions()
-    layers = 3 if tiny else 5
-    latent = reward(latents(small), 1, layers, small, device)
-    feature = reward(FeatureSpace(), 4, layers, small, device)
+    every, second = GuidanceOptions(), GuidanceOptions(interval=2, start=0.2)
+    on_latents, on_features = {}, {}
+    for layers, feedforward in ((1, 64),) if tiny else ((9, 1024), (3, 512)):
+        size = f"{layers} layers"
+        latent = reward(latents(small), 1, layers, feedforward, small, device)
+        feature = reward(FeatureSpace(), 4, layers, feedforward, small, device)
+        on_latents[f"{size}, every step"] = RewardSteering(latent, every)
+        on_latents[f"{size}, default options"] = RewardSteering(latent, DEFAULT_OPTIONS)
+        on_latents[f"{size}, 2nd step of [.2, 1]"] = RewardSteering(latent, second)
+        on_latents[f"{size}, through the decoder"] = RewardSteering(feature, every, through_decoder=True)
+        pairs = reward(latents(small), 2, layers, feedforward, small, device)
+        on_latents[f"{size}, on pairs of latents, every step"] = RewardSteering(pairs, every)
+        on_features[f"{size}, patches of 4, every step"] = RewardSteering(feature, every)
     return [
-        Case(
-            "latents, 49 x 16",
-            generator(latents(small), mld, steps, device),
-            {
-                "latent reward, every step": RewardSteering(latent, every),
-                "latent reward, default": RewardSteering(latent, DEFAULT_OPTIONS),
-                "latent reward, 2nd step of [.2, 1]": RewardSteering(latent, GuidanceOptions(interval=2, start=0.2)),
-                "feature reward through the decoder": RewardSteering(feature, every, through_decoder=True),
-            },
-        ),
-        Case(
-            "features, 196 x 263",
-            generator(FeatureSpace(), mdm, steps, device),
-            {"strided feature reward, every step": RewardSteering(feature, every)},
-        ),
+        Case("latents, 49 x 16", generator(latents(small), mld, steps, device), on_latents),
+        Case("features, 196 x 263", generator(FeatureSpace(), mdm, steps, device), on_features),
     ]
 
 
@@ -115,7 +116,7 @@ def compare(case: Case, batch: int, rounds: int, device: torch.device) -> None:
                 taken[name].append(value)
     for name, values in taken.items():
         ratio = statistics.median(a / b for a, b in zip(values, taken["unguided"], strict=True))
-        print(f"{case.name:20} {batch:5d} {name:36} {statistics.median(values):9.3f} {ratio:7.2f}")
+        print(f"{case.name:20} {batch:5d} {name:42} {statistics.median(values):9.3f} {ratio:7.2f}")
 
 
 def shares(case: Case, batch: int, device: torch.device) -> None:
@@ -126,7 +127,10 @@ def shares(case: Case, batch: int, device: torch.device) -> None:
     t, captions = torch.full((batch,), 500, device=device), ["a person walks"] * batch
     with torch.no_grad():
         predict = case.task.predictor(case.task.encode_text(captions), mask)
-        for name, way in case.ways.items():
+        # ways that differ in their options alone are made of the same parts
+        parted = {(way.objective, way.through_decoder): name for name, way in reversed(case.ways.items())}
+        for name in reversed(parted.values()):
+            way = case.ways[name]
             guidance = way.guidance(case.task, captions, lengths)
             parts = {
                 "denoiser": lambda: predict(x, t),
@@ -138,7 +142,7 @@ def shares(case: Case, batch: int, device: torch.device) -> None:
                 part: 1000 * statistics.median(seconds(call, device) for _ in range(5)) for part, call in parts.items()
             }
             told = ", ".join(f"{part} {value:.1f}" for part, value in times.items())
-            print(f"{case.name:20} {batch:5d} {name:36} ms: {told}")
+            print(f"{case.name:20} {batch:5d} {name:42} ms: {told}")
 
 
 def main() -> None:
@@ -153,7 +157,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     print(f"{device}, {options.threads} threads, {options.steps} DDIM steps")
-    print(f"{'generator':20} {'batch':>5} {'way':36} {'seconds':>9} {'ratio':>7}")
+    print(f"{'generator':20} {'batch':>5} {'way':42} {'seconds':>9} {'ratio':>7}")
     made = cases(options.steps, device, options.tiny)
     for case in made:
         for batch in options.batches:

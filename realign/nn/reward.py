@@ -81,7 +81,7 @@ class DistributionEncoder(nn.Module):
         """One Gaussian for every sequence."""
         count = len(self.tokens)
         x = torch.cat([self.tokens.to(x.dtype).expand(len(x), -1, -1), x], 1)
-        out = self.transformer(x, F.pad(mask, (count, 0), value=True))
+        out = self.transformer(x, F.pad(mask, (count, 0), value=True), leading=count)
         # float32 also under autocast: cosines and variances are told apart by small differences
         wide = torch.promote_types(out.dtype, torch.float32)
         logvar = None if self.logvar is None else self.logvar(out[:, 1]).to(wide)

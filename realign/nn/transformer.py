@@ -84,17 +84,21 @@ class TransformerLayer(nn.Module):
         mask: Bool[Tensor, "B L"] | None = None,
         memory: Float[Tensor, "B M W"] | None = None,
         memory_mask: Bool[Tensor, "B M"] | None = None,
-    ) -> Float[Tensor, "B L W"]:
-        """Transform tokens; masks are True where a token exists."""
+        leading: int | None = None,
+    ) -> Float[Tensor, "B K W"]:
+        """Transform tokens, or only the `leading` ones, which still attend to all; masks are True where one exists."""
         if self.norm_first:
-            x = x + self.drop(self.attention(self.attention_norm(x), mask))
+            x = x[:, :leading] + self.drop(self._attend(self.attention_norm(x), mask, leading))
             if self.cross is not None and self.cross_norm is not None:
                 x = x + self.drop(self.cross(self.cross_norm(x), memory_mask, memory))
             return x + self._feed(self.feedforward_norm(x))
-        x = self.attention_norm(x + self.drop(self.attention(x, mask)))
+        x = self.attention_norm(x[:, :leading] + self.drop(self._attend(x, mask, leading)))
         if self.cross is not None and self.cross_norm is not None:
             x = self.cross_norm(x + self.drop(self.cross(x, memory_mask, memory)))
         return self.feedforward_norm(x + self._feed(x))
+
+    def _attend(self, x: Tensor, mask: Tensor | None, leading: int | None) -> Tensor:
+        return self.attention(x, mask) if leading is None else self.attention(x[:, :leading], mask, x)
 
     def _feed(self, x: Float[Tensor, "B L W"]) -> Float[Tensor, "B L W"]:
         return self.drop(self.fall(self.drop(F.gelu(self.rise(x)))))
@@ -181,15 +185,26 @@ class SkipTransformer(Transformer):
         mask: Bool[Tensor, "B L"] | None = None,
         memory: Float[Tensor, "B M W"] | None = None,
         memory_mask: Bool[Tensor, "B M"] | None = None,
-    ) -> Float[Tensor, "B L W"]:
-        """Transform tokens; masks are True where a token exists."""
+        leading: int | None = None,
+    ) -> Float[Tensor, "B K W"]:
+        """Transform tokens; masks are True where a token exists.
+
+        Args:
+            x: Tokens.
+            mask: Which of them exist.
+            memory: What the layers attend to besides, if they are made for it.
+            memory_mask: Which tokens of the memory exist.
+            leading: How many of the first tokens are wanted, all when None: the last layer then computes no others,
+                five sixths of its work where there are few.
+        """
         mask = _needed(mask)
         half = len(self.joins)
         kept: list[Tensor] = []
         for number, layer in enumerate(self.layers):
             if number > half:
                 x = self.joins[number - half - 1](torch.cat([x, kept.pop()], -1))
-            x = layer(x, mask, memory, memory_mask)
+            last = number == len(self.layers) - 1
+            x = layer(x, mask, memory, memory_mask, leading if last else None)
             if number < half:
                 kept.append(x)
         return self.norm(x)

@@ -71,6 +71,16 @@ def test_skip_joins_the_first_half_to_the_second() -> None:
     torch.testing.assert_close(stack(x), stack.norm(fifth))
 
 
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("layers", [1, 5])
+def test_leading_tokens_are_those_of_the_whole(layers: int, norm_first: bool) -> None:
+    torch.manual_seed(0)
+    stack = SkipTransformer(16, layers, 2, 32, norm_first=norm_first).eval()
+    x = torch.randn(2, 6, 16)
+    for mask in (MASK, None):
+        torch.testing.assert_close(stack(x, mask, leading=2), stack(x, mask)[:, :2], atol=1e-6, rtol=1e-5)
+
+
 def test_even_number_of_skip_layers_is_refused() -> None:
     with pytest.raises(InputError, match="odd number of layers, but got 4; use 5"):
         SkipTransformer(8, 4, 2, 16)
