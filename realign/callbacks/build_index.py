@@ -10,25 +10,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from realign.callbacks.index_builder import IndexBuilder
 from realign.data.datamodule import MotionDataModule
-from realign.data.dataset import MotionTextDataset
 from realign.errors import InputError
 from realign.tasks.embedding import EmbeddingTask
-
-
-class WholeMotions(MotionDataModule):
-    """Every motion of a split once, whatever its length: from its first frame, cut at `max_frames`."""
-
-    def dataset(self, split: str, augment: bool = False) -> MotionTextDataset:
-        """The split without limits of length; never drawn at random."""
-        return MotionTextDataset(
-            self.packed,
-            split,
-            min_frames=self.unit_length,
-            max_frames=self.max_frames,
-            max_motion_frames=None,
-            unit_length=self.unit_length,
-            one_per_motion=True,
-        )
 
 
 def build_index(
@@ -72,10 +55,10 @@ def build_index(
     most = {"cpu": os.cpu_count() or 1, "cuda": torch.cuda.device_count()}.get(device.type, 1)
     if devices > most:
         raise InputError(f"{devices} devices of the kind {device.type} are more than the {most} here; ask for fewer.")
-    module = WholeMotions(str(data), batch_size=batch_size, predict_split=split)
+    module = MotionDataModule(str(data), batch_size=batch_size, predict_split=split, whole=True)
     if module.skeleton != task.skeleton:
         raise InputError(f"{data} shows the skeleton {module.skeleton!r}, but the model knows {task.skeleton!r}.")
-    motions = len(module.dataset(split))  # a split that is unknown or too small must not cost the start of processes
+    motions = len(module.dataset(split, whole=True))  # a split that is unknown or too small must not cost the start of processes
     if motions < devices:
         raise InputError(f"{motions} motions cannot be shared by {devices} devices; use fewer.")
     builder = IndexBuilder(str(folder), factory, with_motions)

@@ -7,7 +7,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from realign.data.dataset import MotionTextDataset
+from realign.data.captions import swap_sides
+from realign.data.dataset import LONGEST, MotionTextDataset
 from realign.data.loading import MotionLoader, ResumableLoader, SeededBatchSampler
 from realign.data.packed import PackedMotions
 from realign.errors import InputError
@@ -34,6 +35,8 @@ class MotionDataModule(pl.LightningDataModule):
         group_lengths: Shuffle into batches of similar lengths, which need less padding.
         drop_last: Leave out the incomplete last training batch of an epoch.
         predict_split: Split that `predict` goes through.
+        whole: Test and predict take every motion once, whatever its length, from its first frame and cut at
+            `max_frames`: what the retrieval protocols of TMR test on, and what an index holds.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class MotionDataModule(pl.LightningDataModule):
         group_lengths: bool = False,
         drop_last: bool = True,
         predict_split: str = "test",
+        whole: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0:
@@ -59,6 +63,7 @@ class MotionDataModule(pl.LightningDataModule):
         self.max_frames, self.min_frames, self.unit_length = max_frames, min_frames, unit_length
         self.mirror, self.pad_to, self.seed = mirror, pad_to, seed
         self.group_lengths, self.drop_last, self.predict_split = group_lengths, drop_last, predict_split
+        self.whole = whole
         self._packed: PackedMotions | None = None
 
     @property
@@ -88,8 +93,19 @@ class MotionDataModule(pl.LightningDataModule):
         """Frames a second."""
         return self.packed.fps
 
-    def dataset(self, split: str, augment: bool = False) -> MotionTextDataset:
-        """One split, with the crops and captions of training (`augment`) or of evaluation."""
+    def caption_tokens(self, split: str = "all") -> dict[str, str]:
+        """Words with parts of speech, "word/POS word/POS ...", by caption; empty where the source has none.
+
+        Captions with left and right exchanged are among them, since training mirrors some samples.
+        """
+        packed, found = self.packed, {}
+        for row in packed.select(split).tolist():
+            for which in range(int(packed.clips["captions"][row])):
+                found[packed.caption(row, which)] = packed.tokens(row, which)
+        return {swap_sides(caption): swap_sides(tokens) for caption, tokens in found.items()} | found
+
+    def dataset(self, split: str, augment: bool = False, whole: bool = False) -> MotionTextDataset:
+        """One split, with the crops and captions of training (`augment`) or of evaluation; `whole` as for the class."""
         mirror = not self.packed.meta.get("mirrored_included", False) if self.mirror is None else self.mirror
         least = get_skeleton(self.packed.skeleton).min_frames if self.min_frames is None else self.min_frames
         return MotionTextDataset(
@@ -97,8 +113,10 @@ class MotionDataModule(pl.LightningDataModule):
             split,
             augment=augment,
             mirror=mirror,
-            min_frames=least,
+            min_frames=self.unit_length if whole else least,
             max_frames=self.max_frames,
+            max_motion_frames=None if whole else LONGEST,
+            one_per_motion=whole,
             unit_length=self.unit_length,
             pad_to=self.pad_to,
         )
@@ -116,14 +134,14 @@ class MotionDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> MotionLoader:
         """The test split in order."""
-        return self._in_order("test")
+        return self._in_order("test", self.whole)
 
     def predict_dataloader(self) -> MotionLoader:
         """`predict_split` in order."""
-        return self._in_order(self.predict_split)
+        return self._in_order(self.predict_split, self.whole)
 
-    def _in_order(self, split: str) -> MotionLoader:
-        dataset = self.dataset(split)
+    def _in_order(self, split: str, whole: bool = False) -> MotionLoader:
+        dataset = self.dataset(split, whole=whole)
         return MotionLoader(dataset, self._sampler(dataset), **self._options())
 
     def _options(self) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from realign.errors import InputError
 from realign.motion.layout import mirror_map
 from realign.motion.skeleton import get_skeleton
 
+LONGEST = 199
+"""Most frames of a motion that generators are trained and measured on (HumanML3D and KIT)."""
+
 Key = tuple[int, int]  # index into the dataset, seed of the sample
 
 
@@ -57,7 +60,7 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
         mirror: bool = False,
         min_frames: int = 40,
         max_frames: int = 196,
-        max_motion_frames: int | None = 199,
+        max_motion_frames: int | None = LONGEST,
         unit_length: int = 4,
         pad_to: int | None = None,
         one_per_motion: bool = False,

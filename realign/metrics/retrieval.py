@@ -31,16 +31,22 @@ def caption_matches(captions: Sequence[str]) -> Bool[Tensor, "N N"]:
 
 
 def retrieval_ranks(
-    similarity: Float[Tensor, "*B N N"], positives: Bool[Tensor, "*B N N"] | None = None
+    similarity: Float[Tensor, "*B N N"],
+    positives: Bool[Tensor, "*B N N"] | None = None,
+    *,
+    copies: bool = False,
 ) -> tuple[Float[Tensor, "*B N"], Float[Tensor, "*B N"]]:
     """Best 0-based rank of a right answer for every sentence and every motion; a tie takes the average of its ranks.
 
-    With g entries above the right answer and e equal to it (itself included), the rank is g + (e - 1) / 2. One pass
-    counts both, since the signs of all N differences sum to 2 g + e - N.
+    With g entries above the best right answer and e equal to it (itself included), the rank is g + (e - 1) / 2. One
+    pass counts both, since the signs of all N differences sum to 2 g + e - N.
 
     Args:
         similarity: Sentences in rows, motions in columns; row i describes motion i.
         positives: Further right answers, symmetric or not; None means that only motion i answers sentence i.
+        copies: Right answers that tie are copies of one answer, and cost each other nothing: the rank is
+            g + (e - c) / 2 with c of them. The published protocol averages over them too, so that one of three
+            identical sentences in front has the rank 1.
 
     Returns:
         Ranks of the text-to-motion and of the motion-to-text search, possibly fractional.
@@ -58,7 +64,12 @@ def retrieval_ranks(
         block = similarity[..., start : start + _ROWS, :]
         rows.append((block - best_row[..., start : start + _ROWS, None]).sign_().sum(-1))
         columns += (block - best_column[..., None, :]).sign_().sum(-2)
-    return (torch.cat(rows, -1) + size - 1) / 2, (columns + size - 1) / 2
+    if positives is None or not copies:
+        return (torch.cat(rows, -1) + size - 1) / 2, (columns + size - 1) / 2
+    positives = positives | torch.eye(size, dtype=torch.bool, device=positives.device)
+    tied_rows = (positives & (similarity == best_row[..., :, None])).sum(-1)
+    tied_columns = (positives & (similarity == best_column[..., None, :])).sum(-2)
+    return (torch.cat(rows, -1) + size - tied_rows) / 2, (columns + size - tied_columns) / 2
 
 
 def _best_positive(
@@ -94,10 +105,13 @@ def recall_and_median(ranks: Float[Tensor, "*B N"], at: Sequence[int] = RECALL_A
 
 
 def retrieval_metrics(
-    similarity: Float[Tensor, "*B N N"], positives: Bool[Tensor, "*B N N"] | None = None
+    similarity: Float[Tensor, "*B N N"],
+    positives: Bool[Tensor, "*B N N"] | None = None,
+    *,
+    copies: bool = False,
 ) -> dict[str, float]:
     """R@1/2/3/5/10 and MedR in both directions, as "t2m/R@1" ... "m2t/MedR"; arguments as for `retrieval_ranks`."""
-    ranks = dict(zip(("t2m", "m2t"), retrieval_ranks(similarity, positives), strict=True))
+    ranks = dict(zip(("t2m", "m2t"), retrieval_ranks(similarity, positives, copies=copies), strict=True))
     return {f"{way}/{name}": value for way in ranks for name, value in recall_and_median(ranks[way]).items()}
 
 
@@ -137,7 +151,7 @@ def small_batch_recall(
     left, right = normalize(text.to(wide), dim=-1)[batches], normalize(motion.to(wide), dim=-1)[batches]
     labels = None if captions is None else _labels(captions).to(text.device)[batches]
     same = None if labels is None else labels[:, :, None] == labels[:, None, :]
-    return retrieval_metrics((left @ right.mT).float(), same)
+    return retrieval_metrics((left @ right.mT).float(), same, copies=True)
 
 
 def dissimilar_subset(text_similarity: Float[Tensor, "N N"], size: int = 100) -> Int[Tensor, "S"]:
@@ -175,7 +189,7 @@ def retrieval_protocols(
     Args:
         similarity: Sentences in rows, motions in columns; row i describes motion i.
         ids: One name a pair; small batches are drawn from their sorted order.
-        captions: When given, identical captions count as right in every protocol.
+        captions: When given, identical captions count as right in every protocol, and as one answer where they tie.
         text_similarity: Cosine of the captions under a sentence encoder.
         threshold: Captions with a cosine above 2 * threshold - 1 count as the same.
         subset: Ids of the dissimilar subset; chosen by `dissimilar_subset` when None and text_similarity is given.
@@ -186,10 +200,11 @@ def retrieval_protocols(
     """
     device = similarity.device
     same = None if captions is None else caption_matches(captions).to(device)
-    tables = {"all": retrieval_metrics(similarity, same)}
+    copies = same is not None
+    tables = {"all": retrieval_metrics(similarity, same, copies=copies)}
     if text_similarity is not None:
         near = text_similarity.to(device) > 2 * threshold - 1
-        tables["threshold"] = retrieval_metrics(similarity, near if same is None else near | same)
+        tables["threshold"] = retrieval_metrics(similarity, near if same is None else near | same, copies=copies)
     if subset is not None:
         tables["dissimilar"] = _part(similarity, same, _positions(ids, subset))
     elif text_similarity is not None:
@@ -221,4 +236,7 @@ def _part(
 ) -> dict[str, float]:
     """The metrics among the chosen pairs, averaged over leading dimensions."""
     rows, columns = chosen[..., :, None].to(similarity.device), chosen[..., None, :].to(similarity.device)
-    return retrieval_metrics(similarity[rows, columns], None if positives is None else positives[rows, columns])
+    part = similarity[rows, columns]
+    return retrieval_metrics(
+        part, None if positives is None else positives[rows, columns], copies=positives is not None
+    )

@@ -90,7 +90,8 @@ class LatentSpace(MotionSpace):
 
     Args:
         vae: Autoencoder, in the configuration it was trained with.
-        checkpoint: Checkpoint or folder of the trained autoencoder, read once when training of a generator starts.
+        checkpoint: Checkpoint or folder of the trained autoencoder, or of a generator or reward that holds it; read
+            once when training starts.
     """
 
     mean: Tensor

@@ -12,7 +12,7 @@ from torch import Tensor
 from realign.batch import MotionTextBatch, TextFeatures
 from realign.diffusion.schedule import check_scheduler
 from realign.errors import InputError
-from realign.nn.spaces import MotionSpace
+from realign.nn.spaces import LatentSpace, MotionSpace
 from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task
 from realign.tasks.vae import VAETask
@@ -70,8 +70,16 @@ class SpaceTask(Task):
     def prepare(self, stage: str) -> None:
         """Load the space's autoencoder when training starts afresh; a resumed run finds it in its checkpoint."""
         if stage == "fit" and self.space.checkpoint and not self.space.ready and self.trainer.ckpt_path is None:
-            trained = load_task(self.space.checkpoint, VAETask)
-            self.space.adopt(trained.vae, trained.latent_mean, trained.latent_std)
+            trained = load_task(self.space.checkpoint)
+            if isinstance(trained, VAETask):
+                self.space.adopt(trained.vae, trained.latent_mean, trained.latent_std)
+            elif isinstance(trained, SpaceTask) and isinstance(trained.space, LatentSpace):
+                self.space.adopt(trained.space.vae, trained.space.mean, trained.space.std)
+            else:
+                raise InputError(
+                    f"{self.space.checkpoint} holds a {type(trained).__name__} without an autoencoder; give the "
+                    "checkpoint of an autoencoder, or of a generator or reward in latents."
+                )
             self.normalizer.load_state_dict(trained.normalizer.state_dict())
             self.forget_space_checkpoint()
 

@@ -1,9 +1,11 @@
 import lightning.pytorch as pl
 import pytest
 import torch
+from data_parts import write_layout
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from realign.data.datamodule import MotionDataModule
+from realign.data.prepare import prepare
 from realign.errors import InputError
 
 
@@ -73,6 +75,22 @@ def test_all_loops_of_a_trainer(prepared, tmp_path):
     assert ids == (prepared / "test.txt").read_text().split()
     seen = [i for stage, _, ids, *_ in model.seen if stage == "train" for i in ids]
     assert sorted(seen) == (prepared / "train.txt").read_text().split()
+
+
+def test_whole_takes_every_motion_once_whatever_its_length(tmp_path):
+    lengths = {f"{i:06d}": 20 + 20 * i for i in range(12)}  # 20 to 240 frames of joints, one fewer of features
+    prepare(write_layout(tmp_path / "layout", lengths), tmp_path / "out")
+    found = {}
+    for whole in (False, True):
+        data = MotionDataModule(str(tmp_path / "out"), batch_size=4, whole=whole)
+        batches = list(data.test_dataloader())
+        ids = [i for batch in batches for i in batch.ids]
+        found[whole] = dict(zip(ids, (int(n) for batch in batches for n in batch.lengths), strict=True))
+        assert len(ids) == len(found[whole])
+    split = (tmp_path / "out/test.txt").read_text().split()
+    assert found[True] == {i: min(196, (lengths[i] - 1) // 4 * 4) for i in split}
+    assert found[False] == {i: n for i, n in found[True].items() if 40 <= lengths[i] - 1 < 200}
+    assert found[False] != found[True]
 
 
 @pytest.mark.parametrize(  # inside an epoch of five batches, at its end, inside the second; workers prepare ahead

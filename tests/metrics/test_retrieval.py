@@ -19,20 +19,28 @@ from realign.metrics.retrieval import (
 )
 
 
-def plain_ranks(scores, right):
-    """Average 0-based rank of every tied entry, by sorting; then the best rank of a right one. No code shared."""
+def plain_ranks(scores, right, copies):
+    """Average 0-based rank of every tied entry, by sorting; then the best rank of a right one. No code shared.
+
+    Of right answers that tie as copies of each other only one stays in the row.
+    """
     best = []
     for row, answers in zip(scores, right, strict=True):
+        if copies:
+            top = max(row[j] for j in answers)
+            keep = next(j for j in answers if row[j] == top)
+            row = [value for j, value in enumerate(row) if j == keep or j not in answers or value != top]
+            answers = [row.index(top)]
         ordered = sorted(row, reverse=True)
         places = {value: [i for i, other in enumerate(ordered) if other == value] for value in set(row)}
         best.append(min(sum(places[row[j]]) / len(places[row[j]]) for j in answers))
     return best
 
 
-def plain_table(scores, right_rows, right_columns):
+def plain_table(scores, right_rows, right_columns, copies):
     table = {}
     for way, matrix, right in (("t2m", scores, right_rows), ("m2t", scores.T, right_columns)):
-        ranks = plain_ranks(matrix.tolist(), right)
+        ranks = plain_ranks(matrix.tolist(), right, copies)
         for k in (1, 2, 3, 5, 10):
             table[f"{way}/R@{k}"] = sum(rank < k for rank in ranks) / len(ranks)
         table[f"{way}/MedR"] = float(np.median(ranks)) + 1
@@ -40,14 +48,15 @@ def plain_table(scores, right_rows, right_columns):
 
 
 def plain_protocols(scores, ids, captions, text_similarity, subset):
-    size = len(ids)
+    size, copies = len(ids), captions is not None
+    captions = captions if copies else ids
     same = [[j for j in range(size) if captions[j] == captions[i]] for i in range(size)]
     near = [[j for j in range(size) if text_similarity[i, j] > 0.9 or j in same[i]] for i in range(size)]
     near_columns = [[i for i in range(size) if j in near[i]] for j in range(size)]
 
     def part(chosen):
         right = [[b for b, j in enumerate(chosen) if captions[j] == captions[i]] for i in chosen]
-        return plain_table(scores[np.ix_(chosen, chosen)], right, right)
+        return plain_table(scores[np.ix_(chosen, chosen)], right, right, copies)
 
     order = list(range(size))
     rng = np.random.RandomState(0)
@@ -55,8 +64,8 @@ def plain_protocols(scores, ids, captions, text_similarity, subset):
     by_id = sorted(range(size), key=lambda i: ids[i])
     batches = [part([by_id[p] for p in order[32 * b : 32 * b + 32]]) for b in range(size // 32)]
     tables = {
-        "all": plain_table(scores, same, same),
-        "threshold": plain_table(scores, near, near_columns),
+        "all": plain_table(scores, same, same, copies),
+        "threshold": plain_table(scores, near, near_columns, copies),
         "dissimilar": part([ids.index(name) for name in subset]),
         "small_batches": {name: float(np.mean([batch[name] for batch in batches])) for name in batches[0]},
     }
@@ -64,13 +73,14 @@ def plain_protocols(scores, ids, captions, text_similarity, subset):
 
 
 @pytest.mark.parametrize("levels", [3, 12, 10**6])
-def test_all_protocols_agree_with_plain_loops_under_ties(levels):
+@pytest.mark.parametrize("identical", [True, False])
+def test_all_protocols_agree_with_plain_loops_under_ties(levels, identical):
     rng = np.random.default_rng(levels)
     size = 101
     scores = (
         np.round(rng.random((size, size)) * levels).astype(np.float32) / levels + np.eye(size, dtype=np.float32) / 4
     )
-    captions = [f"caption {rng.integers(40)}" for _ in range(size)]
+    captions = [f"caption {rng.integers(40)}" for _ in range(size)] if identical else None
     ids = [f"{i:06d}" for i in rng.permutation(size)]
     similar = rng.random((size, size)) ** 0.02  # a third above 0.9... and not symmetric
     subset = ids[5:25]
@@ -85,6 +95,9 @@ def test_a_tie_takes_the_average_rank():
     text_to_motion, motion_to_text = retrieval_ranks(scores)
     assert text_to_motion.tolist() == [1.0, 0.5, 2.0]
     assert motion_to_text.tolist() == [1.0, 0.0, 1.5]
+    everything = torch.ones(3, 3, dtype=torch.bool)
+    assert retrieval_ranks(scores, everything)[0].tolist() == [1.0, 0.5, 0.0]
+    assert retrieval_ranks(scores, everything, copies=True)[0].tolist() == [0.0, 0.0, 0.0]
     table = retrieval_metrics(scores)
     assert table["t2m/R@1"] == pytest.approx(1 / 3)
     assert table["t2m/MedR"] == 2.0

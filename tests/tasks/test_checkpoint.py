@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from task_parts import command, feature_generator, latent_generator, one_batch
+from task_parts import CONV_VAE, command, feature_generator, latent_generator, one_batch, reward
 
 from realign.errors import InputError
 from realign.nn import FeatureSpace, MdmDenoiser
 from realign.seeding import sample_generators
-from realign.tasks import GeneratorTask, Task, VAETask, load_task, save_pretrained
+from realign.tasks import GeneratorTask, RewardTask, Task, VAETask, load_task, save_pretrained
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
 
@@ -30,6 +30,24 @@ def generator_checkpoint(tmp_path_factory: pytest.TempPathFactory, vae_checkpoin
     TrainingCLI.from_args(["fit", *words], run=True)
     moved.unlink()
     return next(folder.glob("checkpoints/*.ckpt"))
+
+
+def test_a_reward_takes_its_autoencoder_from_the_generator_it_will_guide(
+    tmp_path: Path, generator_checkpoint: Path
+) -> None:
+    generator = load_task(generator_checkpoint, GeneratorTask)
+    space = {"class_path": "LatentSpace", "init_args": {"vae": CONV_VAE, "checkpoint": str(generator_checkpoint)}}
+    cli = TrainingCLI.from_args(["fit", *command(tmp_path / "reward", reward(space=space))], run=True)
+    trained = load_task(next((tmp_path / "reward").rglob("*.ckpt")), RewardTask)
+    trained.check_generator(generator)
+    for name, value in generator.space.state_dict().items():
+        assert torch.equal(trained.space.state_dict()[name], value)
+    assert cli.model.space.ready
+    feature = tmp_path / "feature"
+    TrainingCLI.from_args(["fit", *command(feature, reward())], run=True)
+    space["init_args"]["checkpoint"] = str(next(feature.rglob("*.ckpt")))
+    with pytest.raises(InputError, match="holds a RewardTask without an autoencoder"):
+        TrainingCLI.from_args(["fit", *command(tmp_path / "wrong", reward(space=space))], run=True)
 
 
 def sample(task: GeneratorTask) -> torch.Tensor:
