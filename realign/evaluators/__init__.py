@@ -1,0 +1,6 @@
+"""Frozen judges of motions and sentences, by whose embeddings generators are measured."""
+
+from realign.evaluators.base import Evaluator
+from realign.evaluators.contrastive import ContrastiveEvaluator
+
+__all__ = ["ContrastiveEvaluator", "Evaluator"]

@@ -3,6 +3,7 @@
 from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.tasks.embedding import EmbeddingTask, MotionEmbeddings
+from realign.tasks.evaluator import EvaluatorTask
 from realign.tasks.generator import GeneratorTask
 from realign.tasks.guidance import RewardGuidance, ThroughDecoder
 from realign.tasks.objective import RewardObjective
@@ -15,6 +16,7 @@ from realign.tasks.vae import VAETask
 __all__ = [
     "BestOfN",
     "EmbeddingTask",
+    "EvaluatorTask",
     "GeneratorTask",
     "MotionEmbeddings",
     "RetrieverTask",

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -15,6 +14,7 @@ from realign.diffusion.schedule import CLEAN_STEP
 from realign.masking import lengths_to_mask
 from realign.nn.reward import RewardModel
 from realign.nn.spaces import MotionSpace
+from realign.tasks.digest import weights_digest
 from realign.tasks.match import check_match
 from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
@@ -95,12 +95,8 @@ class EmbeddingTask(SpaceTask):
     def fingerprint(self) -> str:
         """Names the model by what its embeddings of clean motions and sentences depend on: equal names, equal ones."""
         parts = {"model": self.model, "space": self.space, "normalizer": self.normalizer}
-        digest = sha256(f"{self.model.signature} {type(self.space).__name__} {self.text_encoder.fingerprint}".encode())
-        for name, part in parts.items():
-            for key, value in sorted(part.state_dict().items()):
-                digest.update(f"{name}.{key} {tuple(value.shape)} {value.dtype}".encode())
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return f"reward/{digest.hexdigest()[:24]}"
+        signature = f"{self.model.signature} {type(self.space).__name__} {self.text_encoder.fingerprint}"
+        return weights_digest("reward", signature, parts)
 
     def check_generator(self, generator: SpaceTask, through_decoder: bool = False) -> None:
         """Refuse a generator that this reward was not trained for.

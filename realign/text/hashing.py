@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import lengths_to_mask, masked_mean
 from realign.text.base import TextEncoder, check_texts
+from realign.text.words import split_words
 
 
 class HashingEncoder(TextEncoder):
@@ -48,8 +48,7 @@ class HashingEncoder(TextEncoder):
             return features.to(self.device)
 
     def _words(self, text: str) -> torch.Tensor:
-        words = re.findall(r"\w+|[^\w\s]", text.lower()) or [""]
-        return torch.from_numpy(np.stack([_hash_vector(word, self._dim) for word in words]))
+        return torch.from_numpy(np.stack([_hash_vector(word, self._dim) for word in split_words(text)]))
 
 
 def _hash_vector(word: str, dim: int) -> np.ndarray:

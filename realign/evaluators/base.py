@@ -1,0 +1,67 @@
+"""What every evaluator offers: embeddings of motions and sentences between which distances mean something."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from realign.errors import InputError
+
+
+class Evaluator(nn.Module, ABC):
+    """Embeds motions and sentences so that matching ones lie close together by Euclidean distance.
+
+    What a sample gets depends neither on the batch it shares nor on the batch's padding.
+
+    Args:
+        features: Channels C of the motion features, the four foot contacts included.
+        embedding: Width E of the embeddings.
+
+    Raises:
+        InputError: When a number does not make sense.
+    """
+
+    def __init__(self, features: int, embedding: int) -> None:
+        super().__init__()
+        if features <= CONTACTS or embedding < 1:
+            raise InputError(
+                f"features={features} must be more than the {CONTACTS} foot contacts, and embedding={embedding} at "
+                "least 1."
+            )
+        self.features, self.embedding = features, embedding
+
+    @property
+    @abstractmethod
+    def signature(self) -> str:
+        """Names what the weights do not tell: the kind of network and its sizes."""
+
+    @abstractmethod
+    def embed_motion(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
+        """Embeddings of motions, in the order given.
+
+        Args:
+            motion: Normalised features, zero behind each motion's end.
+            lengths: Frames of each.
+        """
+
+    @abstractmethod
+    def embed_text(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
+        """Embeddings of sentences, in the order given."""
+
+    def learn_words(self, captions: Sequence[str]) -> None:
+        """Build the vocabulary from the captions of a training set; nothing where words have vectors already."""
+        return None
+
+    def take_tokens(self, tokens: Mapping[str, str]) -> None:
+        """Remember the words and parts of speech of captions; nothing where captions alone are read.
+
+        Args:
+            tokens: "word/POS word/POS ..." by caption.
+        """
+        return None
+
+
+CONTACTS = 4
+"""Foot contacts, the last channels of the features, which no evaluator sees: generators rarely get them right, and
+nothing shows in a motion but its joints."""

@@ -1,0 +1,128 @@
+"""Training of evaluators, and the frozen judge that comes of it."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from realign.batch import MotionTextBatch
+from realign.evaluators.base import Evaluator
+from realign.losses.contrastive import near_duplicates
+from realign.losses.pairs import PairLoss
+from realign.masking import lengths_to_mask
+from realign.metrics.retrieval_metric import RetrievalMetrics
+from realign.seeding import mix_seed
+from realign.tasks.base import Task
+from realign.tasks.digest import weights_digest
+from realign.tasks.gather import gather_rows
+
+RECALLS = ("R@1", "R@2", "R@3")
+
+
+class EvaluatorTask(Task):
+    """Trains an evaluator by contrast; loaded again, it judges motions and sentences and never changes.
+
+    It keeps the statistics it was trained with, which need not be those of the generator it judges. Only identical
+    captions are spared as negatives: whether a turn goes left or right must be told apart.
+
+    Args:
+        evaluator: The networks.
+        contrast: The loss over matched pairs.
+        optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
+        lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
+        skeleton: Name of the skeleton; taken from the data when None.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        contrast: PairLoss,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        skeleton: str | None = None,
+    ) -> None:
+        super().__init__(evaluator.features, optimizer, lr_scheduler, skeleton)
+        self.remember_options()
+        self.evaluator, self.contrast = evaluator, contrast
+        self.precision = RetrievalMetrics()
+
+    def prepare(self, stage: str) -> None:
+        """Take the words of the data over: a vocabulary from its train captions, parts of speech of all."""
+        data = getattr(self.trainer, "datamodule", None)
+        if hasattr(data, "caption_tokens"):
+            if stage == "fit":
+                self.evaluator.learn_words(list(data.caption_tokens("train")))
+            self.take_tokens(data.caption_tokens("all"))
+
+    def take_tokens(self, tokens: Mapping[str, str]) -> None:
+        """Hand words and parts of speech to an evaluator that reads them; of no effect on others.
+
+        Args:
+            tokens: "word/POS word/POS ..." by caption, as `MotionDataModule.caption_tokens` gives them.
+        """
+        self.evaluator.take_tokens(tokens)
+
+    def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
+        """The contrast over the batches of all processes."""
+        text = self.evaluator.embed_text(batch.captions)
+        motion = self.evaluator.embed_motion(self.normalize(batch)[0], batch.lengths)
+        labels = torch.tensor([mix_seed(caption) for caption in batch.captions], device=text.device)
+        text, motion, labels = gather_rows(text.float(), motion.float(), labels)
+        return {"loss": self.contrast(text, motion, near_duplicates(labels))}
+
+    @torch.no_grad()
+    def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
+        """Embeddings of sentences, in the order given; each different one is embedded once."""
+        unique = list(dict.fromkeys(captions))
+        rows = {caption: row for row, caption in enumerate(unique)}
+        embedded = self.evaluator.embed_text(unique).float()
+        return embedded[[rows[caption] for caption in captions]]
+
+    @torch.no_grad()
+    def embed_motions(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
+        """Embeddings of motions, in the order given.
+
+        Args:
+            motion: Motion features, not normalised.
+            lengths: Frames of each.
+        """
+        motion, lengths = motion.to(self.device), lengths.to(self.device)
+        normalized = self.normalizer.normalize(motion, lengths_to_mask(lengths, motion.shape[1]))
+        return self.evaluator.embed_motion(normalized, lengths).float()
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the evaluator by what its embeddings depend on: equal names, equal embeddings."""
+        parts = {"evaluator": self.evaluator, "normalizer": self.normalizer}
+        return weights_digest("evaluator", self.evaluator.signature, parts)
+
+    def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Log the loss, and gather embeddings."""
+        super().validation_step(batch, batch_idx)
+        self._observe(batch)
+
+    def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Log the loss, and gather embeddings."""
+        super().test_step(batch, batch_idx)
+        self._observe(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the precision of recorded motions: ``val/r1``, ``val/r2``, ``val/r3``."""
+        self._log_precision("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the precision of recorded motions: ``test/r1``, ``test/r2``, ``test/r3``."""
+        self._log_precision("test")
+
+    def _observe(self, batch: MotionTextBatch) -> None:
+        text, motion = self.embed_captions(batch.captions), self.embed_motions(batch.motion, batch.lengths)
+        self.precision.update(text, motion, batch.ids, batch.captions)
+
+    def _log_precision(self, stage: str) -> None:
+        table = self.precision.compute()
+        for name in RECALLS:
+            value = table.get(f"small_batches/t2m/{name}", table[f"all/t2m/{name}"])
+            self.log(f"{stage}/r{name[-1]}", value.float(), sync_dist=True, prog_bar=name == "R@1")
+        self.precision.reset()
