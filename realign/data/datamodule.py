@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from realign.data.captions import swap_sides
-from realign.data.captions import swap_sides
 from realign.data.dataset import LONGEST, MotionTextDataset
 from realign.data.loading import MotionLoader, ResumableLoader, SeededBatchSampler
 from realign.data.packed import PackedMotions
@@ -93,17 +92,6 @@ class MotionDataModule(pl.LightningDataModule):
     def fps(self) -> float:
         """Frames a second."""
         return self.packed.fps
-
-    def caption_tokens(self, split: str = "all") -> dict[str, str]:
-        """Words with parts of speech, "word/POS word/POS ...", by caption; empty where the source has none.
-
-        Captions with left and right exchanged are among them, since training mirrors some samples.
-        """
-        packed, found = self.packed, {}
-        for row in packed.select(split).tolist():
-            for which in range(int(packed.clips["captions"][row])):
-                found[packed.caption(row, which)] = packed.tokens(row, which)
-        return {swap_sides(caption): swap_sides(tokens) for caption, tokens in found.items()} | found
 
     def caption_tokens(self, split: str = "all") -> dict[str, str]:
         """Words with parts of speech, "word/POS word/POS ...", by caption; empty where the source has none.
