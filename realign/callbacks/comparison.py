@@ -17,7 +17,7 @@ from realign.tasks.embedding import EmbeddingTask
 
 
 class SampleMetrics(nn.Module):
-    """Agreement with captions by some judges, and physical measures where the skeleton is in metres.
+    """Agreement with captions by some judges, and physical measures.
 
     Args:
         judges: Models that embed motions and captions, by name.
@@ -47,8 +47,7 @@ class SampleMetrics(nn.Module):
             embedded, text = judge.embed_motions(motion, batch.lengths), judge.embed_captions(batch.captions)
             self.recall[name].update(text, embedded, batch.ids, batch.captions)  # type: ignore[operator]
             found[f"{name}_text"] = (embedded * text).sum(-1)
-        if self.skeleton.unit == "m":
-            found |= self._physics(motion, batch)
+        found |= self._physics(motion, batch)
         if self.means is None:
             self.means = SampleMeans(list(found)).to(motion.device)
         self.means.update(batch.ids, found)
@@ -67,7 +66,7 @@ class SampleMetrics(nn.Module):
 
     def _physics(self, motion: Float[Tensor, "B F C"], batch: MotionTextBatch) -> dict[str, Float[Tensor, "B"]]:
         skeleton = self.skeleton
-        joints = features_to_joints(motion.float(), skeleton)
+        joints = features_to_joints(motion.float(), skeleton) * skeleton.metres
         mask = lengths_to_mask(batch.lengths, motion.shape[1])
         toes = (skeleton.feet_left[1], skeleton.feet_right[1])
         return physical_measures(joints, mask, feet=toes, parents=skeleton.parents, fps=skeleton.fps)

@@ -1,7 +1,8 @@
 """Physical measures of motions: what a reward can raise its score at the cost of.
 
 All take joints whose Y axis points up, with the floor at 0, and a mask that starts with the existing frames; each
-returns one number a motion, in the unit of the joints. A motion too short for a measure has 0 of it.
+returns one number a motion. Lengths are metres: bring joints in another unit to metres first. A motion too short for a
+measure has 0 of it.
 """
 
 from collections.abc import Sequence
@@ -12,32 +13,34 @@ from torch import Tensor
 
 from realign.masking import masked_mean
 
-CONTACT_HEIGHT, SLIDE = 0.05, 0.025
-"""A foot below 5 cm counts as in contact; one that moves more than 2.5 cm between frames (0.5 m/s at 20 fps) slides."""
+CONTACT_HEIGHT, SLIDE = 0.05, 0.5
+"""A foot below 5 cm counts as in contact; one faster than 0.5 m/s (2.5 cm between frames at 20 fps) slides."""
 
 
 def foot_skating_ratio(
     joints: Float[Tensor, "B F J 3"],
     mask: Bool[Tensor, "B F"],
     feet: Sequence[int],
+    fps: float,
     height: float = CONTACT_HEIGHT,
     slide: float = SLIDE,
 ) -> Float[Tensor, "B"]:
     """Share of the steps between frames in which a foot skates (the criterion of GMD, Karunratanakul et al. 2023).
 
-    A foot skates when it is low before and after the step and moves further than `slide` along the floor.
+    A foot skates when it is low before and after the step and moves faster than `slide` along the floor.
 
     Args:
         joints: Positions (m).
         mask: True where a frame exists.
         feet: Joints that touch the floor, such as the toes of both sides.
+        fps: Frames per second.
         height: A foot below it is in contact (m).
-        slide: The longest way of a foot that stands (m).
+        slide: The highest speed of a foot that stands (m/s).
     """
     foot = joints[:, :, list(feet)]
     low = foot[..., 1] < height
     moved = (foot[:, 1:] - foot[:, :-1])[..., [0, 2]].norm(dim=-1)
-    skates = (low[:, 1:] & low[:, :-1] & (moved > slide)).any(-1)
+    skates = (low[:, 1:] & low[:, :-1] & (moved > slide / fps)).any(-1)
     return masked_mean(skates.to(joints.dtype), mask[:, 1:])
 
 
@@ -98,7 +101,7 @@ def physical_measures(
         fps: Frames per second.
     """
     return {
-        "foot_skating": foot_skating_ratio(joints, mask, feet),
+        "foot_skating": foot_skating_ratio(joints, mask, feet, fps),
         "penetration_m": penetration(joints, mask),
         "floating_m": floating(joints, mask),
         "jerk_m_s3": jerk(joints, mask, fps),

@@ -28,6 +28,7 @@ class Skeleton:
         pairs: (left, right) joint indices that trade places in a mirrored clip.
         fps: Frames per second of the dataset.
         unit: Name of the unit of length.
+        metres: Length of the unit (m).
         facing: Right hip, left hip, right shoulder, left shoulder.
         feet_left: Left joints whose contacts are features.
         feet_right: Right joints whose contacts are features.
@@ -45,6 +46,7 @@ class Skeleton:
     pairs: tuple[tuple[int, int], ...]
     fps: float
     unit: str
+    metres: float
     facing: tuple[int, int, int, int]
     feet_left: tuple[int, int]
     feet_right: tuple[int, int]
@@ -140,6 +142,7 @@ HUMANML3D = Skeleton(
     pairs=((1, 2), (4, 5), (7, 8), (10, 11), (13, 14), (16, 17), (18, 19), (20, 21)),
     fps=20.0,
     unit="m",
+    metres=1.0,
     facing=(2, 1, 17, 16),
     feet_left=(7, 10),
     feet_right=(8, 11),
@@ -170,6 +173,7 @@ KIT = Skeleton(
     pairs=((8, 5), (9, 6), (10, 7), (16, 11), (17, 12), (18, 13), (19, 14), (20, 15)),
     fps=12.5,
     unit="KIT-ML unit",
+    metres=0.75 / 480,  # the field's own conversion (TEMOS, Petrovich et al. 2022)
     facing=(11, 16, 5, 8),
     feet_left=(19, 20),
     feet_right=(14, 15),

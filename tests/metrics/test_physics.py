@@ -24,23 +24,26 @@ def still(joints: int = 3) -> torch.Tensor:
 
 def test_a_foot_skates_where_it_is_low_and_moves_further_than_the_limit() -> None:
     x = still()
-    assert foot_skating_ratio(x, ALL, [2]) == 0
+    assert foot_skating_ratio(x, ALL, [2], FPS) == 0
     x[0, 4:, 2, 0] += 0.03  # one jump of 3 cm in 11 steps
     x[0, 8:, 2, 2] += 0.02  # one of 2 cm, which is allowed
-    assert foot_skating_ratio(x, ALL, [2]).item() == pytest.approx(1 / 11)
-    assert foot_skating_ratio(x, ALL, [1]) == 0  # a knee
-    assert foot_skating_ratio(x, ALL, [2], slide=0.015).item() == pytest.approx(2 / 11)
+    assert foot_skating_ratio(x, ALL, [2], FPS).item() == pytest.approx(1 / 11)
+    assert foot_skating_ratio(x, ALL, [2], 12.5) == 0  # fewer frames a second: 0.375 m/s
+    assert foot_skating_ratio(x, ALL, [1], FPS) == 0  # a knee
+    assert foot_skating_ratio(x, ALL, [2], FPS, slide=0.3).item() == pytest.approx(2 / 11)
     x[0, 4, 2, 1] = 0.06  # lifted when it arrives
-    assert foot_skating_ratio(x, ALL, [2]) == 0
+    assert foot_skating_ratio(x, ALL, [2], FPS) == 0
     x[0, 4, 2, 1] = 0.04
-    assert foot_skating_ratio(x, lengths_to_mask(torch.tensor([4]), FRAMES), [2]) == 0  # not in this motion any more
+    assert (
+        foot_skating_ratio(x, lengths_to_mask(torch.tensor([4]), FRAMES), [2], FPS) == 0
+    )  # not in this motion any more
 
 
 def test_two_feet_count_once_a_step() -> None:
     x = still()
     x[0, :, 1, 1] = 0.0
     x[0, :, 1:, 0] = 0.05 * torch.arange(FRAMES)[:, None]
-    assert foot_skating_ratio(x, ALL, [1, 2]) == 1
+    assert foot_skating_ratio(x, ALL, [1, 2], FPS) == 1
 
 
 def test_depth_and_height_are_means_over_the_frames_that_exist() -> None:
