@@ -272,3 +272,22 @@ def test_two_processes_compute_the_gradient_of_one_with_the_whole_batch(tmp_path
         assert found.keys() == expected.keys()
         for name, gradient in expected.items():
             assert (found[name] - gradient).abs().max() <= 1e-5 * max(1.0, float(gradient.abs().max())), name
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.skipif(not distributed.is_available(), reason="this build of torch has no distributed package")
+def test_lightning_on_two_processes_trains_as_on_one(tmp_path: Path) -> None:
+    plain = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-2}}  # Adam would blow up rounding errors
+    model = reward(model={"dropout": 0.0}, contrastive_weight=1.0, optimizer=plain)
+    weights = []
+    for processes, size in ((1, 8), (2, 4)):
+        folder = tmp_path / str(processes)
+        options = {"devices": processes, "strategy": "ddp_fork" if processes > 1 else "auto", "max_epochs": 3}
+        data = {"count": 8, "batch_size": size}  # one step an epoch: Lightning shuffles a plain loader
+        TrainingCLI.from_args(["fit", *command(folder, model, data, **options)], run=True)
+        weights.append(load_task(next(folder.rglob("*.ckpt")), RewardTask).state_dict())
+    start = build().state_dict()
+    worst = {name: float((weights[1][name].float() - value.float()).abs().max()) for name, value in weights[0].items()}
+    assert max(worst.values()) < 1e-5, worst
+    assert any(not torch.equal(start[name], value) for name, value in weights[0].items())
