@@ -102,7 +102,20 @@ class MotionDataModule(pl.LightningDataModule):
         for row in packed.select(split).tolist():
             for which in range(int(packed.clips["captions"][row])):
                 found[packed.caption(row, which)] = packed.tokens(row, which)
-        return {swap_sides(caption): swap_sides(tokens) for caption, tokens in found.items()} | found
+        return _with_mirrored(found)
+
+    def plain_captions(self, split: str = "all") -> dict[str, str]:
+        """The first caption of its clip by caption: clips that share it show the same, whatever they are called else.
+
+        Captions with left and right exchanged are among them, since training mirrors some samples.
+        """
+        found: dict[str, str] = {}
+        for row in self.packed.select(split).tolist():
+            first, *others = self.packed.captions(row)
+            found[first] = first
+            for caption in others:
+                found.setdefault(caption, first)
+        return _with_mirrored(found)
 
     def dataset(self, split: str, augment: bool = False, whole: bool = False) -> MotionTextDataset:
         """One split, with the crops and captions of training (`augment`) or of evaluation; `whole` as for the class."""
@@ -167,3 +180,8 @@ class MotionDataModule(pl.LightningDataModule):
             world_size=world,
             drop_last=drop_last,
         )
+
+
+def _with_mirrored(captions: dict[str, str]) -> dict[str, str]:
+    """A table and its mirror image; where both have an entry, the table's own stays."""
+    return {swap_sides(key): swap_sides(value) for key, value in captions.items()} | captions

@@ -2,5 +2,6 @@
 
 from realign.evaluators.base import Evaluator
 from realign.evaluators.contrastive import ContrastiveEvaluator
+from realign.evaluators.guo import GuoEvaluator
 
-__all__ = ["ContrastiveEvaluator", "Evaluator"]
+__all__ = ["ContrastiveEvaluator", "Evaluator", "GuoEvaluator"]

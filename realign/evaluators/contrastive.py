@@ -79,7 +79,7 @@ class ContrastiveEvaluator(Evaluator):
     def learn_words(self, captions: Sequence[str]) -> None:
         """Build the vocabulary, unless there is one."""
         if not self.words.ready:
-            self.words.learn(captions)
+            self.words.learn(split_words(caption) for caption in captions)
 
     def _on_sphere(self, x: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
         return F.normalize(x.float(), dim=-1) * math.sqrt(self.embedding)

@@ -24,8 +24,9 @@ RECALLS = ("R@1", "R@2", "R@3")
 class EvaluatorTask(Task):
     """Trains an evaluator by contrast; loaded again, it judges motions and sentences and never changes.
 
-    It keeps the statistics it was trained with, which need not be those of the generator it judges. Only identical
-    captions are spared as negatives: whether a turn goes left or right must be told apart.
+    It keeps the statistics it was trained with, which need not be those of the generator it judges. Two clips are no
+    negatives of each other where their captions are identical, or where the data say that their first captions are. A
+    sentence that merely sounds alike is no excuse: a turn to the left must be told from one to the right.
 
     Args:
         evaluator: The networks.
@@ -47,14 +48,16 @@ class EvaluatorTask(Task):
         self.remember_options()
         self.evaluator, self.contrast = evaluator, contrast
         self.precision = RetrievalMetrics()
+        self._plain: dict[str, str] = {}
 
     def prepare(self, stage: str) -> None:
-        """Take the words of the data over: a vocabulary from its train captions, parts of speech of all."""
+        """Take over what the data know of their captions; training starts with a vocabulary of the train split."""
         data = getattr(self.trainer, "datamodule", None)
-        if hasattr(data, "caption_tokens"):
+        if hasattr(data, "caption_tokens") and hasattr(data, "plain_captions"):
+            self.take_tokens(data.caption_tokens())
+            self._plain = data.plain_captions()
             if stage == "fit":
                 self.evaluator.learn_words(list(data.caption_tokens("train")))
-            self.take_tokens(data.caption_tokens("all"))
 
     def take_tokens(self, tokens: Mapping[str, str]) -> None:
         """Hand words and parts of speech to an evaluator that reads them; of no effect on others.
@@ -68,7 +71,8 @@ class EvaluatorTask(Task):
         """The contrast over the batches of all processes."""
         text = self.evaluator.embed_text(batch.captions)
         motion = self.evaluator.embed_motion(self.normalize(batch)[0], batch.lengths)
-        labels = torch.tensor([mix_seed(caption) for caption in batch.captions], device=text.device)
+        shown = [mix_seed(self._plain.get(caption, caption)) for caption in batch.captions]
+        labels = torch.tensor(shown, device=text.device)
         text, motion, labels = gather_rows(text.float(), motion.float(), labels)
         return {"loss": self.contrast(text, motion, near_duplicates(labels))}
 

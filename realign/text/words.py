@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from realign.errors import InputError
@@ -25,14 +25,14 @@ def split_words(text: str) -> list[str]:
 
 
 class WordVectors(nn.Module):
-    """Learned vectors of the words of a training set; any other word shares the vector of a bucket it is hashed to.
+    """A table of word vectors, learned or given; words outside the vocabulary share the vectors of a few buckets.
 
     The vocabulary is a buffer of sorted 63-bit hashes, so that it travels with the weights and holds no strings.
 
     Args:
         width: Width D of a vector.
         vocabulary: Most words that have a vector of their own; the most frequent are kept.
-        buckets: Vectors that unknown words share.
+        buckets: Vectors that unknown words share, each by its hash.
         unknown: Share of words that are treated as unknown while training, which trains the buckets.
 
     Raises:
@@ -54,23 +54,51 @@ class WordVectors(nn.Module):
 
     @property
     def ready(self) -> bool:
-        """Whether a vocabulary was learned."""
+        """Whether there is a vocabulary."""
         return int(self.words[0]) != _EMPTY
 
-    def learn(self, captions: Iterable[str]) -> None:
-        """Build the vocabulary from sentences; equal sentences in any order give equal vocabularies."""
-        counts = Counter(word for caption in captions for word in split_words(caption))
+    def learn(self, sentences: Iterable[Sequence[str]]) -> None:
+        """Build the vocabulary from the words of sentences, the same from any order of them."""
+        counts = Counter(word for sentence in sentences for word in sentence)
         kept = sorted(counts, key=lambda word: (-counts[word], word))[: len(self.words)]
         self.words.fill_(_EMPTY)
         self.words[: len(kept)] = torch.tensor(sorted(mix_seed(word) for word in kept), device=self.words.device)
 
-    def forward(self, words: Sequence[Sequence[str]]) -> tuple[Float[Tensor, "B L D"], Int[Tensor, "B"]]:
-        """Vectors of the words of B sentences, zero behind the last, and how many there are of each."""
-        lengths = torch.tensor([len(row) for row in words])
-        keys = torch.tensor([mix_seed(word) for row in words for word in row], device=self.words.device)
+    @torch.no_grad()
+    def adopt(self, words: Sequence[str], vectors: Float[Tensor, "V D"], unknown: Float[Tensor, "D"]) -> None:
+        """Take vectors over.
+
+        Args:
+            words: Different words, as many as the vocabulary holds.
+            vectors: One vector each.
+            unknown: The vector of every other word.
+
+        Raises:
+            InputError: Numbers or widths differ.
+        """
+        if len(set(words)) != len(self.words) or vectors.shape != (len(words), self.width):
+            raise InputError(
+                f"{len(set(words))} different words with vectors of shape {tuple(vectors.shape)} do not fit a table of "
+                f"{len(self.words)} by {self.width}."
+            )
+        keys = torch.tensor([mix_seed(word) for word in words])
+        order = keys.argsort()
+        self.words.copy_(keys[order])
+        self.vectors.weight[: len(words)] = vectors[order].to(self.vectors.weight)
+        self.vectors.weight[len(words) :] = unknown.to(self.vectors.weight)
+
+    def find(self, words: Sequence[str]) -> tuple[Int[Tensor, "L"], Bool[Tensor, "L"]]:
+        """Rows of words in the table, and which of them the vocabulary knows."""
+        keys = torch.tensor([mix_seed(word) for word in words], device=self.words.device)
         place = torch.searchsorted(self.words, keys).clamp(max=len(self.words) - 1)
         known = self.words[place] == keys
         if self.training and self.unknown:
             known = known & (torch.rand(known.shape, device=known.device) >= self.unknown)
-        rows = self.vectors(torch.where(known, place, len(self.words) + keys % self.buckets))
-        return nn.utils.rnn.pad_sequence(list(rows.split(lengths.tolist())), batch_first=True), lengths
+        return torch.where(known, place, len(self.words) + keys % self.buckets), known
+
+    def forward(self, sentences: Sequence[Sequence[str]]) -> tuple[Float[Tensor, "B L D"], Int[Tensor, "B"]]:
+        """Vectors of the words of B sentences, zero behind the last, and how many words there are of each."""
+        lengths = torch.tensor([len(sentence) for sentence in sentences])
+        rows, _ = self.find([word for sentence in sentences for word in sentence])
+        vectors = self.vectors(rows).split(lengths.tolist())
+        return nn.utils.rnn.pad_sequence(list(vectors), batch_first=True), lengths
