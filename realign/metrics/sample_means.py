@@ -1,7 +1,6 @@
 """Means of numbers that belong to samples, over batches and processes."""
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -9,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+
+from realign.metrics.ordered import text_numbers
 
 
 class SampleMeans(Metric):
@@ -39,15 +40,10 @@ class SampleMeans(Metric):
         columns = torch.stack([values[name].detach() for name in self.names], 1)
         columns = columns.to(torch.float32 if columns.device.type == "mps" else torch.float64)
         self.values.append(columns)
-        self.keys.append(torch.tensor([_key(name) for name in ids], device=columns.device))
+        self.keys.append(text_numbers(ids).to(columns.device))
 
     def compute(self) -> dict[str, Tensor]:
         """The means by name."""
         keys, values = dim_zero_cat(self.keys).tolist(), dim_zero_cat(self.values)
         rows = list({key: row for row, key in enumerate(keys)}.values())
         return dict(zip(self.names, values[rows].mean(0).float(), strict=True))
-
-
-def _key(name: str) -> int:
-    """A 63-bit number for an id, the same in every process (Python's own hash is not)."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 1

@@ -1,0 +1,145 @@
+"""The measures of generated motions as metrics that gather embeddings over batches and processes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from realign.errors import InputError
+from realign.metrics.generation import (
+    TOP,
+    Gaussian,
+    diversity,
+    euclidean_distances,
+    frechet_distance,
+    matching_batches,
+    mm_dist,
+    multimodality,
+    r_precision,
+    wide,
+)
+from realign.metrics.ordered import OrderedMetric, text_numbers
+from realign.seeding import mix_seed
+
+
+class GenerationMetrics(OrderedMetric):
+    """R@1, R@2, R@3, MM-Dist, FID and Diversity over everything that `update` has seen, on all processes.
+
+    A motion whose embedding holds NaN or infinity is left out of every value and counted in "excluded". Results depend
+    neither on the batches nor on the number of processes, see `OrderedMetric`.
+
+    Args:
+        real: What FID compares with; without it there is none.
+        identical: A motion with an identical caption counts as right, too.
+        size: Motions of the batches that R-precision ranks in.
+        whole_batches: MM-Dist, FID and Diversity, too, leave out what does not fill a batch.
+        pairs: Pairs of Diversity.
+        seed: Of shuffling and pairs.
+    """
+
+    text: list[Tensor]
+    motion: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(
+        self,
+        real: Gaussian | None = None,
+        *,
+        identical: bool = False,
+        size: int = 32,
+        whole_batches: bool = False,
+        pairs: int = 300,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__("text", "motion", "labels", **kwargs)
+        self.real, self.identical, self.size = real, identical, size
+        self.whole_batches, self.pairs, self.seed = whole_batches, pairs, seed
+
+    def update(
+        self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], ids: Sequence[str], captions: Sequence[str]
+    ) -> None:
+        """Add motions.
+
+        Args:
+            text: Embeddings of the captions.
+            motion: Embeddings of the motions made for them.
+            ids: One name a motion, at most 128 bytes.
+            captions: The captions themselves.
+
+        Raises:
+            InputError: An id is too long.
+        """
+        self.add_rows(ids, text=text.float(), motion=motion.float(), labels=text_numbers(captions).to(text.device))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Every value by its name.
+
+        Raises:
+            InputError: Fewer finite motions than one batch takes.
+        """
+        _, rows = self.ordered_rows()
+        finite = (rows["motion"].sum(1) + rows["text"].sum(1)).isfinite()
+        text, motion, labels = (rows[name][finite] for name in ("text", "motion", "labels"))
+        text, motion = wide(text), wide(motion)  # here, once, for all that follows
+        batches = matching_batches(len(motion), self.size, mix_seed(self.seed, "batches")).to(motion.device)
+        chosen = labels.to(motion.device)[batches]
+        same = chosen[:, :, None] == chosen[:, None, :] if self.identical else None
+        left, right = text[batches], motion[batches]
+        precision = r_precision(euclidean_distances(left, right), same)
+        found = {f"R@{k}": value for k, value in zip(TOP, precision, strict=True)}
+        if self.whole_batches:
+            text, motion = left.flatten(0, 1), right.flatten(0, 1)
+        found["MM-Dist"] = mm_dist(text, motion)
+        if self.real is not None:
+            found["FID"] = frechet_distance(self.real, motion)
+        found["Diversity"] = diversity(motion, self.pairs, mix_seed(self.seed, "diversity"))
+        return found | {"excluded": (~finite).sum()}
+
+
+class MultiModality(OrderedMetric):
+    """Mean distance among the motions of one caption, over all captions that `update` has seen, on all processes.
+
+    A caption with a motion whose embedding is not finite is left out.
+
+    Args:
+        pairs: Pairs of motions a caption.
+        seed: Of the pairs.
+    """
+
+    motion: list[Tensor]
+
+    def __init__(self, pairs: int = 10, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__("motion", **kwargs)
+        self.pairs, self.seed = pairs, seed
+
+    def update(self, motion: Float[Tensor, "B E"], ids: Sequence[str], numbers: Sequence[int]) -> None:
+        """Add motions.
+
+        Args:
+            motion: Their embeddings.
+            ids: Name of the caption that each was made for.
+            numbers: Which of the caption's motions each is.
+        """
+        names = [f"{name}#{number:04d}" for name, number in zip(ids, numbers, strict=True)]
+        self.add_rows(names, motion=motion.float())
+
+    def compute(self) -> Tensor:
+        """The mean.
+
+        Raises:
+            InputError: Captions with different numbers of motions, or no finite motion.
+        """
+        names, rows = self.ordered_rows()
+        groups: dict[str, list[int]] = {}
+        for row, name in enumerate(names):
+            groups.setdefault(name.rpartition("#")[0], []).append(row)
+        if len({len(places) for places in groups.values()}) > 1:
+            raise InputError("MModality needs the same number of motions for every caption; make as many for each.")
+        motion = rows["motion"][torch.tensor(list(groups.values()))]
+        motion = motion[motion.isfinite().all(2).all(1)]
+        if not len(motion):
+            raise InputError("No caption has finite motions alone, so that MModality cannot be had.")
+        return multimodality(motion, self.pairs, self.seed)
