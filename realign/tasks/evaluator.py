@@ -12,13 +12,39 @@ from realign.evaluators.base import Evaluator
 from realign.losses.contrastive import near_duplicates
 from realign.losses.pairs import PairLoss
 from realign.masking import lengths_to_mask
-from realign.metrics.retrieval_metric import RetrievalMetrics
+from realign.metrics.generation import TOP, euclidean_distances, matching_batches, r_precision
+from realign.metrics.ordered import OrderedMetric, text_numbers
 from realign.seeding import mix_seed
 from realign.tasks.base import Task
 from realign.tasks.digest import weights_digest
 from realign.tasks.gather import gather_rows
 
-RECALLS = ("R@1", "R@2", "R@3")
+BATCH = 32
+
+
+class RealPrecision(OrderedMetric):
+    """R-precision of recorded motions in batches of 32, identical captions counted; fewer motions make one batch."""
+
+    text: list[Tensor]
+    motion: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__("text", "motion", "labels")
+
+    def update(
+        self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], ids: Sequence[str], captions: Sequence[str]
+    ) -> None:
+        """Add pairs; arguments as in `GenerationMetrics.update`."""
+        self.add_rows(ids, text=text, motion=motion, labels=text_numbers(captions).to(text.device))
+
+    def compute(self) -> dict[str, Tensor]:
+        """``r1``, ``r2`` and ``r3``, in 0..1."""
+        ids, rows = self.ordered_rows()
+        chosen = matching_batches(len(ids), min(BATCH, len(ids))).to(rows["labels"].device)
+        text, motion, labels = (rows[name][chosen] for name in self.columns)
+        found = r_precision(euclidean_distances(text, motion), labels[:, :, None] == labels[:, None, :])
+        return {f"r{k}": value.float() for k, value in zip(TOP, found, strict=True)}
 
 
 class EvaluatorTask(Task):
@@ -47,7 +73,7 @@ class EvaluatorTask(Task):
         super().__init__(evaluator.features, optimizer, lr_scheduler, skeleton)
         self.remember_options()
         self.evaluator, self.contrast = evaluator, contrast
-        self.precision = RetrievalMetrics()
+        self.precision = RealPrecision()
         self._plain: dict[str, str] = {}
 
     def prepare(self, stage: str) -> None:
@@ -125,8 +151,6 @@ class EvaluatorTask(Task):
         self.precision.update(text, motion, batch.ids, batch.captions)
 
     def _log_precision(self, stage: str) -> None:
-        table = self.precision.compute()
-        for name in RECALLS:
-            value = table.get(f"small_batches/t2m/{name}", table[f"all/t2m/{name}"])
-            self.log(f"{stage}/r{name[-1]}", value.float(), sync_dist=True, prog_bar=name == "R@1")
+        for name, value in self.precision.compute().items():
+            self.log(f"{stage}/{name}", value, sync_dist=True, prog_bar=name == "r1")
         self.precision.reset()

@@ -66,6 +66,34 @@ def test_what_the_module_tells(prepared):
         MotionDataModule(str(prepared), batch_size=0)
 
 
+def test_what_the_module_tells_of_captions(tmp_path):
+    root = write_layout(
+        tmp_path / "set", {"a": 50, "b": 60, "c": 60, "d": 60, "e": 50, "f": 50, "g": 50, "h": 50, "i": 50}
+    )
+    texts = {
+        "a": ["a person walks left#a/DET person/NOUN walk/VERB left/ADJ#0.0#0.0", "strolls#stroll/VERB#0.0#0.0"],
+        "b": ["a person walks left#a/DET person/NOUN walk/VERB left/ADJ#0.0#0.0", "wanders"],
+    }
+    for name, lines in texts.items():
+        (root / "texts" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    (root / "train.txt").write_text("a\nb\n")
+    (root / "val.txt").write_text("c\nd\ne\n")
+    (root / "test.txt").write_text("f\ng\nh\ni\n")
+    prepare(root, tmp_path / "out")
+    data = MotionDataModule(str(tmp_path / "out"))
+    assert data.caption_tokens("train") == {
+        "a person walks left": "a/DET person/NOUN walk/VERB left/ADJ",
+        "a person walks right": "a/DET person/NOUN walk/VERB right/ADJ",
+        "strolls": "stroll/VERB",
+        "wanders": "",
+    }
+    first = "a person walks left"
+    assert data.plain_captions("train") == {
+        first: first, "strolls": first, "wanders": first, "a person walks right": "a person walks right",
+    }  # fmt: skip
+    assert data.caption_tokens().keys() > data.caption_tokens("val").keys()
+
+
 def test_all_loops_of_a_trainer(prepared, tmp_path):
     model, data = Watcher(), MotionDataModule(str(prepared), batch_size=2)
     t = trainer(tmp_path, max_epochs=1)
