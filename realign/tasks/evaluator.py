@@ -1,6 +1,7 @@
 """Training of evaluators, and the frozen judge that comes of it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -78,7 +79,7 @@ class EvaluatorTask(Task):
 
     def prepare(self, stage: str) -> None:
         """Take over what the data know of their captions; training starts with a vocabulary of the train split."""
-        data = getattr(self.trainer, "datamodule", None)
+        data: Any = getattr(self.trainer, "datamodule", None)
         if hasattr(data, "caption_tokens") and hasattr(data, "plain_captions"):
             self.take_tokens(data.caption_tokens())
             self._plain = data.plain_captions()
