@@ -129,6 +129,28 @@ def test_an_interval_stands_for_every_step_of_the_window():
     assert GuidanceOptions(interval=4, start=0.2, stop=0.8).weights(10) == {2: 4, 6: 2}
 
 
+@pytest.mark.parametrize("update", ["additive", "ddpm"])
+@pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm"])
+def test_updates_of_the_next_sample_are_those_of_a_plain_loop(name, kind, update):
+    scheduler, steps, mask = make_scheduler(name, kind), 8, torch.ones(2, 8, dtype=torch.bool)
+    guidance = LinearReward(scheduler, 1.0, GuidanceOptions(strength=0.3, update=update))
+    found = guided(guidance, scheduler, steps, mask, rows=(0, 1))
+    model, draws = exact_denoiser(scheduler), generators(0, 1)
+    x = torch.stack([torch.randn(8, 3, generator=each) for each in draws])
+    options = {"generator": draws} if name == "ddpm" else {}
+    abars = torch.cumprod(1 - scheduler.betas, 0)
+    scheduler.set_timesteps(steps)
+    stops = [*scheduler.timesteps.tolist(), None]
+    for t, t_next in zip(stops, stops[1:], strict=False):
+        gradient = guidance.gradient(x, torch.full((2,), t), mask)
+        x = scheduler.step(model(x, torch.full((2,), t)), t, x, **options).prev_sample
+        alpha = abars[t] / (1.0 if t_next is None else abars[t_next])
+        x = x + 0.3 * (1 if update == "additive" else (1 - alpha) / alpha.sqrt()) * gradient
+    assert (found - guided(None, scheduler, steps, mask, rows=(0, 1))).abs().min() > 0.01
+    torch.testing.assert_close(found, x, atol=1e-4, rtol=1e-4)
+
+
 def test_additive_updates_add_the_gradient_to_the_next_sample():
     scheduler, steps = make_scheduler("ddim"), 10
     x, x_plain = (
