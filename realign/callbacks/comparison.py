@@ -7,13 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from realign.batch import MotionTextBatch
-from realign.masking import lengths_to_mask
-from realign.metrics.physics import physical_measures
 from realign.metrics.retrieval_metric import RetrievalMetrics
 from realign.metrics.sample_means import SampleMeans
-from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.measures import measure_motions
 
 
 class SampleMetrics(nn.Module):
@@ -47,7 +45,7 @@ class SampleMetrics(nn.Module):
             embedded, text = judge.embed_motions(motion, batch.lengths), judge.embed_captions(batch.captions)
             self.recall[name].update(text, embedded, batch.ids, batch.captions)  # type: ignore[operator]
             found[f"{name}_text"] = (embedded * text).sum(-1)
-        found |= self._physics(motion, batch)
+        found |= measure_motions(motion, batch.lengths, self.skeleton)
         if self.means is None:
             self.means = SampleMeans(list(found)).to(motion.device)
         self.means.update(batch.ids, found)
@@ -63,10 +61,3 @@ class SampleMetrics(nn.Module):
             found[f"r1_by_{name}"] = table.get("small_batches/t2m/R@1", table["all/t2m/R@1"])
             recall.reset()  # type: ignore[operator]
         return found
-
-    def _physics(self, motion: Float[Tensor, "B F C"], batch: MotionTextBatch) -> dict[str, Float[Tensor, "B"]]:
-        skeleton = self.skeleton
-        joints = features_to_joints(motion.float(), skeleton) * skeleton.metres
-        mask = lengths_to_mask(batch.lengths, motion.shape[1])
-        toes = (skeleton.feet_left[1], skeleton.feet_right[1])
-        return physical_measures(joints, mask, feet=toes, parents=skeleton.parents, fps=skeleton.fps)

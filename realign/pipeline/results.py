@@ -1,0 +1,171 @@
+"""Results of an evaluation: a file that grows with every replication, and means with intervals."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from realign.errors import InputError
+from realign.files import atomic_path
+
+FORMAT = 1
+REAL = "real"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over replications.
+
+    Attributes:
+        mean: The mean.
+        interval: Half the width of its 95 % interval, 1.96 std / sqrt(n) with the population's std, as published; 0 for
+            one replication.
+    """
+
+    mean: float
+    interval: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Estimate":
+        """That of at least one value."""
+        mean = sum(values) / len(values)
+        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+        return cls(mean, 1.96 * spread / math.sqrt(len(values)))
+
+
+@dataclass
+class Row:
+    """What was measured of real motions, or of one setting.
+
+    Attributes:
+        name: Of the setting; ``real`` for recorded motions.
+        setting: The setting's fields; None for real motions.
+        replications: One record each: ``clips``, ``excluded`` (not finite, so in no measure), ``seconds`` of sampling,
+            ``measures`` (physical ones, and the reward) and ``evaluators``, the latter's measures by their name.
+        multimodality: MModality by the evaluator's name, one record a replication.
+        speed: Seconds for one sentence, see `realign.pipeline.speed`; None where not measured.
+    """
+
+    name: str
+    setting: dict[str, Any] | None
+    replications: list[dict[str, Any]] = field(default_factory=list)
+    multimodality: list[dict[str, float]] = field(default_factory=list)
+    speed: dict[str, Any] | None = None
+
+    @property
+    def excluded(self) -> int:
+        """Motions with a value that is not finite, over all replications."""
+        return sum(record["excluded"] for record in self.replications)
+
+    def estimate(self, measure: str, evaluator: str | None = None) -> Estimate | None:
+        """Mean and interval of a measure; None where it was not taken.
+
+        Args:
+            measure: R@1, R@2, R@3, MM-Dist, FID, Diversity or MModality of an evaluator, or without one foot_skating,
+                penetration_m, floating_m, jerk_m_s3, bone_variation or reward.
+            evaluator: Its name.
+        """
+        if measure == "MModality":
+            values = [record[evaluator] for record in self.multimodality if evaluator in record]
+        elif evaluator is None:
+            values = [record["measures"].get(measure) for record in self.replications]
+        else:
+            values = [record["evaluators"].get(evaluator, {}).get(measure) for record in self.replications]
+        kept = [float(value) for value in values if value is not None]
+        return Estimate.of(kept) if kept else None
+
+
+@dataclass
+class Results:
+    """All rows of an evaluation, real motions first.
+
+    Attributes:
+        about: What every row has in common: protocol, data, seed, models. Results of others cannot be continued.
+        rows: The rows.
+    """
+
+    about: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def evaluators(self) -> list[str]:
+        """Names of the evaluators."""
+        return list(self.about["evaluators"])
+
+    def row(self, name: str, setting: dict[str, Any] | None) -> Row:
+        """The row of a setting, a new one where there is none.
+
+        Raises:
+            InputError: Another setting has that name.
+        """
+        for row in self.rows:
+            if row.name == name:
+                if row.setting != setting:
+                    raise InputError(f"The results hold other settings under {name!r}; call these by another name.")
+                return row
+        self.rows.append(Row(name, setting))
+        return self.rows[-1]
+
+    def save(self, path: str | Path) -> None:
+        """Write all as JSON, completely or not at all; means and intervals are there to be read, too."""
+        rows = [asdict(row) | {"summary": self._summary(row)} for row in self.rows]
+        content = {"format": FORMAT, "about": self.about, "rows": rows}
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Results":
+        """Results from a file.
+
+        Raises:
+            InputError: The file is no such file.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"format {content['format']}")
+            names = ("name", "setting", "replications", "multimodality", "speed")
+            return cls(content["about"], [Row(**{name: row[name] for name in names}) for row in content["rows"]])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} holds no results of an evaluation ({error}); choose another output file."
+            ) from error  # fmt: skip
+
+    def _summary(self, row: Row) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for evaluator, measure in [
+            *((name, measure) for name in self.evaluators for measure in LEARNED),
+            *((None, measure) for measure in PLAIN),
+        ]:
+            estimate = row.estimate(measure, evaluator)
+            if estimate is not None:
+                found[measure if evaluator is None else f"{evaluator}/{measure}"] = asdict(estimate)
+        return found | {"replications": len(row.replications), "excluded": row.excluded}
+
+
+LEARNED = ("R@1", "R@2", "R@3", "FID", "MM-Dist", "Diversity", "MModality")
+PLAIN = ("reward", "foot_skating", "penetration_m", "floating_m", "jerk_m_s3", "bone_variation")
+
+
+def open_results(path: str | Path | None, about: dict[str, Any]) -> Results:
+    """Results to go on with: those of the file where it is there, else new ones.
+
+    Args:
+        path: The file; None keeps the results in memory.
+        about: What they must have in common.
+
+    Raises:
+        InputError: The file holds something else, or results with another `about`.
+    """
+    if path is None or not Path(path).exists():
+        return Results(about)
+    found = Results.load(path)
+    plain = json.loads(json.dumps(about))
+    differs = [name for name in {**found.about, **plain} if found.about.get(name) != plain.get(name)]
+    if differs:
+        raise InputError(
+            f"{path} holds results with another {differs[0]} ({found.about.get(differs[0])}, now "
+            f"{plain.get(differs[0])}); choose another output file."
+        )
+    return found

@@ -1,0 +1,81 @@
+"""The motions of one setting: a generator, guided or not, sampled for the captions of batches."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from realign.batch import MotionTextBatch
+from realign.errors import InputError
+from realign.index.motion_index import MotionIndex
+from realign.pipeline.settings import Setting
+from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.generator import GeneratorTask
+from realign.tasks.objective import RewardObjective
+from realign.tasks.steering import BestOfN, RewardSteering, Steering
+
+
+class SettingSampler:
+    """Samples as a setting says.
+
+    Args:
+        setting: The setting.
+        generator: A trained generator.
+        reward: Guides, where the setting asks for it.
+        index: Motions embedded by the reward, where the setting's eta is not 0.
+
+    Raises:
+        InputError: No reward, one that does not fit the generator, or options that make no sense.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        generator: GeneratorTask,
+        reward: EmbeddingTask | None = None,
+        index: MotionIndex | None = None,
+    ) -> None:
+        self.setting, self.generator = setting, generator
+        generator.sampler(setting.scheduler, setting.steps)  # refuses what would fail after the real motions
+        self.steering = None if setting.guidance == "none" else self._steering(reward, index)
+
+    def _steering(self, reward: EmbeddingTask | None, index: MotionIndex | None) -> Steering:
+        each = self.setting
+        if reward is None:
+            raise InputError(f"The setting {each.name!r} needs a reward to guide with; name one with --reward.")
+        objective = RewardObjective(reward, index, each.mu, each.eta, each.anchors, each.temperature)
+        steering: Steering
+        if each.guidance == "best-of":
+            steering = BestOfN(objective, each.candidates)
+        else:
+            steering = RewardSteering(objective, each.options, each.through_decoder)
+        steering.to(self.generator.device).check(self.generator)
+        return steering
+
+    def __call__(self, batch: MotionTextBatch, generators: list[torch.Generator]) -> Float[Tensor, "B F C"]:
+        """Motion features, not normalised, for the captions and lengths of a batch.
+
+        Args:
+            batch: Clips; an anchor is never the clip itself.
+            generators: One a motion: all its randomness.
+        """
+        each = self.setting
+        lengths = batch.lengths.to(self.generator.device)
+        options = {"steps": each.steps, "guidance_scale": each.cfg, "scheduler": each.scheduler}
+        if self.steering is None:
+            return self.generator.sample(batch.captions, lengths, generators, **options)  # type: ignore[arg-type]
+        return self.steering.sample(self.generator, batch.captions, lengths, generators, batch.ids, **options)
+
+
+class Recorded:
+    """Stands in for a sampler: the recorded motions themselves.
+
+    Args:
+        device: Where they are wanted.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __call__(self, batch: MotionTextBatch, generators: list[torch.Generator]) -> Float[Tensor, "B F C"]:
+        """The motions of a batch."""
+        return batch.motion.to(self.device)

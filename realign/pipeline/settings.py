@@ -1,0 +1,175 @@
+"""What an evaluation varies: the protocol that measures, and the settings that sample."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+import yaml
+
+from realign.diffusion.guidance import GuidanceOptions
+from realign.errors import InputError
+
+GuidanceWay = Literal["none", "reward", "best-of"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How generated motions are measured.
+
+    All protocols keep clips of 40 to 199 frames (KIT: 24), draw a caption and a crop of each anew in every replication,
+    show an evaluator motions padded to 196 frames, rank in shuffled batches of 32 and draw 300 pairs.
+
+    Attributes:
+        name: The protocol's.
+        clips: Clips of a replication, drawn anew each time; all when None.
+        whole_batches: Whatever does not fill a batch of 32 is left out of every measure, as loaders that drop the last
+            batch do; otherwise of R-precision alone.
+        identical: A motion with an identical caption counts as right, too.
+        batch: Motions that R-precision ranks.
+        pairs: Pairs of Diversity.
+        captions: Captions of MModality.
+        samples: Motions of each of them.
+        caption_pairs: Pairs among these.
+    """
+
+    name: str
+    clips: int | None = None
+    whole_batches: bool = False
+    identical: bool = False
+    batch: int = 32
+    pairs: int = 300
+    captions: int = 100
+    samples: int = 30
+    caption_pairs: int = 10
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("guo", whole_batches=True),  # Guo et al. 2022: their loaders drop the last batch
+        Protocol("mld"),  # Chen et al. 2023: all embeddings are shuffled, then grouped
+        Protocol("mdm", clips=1000, whole_batches=True),  # Tevet et al. 2023: about 1000 clips a replication
+        Protocol("mocap", whole_batches=True, identical=True),  # described captions repeat: a copy is no mistake
+    )
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to sample the generator: a row of the table.
+
+    Attributes:
+        name: Of the row; made from what differs from the default when empty.
+        guidance: ``none``, ``reward`` (by its gradient) or ``best-of`` (several motions).
+        mu: Weight of the cosine to the caption.
+        eta: Weight of the cosine to the anchor.
+        options: When and how strongly a gradient steers.
+        anchors: Motions that make up an anchor.
+        temperature: Of the softmax over several.
+        through_decoder: Judge decoded motions, for a reward on features and a generator in latents.
+        candidates: Motions that the best is taken of.
+        steps: Denoising steps; the generator's own when None.
+        cfg: Scale of classifier-free guidance; the generator's own when None.
+        scheduler: ddim, ddpm, dpm or unipc; the generator's own when None.
+
+    Raises:
+        InputError: An unknown guidance.
+    """
+
+    name: str = ""
+    guidance: GuidanceWay = "none"
+    mu: float = 1.0
+    eta: float = 0.0
+    options: GuidanceOptions = field(default_factory=GuidanceOptions)
+    anchors: int = 1
+    temperature: float = 0.1
+    through_decoder: bool = False
+    candidates: int = 4
+    steps: int | None = None
+    cfg: float | None = None
+    scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.guidance not in get_args(GuidanceWay):
+            raise InputError(
+                f"Unknown guidance {self.guidance!r}; choose one of {', '.join(get_args(GuidanceWay))}."
+            )  # fmt: skip
+        if not self.name:
+            object.__setattr__(self, "name", self._describe())
+
+    def _describe(self) -> str:
+        plain = {each.name: each.default for each in fields(self) if each.name not in ("name", "guidance", "options")}
+        own = {name: value for name, value in plain.items() if getattr(self, name) != value}
+        told = [f"{name}={getattr(self, name)}" for name in own]
+        usual = asdict(GuidanceOptions())
+        told += [f"{name}={value}" for name, value in asdict(self.options).items() if value != usual[name]]
+        return " ".join([{"none": "unguided"}.get(self.guidance, self.guidance), *told])
+
+    @classmethod
+    def parse(cls, text: str, common: Mapping[str, Any] | None = None) -> "Setting":
+        """A setting from words such as ``guidance=reward strength=2 steps=20``; options of guidance count, too.
+
+        Args:
+            text: The words.
+            common: What holds where the words say nothing.
+
+        Raises:
+            InputError: An unknown word, or a value that does not fit.
+        """
+        given = dict(common or {})
+        for word in text.split():
+            key, found, value = word.partition("=")
+            if not found or key not in SETTING_WORDS:
+                raise InputError(
+                    f"The setting {word!r} is not understood; write KEY=VALUE with one of {', '.join(SETTING_WORDS)}."
+                )
+            given[key] = _value(key, value)
+        own = {name: given.pop(name) for name in list(given) if name in _SETTING_TYPES}
+        return cls(**own, options=GuidanceOptions(**given))
+
+
+def unique_settings(settings: Sequence[Setting]) -> list[Setting]:
+    """Refuse an empty list and two settings of one name.
+
+    Raises:
+        InputError: As said.
+    """
+    names = [setting.name for setting in settings]
+    twice = next((name for name in names if names.count(name) > 1 or name == "real"), None)
+    if not names or twice is not None:
+        raise InputError(
+            f"The setting {twice!r} is there already; give each a name of its own with name=..."
+            if names
+            else "No setting is given to sample with; give one, such as Setting()."
+        )
+    return list(settings)
+
+
+def _types(kind: type, leave: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {each.name: each.type for each in fields(kind) if each.name not in leave}
+
+
+_SETTING_TYPES, _OPTION_TYPES = _types(Setting, ("options",)), _types(GuidanceOptions)
+SETTING_WORDS = (*_SETTING_TYPES, *_OPTION_TYPES)
+
+
+def _value(key: str, text: str) -> Any:
+    """The value of one word, in the type of its field."""
+    wanted = (_SETTING_TYPES | _OPTION_TYPES)[key]
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if wanted in (float, float | None) and number:
+        return float(value)
+    if (wanted in (int, int | None) and number and not isinstance(value, float)) or (
+        wanted is bool and isinstance(value, bool)
+    ):
+        return value
+    if wanted in (int, float, bool, int | None, float | None):
+        raise InputError(f"{key}={text} does not fit; give a {_NAMES.get(wanted, 'number')}.")
+    return text
+
+
+_NAMES: dict[Any, str] = {bool: "true or false", int: "whole number", int | None: "whole number"}

@@ -1,0 +1,25 @@
+"""Untrained parts that belong together, in files: what evaluations are tested with."""
+
+from pathlib import Path
+
+from realign.cli import build
+from realign.tasks.checkpoint import save_pretrained
+
+ROOT = Path(__file__).parents[1]
+
+
+def make_shelf(folder: Path) -> Path:
+    """A prepared set, a generator, a reward of its noise and two judges, of which `judge` is none of the reward's kin."""
+    parts = {
+        "generator": ("generator_mdm", []),
+        "reward": ("reward_feature", ["--model.scheduler.init_args.beta_schedule=squaredcos_cap_v2"]),
+        "judge": ("retriever", ["--seed_everything=3"]),
+        "second": ("retriever", ["--seed_everything=4"]),
+    }
+    for name, (config, extra) in parts.items():
+        options = ["--config", str(ROOT / f"configs/tiny/{config}.yaml"), *extra]
+        cli = build([*options, f"--data.init_args.folder={folder / 'data'}", "--data.init_args.clips=360"])
+        cli.model.normalizer.fit(*cli.datamodule.statistics)
+        cli.model.hparams["skeleton"] = "humanml3d"
+        save_pretrained(cli.model, folder / name)
+    return folder
