@@ -1,0 +1,178 @@
+"""`realign evaluate`: how well generated motions match, and at what price."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realign.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from realign.pipeline.evaluate import Watch
+    from realign.pipeline.settings import Setting
+
+GUIDANCE = ("mu", "eta", "strength", "candidates", "through_decoder")
+SAMPLING = ("steps", "cfg", "scheduler")
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command and its options."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a generator: R-precision, FID, MM-Dist, diversity, physics, speed",
+        description="Sample a generator for the captions of real clips and measure the motions, by one evaluator or "
+        "several. Writes OUT.json after every replication, and tables (.md, .tex) and a picture (.png) beside it; the "
+        "same command goes on after a kill.",
+    )
+    parser.add_argument("--generator", type=Path, help="a .ckpt or a folder of weights (default: the shipped ones)")
+    parser.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
+    parser.add_argument(
+        "--evaluator", action="append", metavar="[NAME=]PATH",
+        help="what judges: an evaluator, or an independent retriever; repeat it for second opinions (default: shipped)",
+    )  # fmt: skip
+    parser.add_argument("--protocol", default="guo", help="guo, mld, mdm or mocap (default: guo)")
+    parser.add_argument("--replications", type=int, default=20, help="how often to measure (default: 20)")
+    parser.add_argument("--mm-replications", type=int, default=0, help="how often to measure MModality (default: 0)")
+    parser.add_argument("--aits", type=int, default=0, metavar="N", help="time N sentences, one at a time (default: 0)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("results.json"), help="(default: results.json)")
+    _add_clips(parser)
+    _add_settings(parser)
+    parser.add_argument("--batch-size", type=int, default=32, help="motions made at once (default: 32)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to sample on (default: 1)")
+
+
+def _add_clips(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("clips")
+    group.add_argument("--split", default="test", help="train, val, test or all (default: test)")
+    group.add_argument("--kind", choices=("recorded", "composed"), help="clips of this kind alone")
+    group.add_argument("--limit", type=int, metavar="N", help="so many of them, for a quick look")
+    group.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("settings, one row each")
+    group.add_argument(
+        "--guidance", nargs="+", choices=("none", "reward", "best-of"),
+        help="one setting each, with the options below (default: none)",
+    )  # fmt: skip
+    group.add_argument(
+        "--setting", action="append", metavar="WORDS",
+        help='a further setting, such as "name=strong guidance=reward strength=2 profile=signal steps=20"; what it '
+        "leaves out comes from the options below",
+    )  # fmt: skip
+    group.add_argument("--reward", type=Path, metavar="CHECKPOINT", help="guides, and scores every row's motions")
+    group.add_argument("--index", type=Path, metavar="DIR", help="index made with the reward, for --eta")
+    group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the caption (default: 1)")
+    group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion (default: 0)")
+    group.add_argument("--strength", type=float, metavar="W", help="of guidance by the gradient (default: 1)")
+    group.add_argument("--candidates", type=int, metavar="N", help="motions that best-of chooses from (default: 4)")
+    group.add_argument(
+        "--through-decoder", action="store_true", default=None,
+        help="judge decoded motions: a reward on features for a generator in latents",
+    )  # fmt: skip
+    group.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
+    group.add_argument("--cfg", type=float, metavar="W", help="classifier-free guidance scale (default: the model's)")
+    group.add_argument("--scheduler", choices=("ddim", "ddpm", "dpm", "unipc"), help="sampler (default: the model's)")
+
+
+def settings_of(options: argparse.Namespace) -> "list[Setting]":
+    """The settings that the options ask for.
+
+    Raises:
+        InputError: Words that are not understood, or options of guidance without any.
+    """
+    from realign.pipeline.settings import Setting
+
+    sampling = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
+    guiding = {name: getattr(options, name) for name in GUIDANCE if getattr(options, name) is not None}
+    ways = options.guidance or ([] if options.setting else ["none"])
+    words = [*(f"guidance={way}" for way in ways), *(options.setting or ())]
+    found = [Setting.parse(text, sampling) for text in words]
+    if guiding and all(each.guidance == "none" for each in found):
+        name = next(iter(guiding)).replace("_", "-")
+        raise InputError(f"--{name} says nothing without guidance; add --guidance reward or best-of, or leave it out.")
+    # what says nothing about unguided motions must not give them another name
+    return [
+        each if each.guidance == "none" else Setting.parse(text, sampling | guiding)
+        for each, text in zip(found, words, strict=True)
+    ]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate, write and print the tables."""
+    from realign.pipeline import pick_device
+    from realign.pipeline.processes import launch
+    from realign.pipeline.results import Results
+    from realign.pipeline.tables import markdown, write_tables
+
+    if options.output.suffix != ".json":
+        raise InputError(f"The results go into a .json file, not {options.output}; choose another -o.")
+    settings_of(options)  # refused before models are loaded
+    launch(_evaluate, options.devices, pick_device(options.device), options)
+    results = Results.load(options.output)
+    written = write_tables(options.output, results)
+    print(markdown(results))
+    print(*(str(path) for path in (options.output, *written)), sep="\n")
+
+
+def _evaluate(device: "torch.device", options: argparse.Namespace) -> None:
+    """What every process does: load, sample its share, measure."""
+    from realign.pipeline.load_evaluation import load_evaluation
+    from realign.pipeline.processes import processes
+
+    settings = settings_of(options)
+    evaluation = load_evaluation(
+        options.data,
+        generator=options.generator,
+        evaluators=options.evaluator or (),
+        reward=options.reward,
+        index=options.index,
+        protocol=options.protocol,
+        guided=any(each.guidance != "none" for each in settings),
+        device=device,
+        batch_size=options.batch_size,
+        split=options.split,
+        kind=options.kind,
+        limit=options.limit,
+        seed=options.seed,
+    )
+    with _bar(processes()[0] == 0) as watch:
+        evaluation.run(
+            settings,
+            replications=options.replications,
+            multimodality=options.mm_replications,
+            sentences=options.aits,
+            output=options.output,
+            watch=watch,
+        )
+
+
+@contextmanager
+def _bar(shown: bool) -> Iterator["Watch | None"]:
+    """A progress bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield None
+        return
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("real motions", total=None)
+
+        def watch(label: str, done: int, total: int) -> None:
+            progress.update(task, description=label, completed=done, total=total)
+
+        yield watch

@@ -1,0 +1,75 @@
+"""An evaluation out of files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from realign.errors import InputError
+from realign.index.motion_index import MotionIndex
+from realign.pipeline.clips import EvaluationClips
+from realign.pipeline.common import pretrained_folder
+from realign.pipeline.evaluate import Evaluation
+from realign.pipeline.judges import judge_name, load_judge
+from realign.pipeline.settings import PROTOCOLS
+from realign.tasks.checkpoint import load_task
+from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.generator import GeneratorTask
+
+
+def load_evaluation(
+    data: str | Path,
+    *,
+    generator: str | Path | None = None,
+    evaluators: Sequence[str] = (),
+    reward: str | Path | None = None,
+    index: str | Path | None = None,
+    protocol: str = "guo",
+    guided: bool = False,
+    device: torch.device | str = "cpu",
+    batch_size: int = 32,
+    **clips: Any,
+) -> Evaluation:
+    """An evaluation from files.
+
+    Args:
+        data: Folder written by `realign prepare`.
+        generator: Checkpoint or folder of weights; None takes the weights in the package.
+        evaluators: Paths, or NAME=PATH; the one in the package when empty.
+        reward: Checkpoint or folder of a reward.
+        index: Folder of an index that this reward made.
+        protocol: Name of a protocol.
+        guided: Some setting guides: without a reward the one in the package is taken.
+        device: A torch device.
+        batch_size: Motions made at once.
+        clips: split, kind, limit and seed of `EvaluationClips`.
+
+    Raises:
+        InputError: A file is missing, foreign or damaged, an unknown protocol, or as `Evaluation`.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"The protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}.")
+    chosen = EvaluationClips(data, **clips)  # a wrong path must not cost the loading of models
+    judges = [str(each) for each in evaluators] or [str(pretrained_folder("evaluator", "one with --evaluator"))]
+    named = [
+        (name, path) if found else (judge_name(name), name) for name, found, path in (j.partition("=") for j in judges)
+    ]
+    names = [name for name, _ in named]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"Two evaluators are called {twice!r}; name them apart with NAME=PATH.")
+    if reward is None and guided:
+        reward = pretrained_folder("reward", "a reward with --reward")
+    with torch.inference_mode(False):
+        task = load_task(pretrained_folder("generator") if generator is None else generator, GeneratorTask).to(device)
+        judge = None if reward is None else load_task(reward, EmbeddingTask)  # type: ignore[type-abstract]
+    return Evaluation(
+        task,
+        chosen,
+        {name: load_judge(path) for name, path in named},
+        PROTOCOLS[protocol],
+        reward=None if judge is None else judge.requires_grad_(False),
+        index=None if index is None else MotionIndex.load(index),
+        batch_size=batch_size,
+    )

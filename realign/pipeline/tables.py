@@ -1,0 +1,189 @@
+"""Results as rows of Markdown and LaTeX, and as a picture."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from realign.files import atomic_path
+from realign.pipeline.results import Estimate, Results, Row
+
+
+@dataclass(frozen=True)
+class Column:
+    """A measure as a table shows it.
+
+    Attributes:
+        measure: Its name in the results.
+        title: Its name in the table.
+        better: ``up``, ``down``, or ``real``: the nearer to real motions.
+        digits: Behind the point.
+        scale: Factor of what is shown.
+    """
+
+    measure: str
+    title: str
+    better: str
+    digits: int = 3
+    scale: float = 1.0
+
+
+LEARNED = (
+    Column("R@1", "R@1", "up"),
+    Column("R@2", "R@2", "up"),
+    Column("R@3", "R@3", "up"),
+    Column("FID", "FID", "down"),
+    Column("MM-Dist", "MM-Dist", "down"),
+    Column("Diversity", "Diversity", "real"),
+    Column("MModality", "MModality", "up"),
+)
+PHYSICAL = (
+    Column("reward", "Reward", "up"),
+    Column("foot_skating", "Skating (%)", "down", 1, 100),
+    Column("penetration_m", "Penetration (mm)", "down", 1, 1000),
+    Column("floating_m", "Floating (mm)", "real", 1, 1000),
+    Column("jerk_m_s3", "Jerk (m/s^3)", "real", 0),
+    Column("bone_variation", "Bone variation (%)", "down", 2, 100),
+)
+_MARKDOWN = {"up": " ↑", "down": " ↓", "real": " →"}
+_LATEX = {"up": r"$\uparrow$", "down": r"$\downarrow$", "real": r"$\rightarrow$"}
+
+
+def markdown(results: Results) -> str:
+    """A table for every evaluator, one of physical measures and the reward, and one of speed where it was measured."""
+    about = results.about
+    data = about["data"]
+    kind = f" {data['kind']}" if data["kind"] else ""
+    parts = [
+        f"Protocol {about['protocol']['name']}, {data['clips']}{kind} clips of the {data['split']} split, seed "
+        f"{about['seed']}; mean ± 95 % interval over the replications in brackets."
+    ]
+    for evaluator in [*results.evaluators, None]:
+        columns = _columns(results, evaluator)
+        title = f"Evaluator: {evaluator}" if evaluator else "Physical measures" + _and_reward(columns)
+        head = ["Setting", *(column.title + _MARKDOWN[column.better] for column in columns)]
+        rows = [[_title(row), *(_cells(row, columns, evaluator, "{} ± {}"))] for row in results.rows]
+        parts.append(f"**{title}**\n\n" + _pipes(head, rows))
+    timed = [row for row in results.rows if row.speed]
+    if timed:
+        head = ["Setting", "AITS p50 (s)", "p95 (s)", "text p50 (s)", "text p95 (s)", "device"]
+        keys = ("p50_s", "p95_s", "text_p50_s", "text_p95_s")
+        lines = [
+            [row.name, *(f"{row.speed[key]:.4f}" for key in keys), row.speed["device"]] for row in timed if row.speed
+        ]
+        parts.append("**Seconds for one sentence, the text encoding apart**\n\n" + _pipes(head, lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(results: Results) -> str:
+    """The same tables as rows for a tabular environment, one block an evaluator, with a comment for a head."""
+    blocks = []
+    for evaluator in [*results.evaluators, None]:
+        columns = _columns(results, evaluator)
+        head = ["Setting", *(_escape(column.title) + _LATEX[column.better] for column in columns)]
+        rows = [head, *([_escape(_title(r)), *_cells(r, columns, evaluator, "${}^{{\\pm {}}}$")] for r in results.rows)]
+        blocks.append(f"% {evaluator or 'physical measures'}\n" + "".join(" & ".join(row) + " \\\\\n" for row in rows))
+    return "\n".join(blocks)
+
+
+def draw(path: str | Path, results: Results) -> Path:
+    """Draw all measures as bars with their intervals: real motions as a line, one bar a setting.
+
+    Args:
+        path: The picture, in a format that matplotlib writes.
+        results: What to draw.
+
+    Returns:
+        The path.
+    """
+    from matplotlib.figure import Figure
+
+    chosen = [
+        (name, [c for c in _columns(results, name) if c.measure != "R@2"]) for name in [*results.evaluators, None]
+    ]
+    wide = max(len(columns) for _, columns in chosen)
+    figure = Figure(figsize=(2.3 * wide, 2.4 * len(chosen) + 0.5), layout="constrained")
+    axes = figure.subplots(len(chosen), wide, squeeze=False)
+    rows = [row for row in results.rows if row.setting is not None]
+    colors = [f"C{number}" for number in range(len(rows))]
+    for line, (evaluator, columns) in zip(axes, chosen, strict=True):
+        for place, column in zip(line, columns, strict=False):
+            found = [row.estimate(column.measure, evaluator) or Estimate(math.nan, 0.0) for row in rows]
+            heights = [column.scale * each.mean for each in found]
+            errors = [column.scale * each.interval for each in found]
+            place.bar(range(len(rows)), heights, yerr=errors, color=colors, capsize=3)
+            real = results.rows[0].estimate(column.measure, evaluator)
+            if real is not None:
+                place.axhline(column.scale * real.mean, color="black", linestyle="--", linewidth=1)
+            place.set_title(column.title + _MARKDOWN[column.better], fontsize=9)
+            place.set_xticks([])
+        line[0].set_ylabel(evaluator or "physics")
+        for place in line[len(columns) :]:
+            place.set_axis_off()
+    handles = [axes[0][0].patches[number] for number in range(len(rows))]
+    handles.append(axes[0][0].lines[-1])
+    names = [*(row.name for row in rows), results.rows[0].name]
+    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)), fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+    return Path(path)
+
+
+def write_tables(path: str | Path, results: Results) -> list[Path]:
+    """Write Markdown, LaTeX and the picture beside a results file.
+
+    Args:
+        path: The results file.
+        results: What it holds.
+
+    Returns:
+        The files.
+    """
+    written = []
+    for suffix, text in ((".md", markdown(results)), (".tex", latex(results))):
+        written.append(Path(path).with_suffix(suffix))
+        with atomic_path(written[-1]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [*written, draw(Path(path).with_suffix(".png"), results)]
+
+
+def _columns(results: Results, evaluator: str | None) -> Sequence[Column]:
+    """The measures that some row has."""
+    every = PHYSICAL if evaluator is None else LEARNED
+    return [each for each in every if any(row.estimate(each.measure, evaluator) is not None for row in results.rows)]
+
+
+def _and_reward(columns: Sequence[Column]) -> str:
+    return ", and the reward's cosine of motion and caption" if any(c.measure == "reward" for c in columns) else ""
+
+
+def _title(row: Row) -> str:
+    """Name, replications, and how many motions had to be left out."""
+    left_out = f", {row.excluded} with NaN left out" if row.excluded else ""
+    return f"{row.name} ({len(row.replications)}{left_out})"
+
+
+def _cells(row: Row, columns: Sequence[Column], evaluator: str | None, form: str) -> list[str]:
+    cells = []
+    for column in columns:
+        found, digits = row.estimate(column.measure, evaluator), column.digits
+        if found is None:
+            cells.append("–")
+            continue
+        mean, interval = (f"{column.scale * value:.{digits}f}" for value in (found.mean, found.interval))
+        cells.append(form.format(mean, interval))
+    return cells
+
+
+def _pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """Plain text for LaTeX."""
+    for sign, written in (("\\", r"\textbackslash "), ("^", r"\^{}"), ("–", "--")):
+        text = text.replace(sign, written)
+    for sign in "%_&#$":
+        text = text.replace(sign, "\\" + sign)
+    return text
