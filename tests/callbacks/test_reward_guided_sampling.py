@@ -20,7 +20,7 @@ MEASURES = {
     "reward", "reward_text", "r1_by_reward", "foot_skating", "penetration_m", "floating_m", "jerk_m_s3",
     "bone_variation",
 }  # fmt: skip
-STRONG = GuidanceOptions(norm="normalize")
+STRONG = GuidanceOptions(norm="normalize", profile="signal")
 
 
 def callback(folder: Path, **options: object) -> RewardGuidedSampling:
@@ -66,6 +66,13 @@ def test_the_numbers_are_those_of_the_motions_that_the_generator_makes(tmp_path:
         cosine = (scored.embed_motions(made, batch.lengths) * scored.embed_captions(batch.captions)).sum(-1)
     assert metrics["val_unguided/reward_text"] == pytest.approx(cosine.mean().item(), abs=1e-5)
     assert not made[~lengths_to_mask(batch.lengths)].any()
+
+
+def test_both_ways_start_from_the_same_noise(tmp_path: Path, judged: Path) -> None:
+    watch = callback(judged, options=GuidanceOptions(strength=0.0))
+    (metrics,) = trainer(tmp_path, watch).validate(generator(), TinyData(8), verbose=False)
+    for measure in MEASURES:
+        assert metrics[f"val_guided/{measure}"] == metrics[f"val_unguided/{measure}"]
 
 
 def test_training_goes_as_it_would_without(tmp_path: Path, judged: Path) -> None:
