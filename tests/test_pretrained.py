@@ -1,9 +1,15 @@
 """The shipped weights do what the README says: every sentence shows in the joints."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from realign import MotionClip, TextToMotion
+from realign.motion.features import joints_to_features
+from realign.motion.skeleton import get_skeleton
+from realign.tasks import EvaluatorTask, load_task
 
 SIDES = {"left": 20, "right": 21}  # wrists
 
@@ -58,3 +64,16 @@ def test_people_stand_on_the_floor(clips: dict[str, MotionClip]) -> None:
     for clip in clips.values():
         assert -0.12 < np.percentile(clip.joints[..., 1].min(1), 5) < 0.12, clip.caption
         assert 1.3 < clip.joints[:, 15, 1].max() < 1.9, clip.caption
+
+
+def test_the_evaluator_finds_the_sentence_of_every_clip(clips: dict[str, MotionClip]) -> None:
+    folder = Path(__file__).parents[1] / "realign/pretrained/evaluator"
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 15e6
+    task = load_task(folder, EvaluatorTask)
+    motions = [
+        torch.as_tensor(joints_to_features(torch.from_numpy(clip.joints), get_skeleton(clip.skeleton)))
+        for clip in clips.values()
+    ]
+    padded = torch.nn.utils.rnn.pad_sequence(motions, batch_first=True).float()
+    embedded = task.embed_motions(padded, torch.tensor([len(motion) for motion in motions]))
+    assert torch.equal(torch.cdist(task.embed_captions(list(clips)), embedded).argmin(1), torch.arange(len(clips)))
