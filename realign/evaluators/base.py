@@ -8,6 +8,10 @@ from torch import Tensor, nn
 
 from realign.errors import InputError
 
+CONTACTS = 4
+"""Foot contacts, the last channels of the features, which no evaluator sees: generators rarely get them right, and
+nothing shows in a motion but its joints."""
+
 
 class Evaluator(nn.Module, ABC):
     """Embeds motions and sentences so that matching ones lie close together by Euclidean distance.
@@ -60,8 +64,3 @@ class Evaluator(nn.Module, ABC):
             tokens: "word/POS word/POS ..." by caption.
         """
         return None
-
-
-CONTACTS = 4
-"""Foot contacts, the last channels of the features, which no evaluator sees: generators rarely get them right, and
-nothing shows in a motion but its joints."""

@@ -43,23 +43,21 @@ def adopt_official(folder: Path, glove: Path, output: Path, meta: Path | None = 
     skeleton = skeletons[channels]
     words, vectors, unknown = read_glove(glove)
     statistics = read_statistics(meta or folder / META[skeleton.name], skeleton.num_features)
-    options: dict[str, Any] = {
-        "features": skeleton.num_features,
-        "vocabulary": len(words),
-        "learn_vectors": False,
-    }
+    options: dict[str, Any] = {"features": skeleton.num_features, "vocabulary": len(words), "learn_vectors": False}
     evaluator = GuoEvaluator(**options)
     adopt_weights(evaluator, weights, path)
     evaluator.words.adopt(words, vectors, unknown)
     task = EvaluatorTask(evaluator, MarginContrast(), skeleton=skeleton.name)
     task.normalizer.fit(*statistics)
-    config = {
-        "class_path": "realign.tasks.EvaluatorTask",
-        "init_args": {
-            "evaluator": {"class_path": "realign.evaluators.GuoEvaluator", "init_args": options},
-            "contrast": {"class_path": "realign.losses.MarginContrast", "init_args": {"margin": 10.0}},
-            "skeleton": skeleton.name,
-        },
-    }
-    save_pretrained(task, output, config)
+    save_pretrained(task, output, _config(options, skeleton.name))
     return task.eval()
+
+
+def _config(options: dict[str, Any], skeleton: str) -> dict[str, Any]:
+    """What builds the task again."""
+    parts = {
+        "evaluator": {"class_path": "realign.evaluators.GuoEvaluator", "init_args": options},
+        "contrast": {"class_path": "realign.losses.MarginContrast"},
+        "skeleton": skeleton,
+    }
+    return {"class_path": "realign.tasks.EvaluatorTask", "init_args": parts}
