@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from realign.cli import build
-from realign.tasks.checkpoint import save_pretrained
+from realign.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
 
 def make_shelf(folder: Path) -> Path:
-    """A prepared set, a generator, a reward of its noise and two judges, of which `judge` is none of the reward's kin."""
+    """A prepared set, a generator, a reward of its noise, and two judges that share nothing with the reward."""
+    from realign.tasks.checkpoint import save_pretrained
+
     parts = {
         "generator": ("generator_mdm", []),
         "reward": ("reward_feature", ["--model.scheduler.init_args.beta_schedule=squaredcos_cap_v2"]),
@@ -18,8 +20,13 @@ def make_shelf(folder: Path) -> Path:
     }
     for name, (config, extra) in parts.items():
         options = ["--config", str(ROOT / f"configs/tiny/{config}.yaml"), *extra]
-        cli = build([*options, f"--data.init_args.folder={folder / 'data'}", "--data.init_args.clips=360"])
+        cli = build([*options, f"--data.init_args.folder={folder / 'data'}", "--data.init_args.clips=216"])
         cli.model.normalizer.fit(*cli.datamodule.statistics)
         cli.model.hparams["skeleton"] = "humanml3d"
         save_pretrained(cli.model, folder / name)
     return folder
+
+
+def refuse(device: object, reason: str) -> None:
+    """What a process does that meets bad input."""
+    raise InputError(reason)

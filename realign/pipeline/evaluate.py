@@ -58,14 +58,14 @@ class Evaluation:
         self.generator, self.clips, self.protocol = generator.eval().requires_grad_(False), clips, protocol
         self.reward, self.index = reward, index
         judges = dict(evaluators)
-        if not judges or REWARD in judges or batch_size < 1:
-            raise InputError(
-                f"Got evaluators {list(judges)} and batch size {batch_size}; give at least 1 of each, none called "
-                f"{REWARD!r}."
-            )
+        if not judges or batch_size < 1:
+            raise InputError(f"Got {len(judges)} evaluators and batch size {batch_size}; give at least 1 of each.")
         if reward is not None:
-            for name, judge in evaluators.items():
+            for name, judge in judges.items():
                 check_independent(name, judge, reward)
+        if REWARD in judges:
+            raise InputError(f"An evaluator is called {REWARD!r}, as the reward is; name it otherwise, by NAME=PATH.")
+        if reward is not None:
             judges[REWARD] = reward
         self._check_clips(batch_size)
         judging = Judging(judges, clips, generator.device)

@@ -1,0 +1,265 @@
+"""Evaluation through the pipeline and the command line, with untrained parts that belong together."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import pad
+
+from realign.cli import main
+from realign.errors import InputError
+from realign.metrics.generation import Gaussian, euclidean_distances, frechet_distance, mm_dist
+from realign.pipeline.clips import EvaluationClips
+from realign.pipeline.evaluate import Evaluation
+from realign.pipeline.judges import load_judge
+from realign.pipeline.load_evaluation import load_evaluation
+from realign.pipeline.processes import launch
+from realign.pipeline.results import Estimate, Results
+from realign.pipeline.settings import PROTOCOLS, Setting
+from realign.pipeline.tables import latex, markdown, write_tables
+from realign.tasks.checkpoint import load_task, save_pretrained
+from realign.tasks.generator import GeneratorTask
+
+sys.path.insert(0, str(Path(__file__).parent))
+from evaluate_parts import make_shelf, refuse
+
+PLAIN, GUIDED = Setting(steps=2), Setting.parse("guidance=reward steps=2 strength=3 norm=normalize")
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shelf(tmp_path_factory.mktemp("shelf"))
+
+
+@pytest.fixture(scope="module")
+def evaluation(shelf: Path) -> Evaluation:
+    return evaluate(shelf, ["judge", "second"])
+
+
+def evaluate(shelf: Path, judges: list[str], reward: bool = True, **options: object) -> Evaluation:
+    return load_evaluation(
+        shelf / "data",
+        generator=shelf / "generator",
+        evaluators=[str(shelf / name) for name in judges],
+        reward=shelf / "reward" if reward else None,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def results(evaluation: Evaluation) -> Results:
+    return evaluation.run([PLAIN, GUIDED], replications=2, sentences=2)
+
+
+def test_real_motions_come_first_and_every_evaluator_and_measure_is_there(results: Results) -> None:
+    assert [row.name for row in results.rows] == ["real", "unguided steps=2", GUIDED.name]
+    for row in results.rows:
+        assert len(row.replications) == 2 and row.excluded == 0
+        for evaluator in ("judge", "second"):
+            for measure in ("R@1", "R@2", "R@3", "FID", "MM-Dist", "Diversity"):
+                assert row.estimate(measure, evaluator) is not None
+        assert row.estimate("reward") is not None and row.estimate("jerk_m_s3") is not None
+    real, plain, guided = results.rows
+    assert real.estimate("FID", "judge").mean < 0.1 * plain.estimate("FID", "judge").mean
+    assert guided.estimate("reward").mean != plain.estimate("reward").mean
+    assert real.speed is None and plain.speed["sentences"] == 2
+    assert 0 < plain.speed["p50_s"] <= plain.speed["p95_s"] and plain.speed["text_p50_s"] > 0
+
+
+def test_measures_agree_with_one_motion_after_the_other(shelf: Path, evaluation: Evaluation, results: Results) -> None:
+    judge, clips = load_judge(shelf / "judge"), EvaluationClips(shelf / "data")
+    text, motion, real = [], [], []
+    with torch.no_grad():
+        for batch in clips.batches(clips.places, 0, 1):
+            text.append(judge.embed_captions(batch.captions))
+            shown = pad(batch.motion, (0, 0, 0, 196 - batch.motion.shape[1]))
+            motion.append(judge.embed_motions(shown, batch.lengths))
+        for batch in clips.batches(clips.places, "real", 1):
+            shown = pad(batch.motion, (0, 0, 0, 196 - batch.motion.shape[1]))
+            real.append(judge.embed_motions(shown, batch.lengths))
+    evaluation = evaluate(shelf, ["judge"])
+    evaluation.replicator.protocol = PROTOCOLS["mld"]  # all motions count but for R-precision
+    found = evaluation.replicator.measure("real", lambda batch, _: batch.motion, 0, lambda _: None)
+    table = found["evaluators"]["judge"]
+    assert table["MM-Dist"] == pytest.approx(float(mm_dist(torch.cat(text), torch.cat(motion))), rel=1e-5)
+    assert table["FID"] == pytest.approx(float(frechet_distance(Gaussian.of(torch.cat(real)), torch.cat(motion))), 1e-4)
+    assert euclidean_distances(torch.cat(text), torch.cat(motion)).shape == (len(clips), len(clips))
+    assert found["clips"] == len(clips) == 36
+
+
+def test_batches_do_not_matter(shelf: Path, results: Results) -> None:
+    other = evaluate(shelf, ["judge", "second"], batch_size=5).run([PLAIN], replications=1)
+    for row, expected in zip(other.rows, results.rows, strict=False):
+        record, known = row.replications[0], expected.replications[0]
+        assert record["evaluators"]["judge"] == pytest.approx(known["evaluators"]["judge"], rel=1e-3, abs=1e-4)
+        assert record["measures"] == pytest.approx(known["measures"], rel=1e-3, abs=1e-4)
+
+
+def test_a_killed_run_goes_on(evaluation: Evaluation, results: Results, tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+
+    def kill(label: str, done: int, total: int) -> None:
+        if label.startswith(GUIDED.name):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.run([PLAIN, GUIDED], replications=2, output=file, watch=kill)
+    kept = Results.load(file)
+    assert [len(row.replications) for row in kept.rows] == [1, 1, 0]
+    told: list[tuple[str, int, int]] = []
+    evaluation.run([PLAIN], replications=1, output=file, watch=lambda *words: told.append(words))
+    assert not told, "what is there is not done again"
+    final = evaluation.run([PLAIN, GUIDED], replications=2, output=file, watch=lambda *words: told.append(words))
+    assert told[-1][1:] == (108, 108), "36 motions of the guided setting twice, of the other once"
+    for row, expected in zip(final.rows, results.rows, strict=True):
+        for record, known in zip(row.replications, expected.replications, strict=True):
+            assert {**record, "seconds": 0} == {**known, "seconds": 0}
+    assert json.loads(file.read_text())["rows"][1]["summary"]["judge/FID"]["mean"] == pytest.approx(
+        results.rows[1].estimate("FID", "judge").mean
+    )
+
+
+def test_results_of_something_else_are_not_continued(shelf: Path, evaluation: Evaluation, tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    Results({**evaluation.about(), "seed": 7}).save(file)
+    with pytest.raises(InputError, match=r"another seed \(7, now 0\)"):
+        evaluation.run([PLAIN], output=file)
+    file.write_text("{}")
+    with pytest.raises(InputError, match="no results of an evaluation"):
+        evaluation.run([PLAIN], output=file)
+    known = Results(evaluation.about())
+    known.row("a", {"steps": 1})
+    known.save(file)
+    with pytest.raises(InputError, match="other settings under 'a'"):
+        evaluation.run([Setting("a", steps=2)], output=file)
+
+
+def test_motions_with_nan_are_counted_and_left_out(evaluation: Evaluation) -> None:
+    spoiled = {"number": 0}
+
+    def make(batch: object, _: object) -> torch.Tensor:
+        motion = batch.motion.clone()  # type: ignore[attr-defined]
+        if spoiled["number"] < 2:
+            motion[0, 3, 5] = torch.nan if spoiled["number"] else torch.inf
+            spoiled["number"] += 1
+        return motion
+
+    record = evaluation.replicator.measure("broken", make, 0, lambda _: None)
+    assert record["excluded"] == 2 and record["clips"] == 34
+    assert all(value == value for value in [*record["measures"].values(), *record["evaluators"]["judge"].values()])
+    results = Results(evaluation.about())
+    results.row("real", None).replications.append(record)
+    assert "real (1, 2 with NaN left out)" in markdown(results)
+    with pytest.raises(InputError, match="'void' are free of NaN"):
+        evaluation.replicator.measure("void", lambda batch, _: batch.motion * torch.nan, 0, lambda _: None)
+
+
+def test_multimodality_has_replications_of_its_own(evaluation: Evaluation) -> None:
+    usual = evaluation.replicator.protocol
+    evaluation.replicator.protocol = replace(usual, captions=4, samples=3, caption_pairs=2)
+    try:
+        found = evaluation.run([PLAIN], replications=1, multimodality=2)
+        again = evaluation.replicator.diversify(lambda batch, _: batch.motion, 0, lambda _: None)
+    finally:
+        evaluation.replicator.protocol = usual
+    assert len(found.rows[1].multimodality) == 2 and not found.rows[0].multimodality
+    assert found.rows[1].estimate("MModality", "judge").mean > 0.001
+    assert again == pytest.approx({"judge": 0.0, "second": 0.0}, abs=1e-5), "recorded motions of a caption are one"
+
+
+def test_tables_and_picture(results: Results, tmp_path: Path) -> None:
+    text = markdown(results)
+    assert text.index("| real (2)") < text.index("| unguided steps=2 (2)")
+    assert "Evaluator: second" in text and "AITS" in text and "MModality" not in text
+    assert latex(results).count(r"\\") == 3 * 4
+    files = write_tables(tmp_path / "results.json", results)
+    assert [path.suffix for path in files] == [".md", ".tex", ".png"]
+    assert files[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_interval_is_the_published_one() -> None:
+    found = Estimate.of([1.0, 2.0, 3.0, 4.0])
+    assert found.mean == 2.5 and found.interval == pytest.approx(1.96 * 1.25**0.5 / 2)
+    assert Estimate.of([3.0]).interval == 0
+
+
+def test_settings_are_read_from_words() -> None:
+    made = Setting.parse("guidance=reward strength=2 steps=20 through_decoder=true update=additive", {"cfg": 3.0})
+    assert made.options.strength == 2 and made.steps == 20 and made.through_decoder and made.cfg == 3
+    assert Setting().name == "unguided" and "strength=2.0" in made.name
+    for words, match in {"depth=3": "not understood", "steps=2.5": "whole number", "guidance=magic": "magic"}.items():
+        with pytest.raises(InputError, match=match):
+            Setting.parse(words)
+
+
+def test_bad_input_is_one_sentence(shelf: Path, evaluation: Evaluation, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="20 clips do not fill one batch of 32"):
+        evaluate(shelf, ["judge"], limit=20)
+    with pytest.raises(InputError, match="shares weights with the reward"):
+        evaluate(shelf, ["reward"])
+    save_pretrained(load_task(shelf / "reward"), tmp_path / "half", half=True)
+    with pytest.raises(InputError, match="called 'reward'"):
+        Evaluation(
+            load_task(shelf / "generator", GeneratorTask), evaluation.clips, {"reward": load_judge(shelf / "judge")}
+        )
+    with pytest.raises(InputError, match="half shares weights with the reward"):
+        evaluate(shelf, [str(tmp_path / "half")])
+    with pytest.raises(InputError, match="judges no motions"):
+        evaluate(shelf, ["generator"])
+    with pytest.raises(InputError, match="protocol 'gou' is unknown"):
+        evaluate(shelf, ["judge"], protocol="gou")
+    with pytest.raises(InputError, match="called 'judge'"):
+        evaluate(shelf, ["judge", "judge"])
+    with pytest.raises(InputError, match="there already"):
+        evaluation.run([PLAIN, PLAIN])
+    with pytest.raises(InputError, match="needs a reward"):
+        evaluate(shelf, ["judge"], reward=False).run([GUIDED])
+    clips = EvaluationClips(shelf / "data")
+    generator = load_task(shelf / "generator", GeneratorTask)
+    for spoil, match in (
+        (lambda judge: judge.normalizer.fitted.fill_(False), "odd has no statistics"),
+        (lambda judge: setattr(judge, "_skeleton", "kit"), "odd judges the skeleton 'kit'"),
+        (lambda judge: setattr(judge.normalizer, "mean", torch.zeros(251)), "odd judges motions of 251 features"),
+    ):
+        judge = load_judge(shelf / "judge")
+        spoil(judge)
+        with pytest.raises(InputError, match=match):
+            Evaluation(generator, clips, {"odd": judge})
+
+
+def test_the_command_writes_continues_and_refuses(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = ["evaluate", "--generator", str(shelf / "generator"), "--data", str(shelf / "data"), "--device", "cpu"]
+    words += ["--evaluator", f"own={shelf / 'judge'}", "--reward", str(shelf / "reward"), "--replications", "1"]
+    words += ["--steps", "2", "-o", str(tmp_path / "r.json")]
+    assert main([*words, "--guidance", "none", "reward", "--strength", "3"]) == 0
+    assert "Evaluator: own" in capsys.readouterr().out
+    assert main([*words, "--guidance", "none", "--setting", "name=four guidance=best-of candidates=2"]) == 0
+    rows = Results.load(tmp_path / "r.json").rows
+    assert rows[3].estimate("reward").mean > rows[1].estimate("reward").mean, "the better of two by the reward"
+    assert [row.name for row in rows] == ["real", "unguided steps=2", "reward steps=2 strength=3.0", "four"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".tex", ".png"}
+    assert main([*words, "--eta", "1"]) == 2 and "--eta says nothing" in capsys.readouterr().err
+    assert main([*words, "--guidance", "reward", "--eta", "1"]) == 2 and "index" in capsys.readouterr().err
+    assert main([*words[:-1], str(tmp_path / "r.csv")]) == 2 and ".json" in capsys.readouterr().err
+
+
+def test_two_processes_give_what_one_gives(shelf: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "--generator", str(shelf / "generator"), "--data", str(shelf / "data"), "--device", "cpu"]
+    words += ["--evaluator", str(shelf / "judge"), "--replications", "1", "--steps", "2", "--batch-size", "16"]
+    for devices in (1, 2):
+        assert main([*words, "--devices", str(devices), "-o", str(tmp_path / f"{devices}.json")]) == 0
+    one, two = (Results.load(tmp_path / f"{devices}.json") for devices in (1, 2))
+    for row, other in zip(one.rows, two.rows, strict=True):
+        for name in ("measures", "evaluators"):
+            for key, value in row.replications[0][name].items():
+                assert other.replications[0][name][key] == pytest.approx(value, rel=1e-6, abs=1e-6)
+
+
+def test_what_a_process_refuses_is_told_in_its_sentence() -> None:
+    with pytest.raises(InputError, match="^too few clips$"):
+        launch(refuse, 2, torch.device("cpu"), "too few clips")
+    with pytest.raises(InputError, match="999 devices"):
+        launch(refuse, 999, torch.device("cpu"), "never asked")
