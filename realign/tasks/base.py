@@ -3,10 +3,11 @@
 import inspect
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from lightning import LightningModule
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -46,6 +47,7 @@ class Task(LightningModule, ABC):
         super().__init__()
         self._optimizer, self._lr_scheduler = optimizer or default_optimizer, lr_scheduler
         self._skeleton = skeleton
+        self._plain: dict[str, str] = {}
         self.normalizer = Normalizer(features)
 
     @abstractmethod
@@ -68,6 +70,11 @@ class Task(LightningModule, ABC):
             raise InputError("The skeleton of this task is unknown; set its option skeleton to humanml3d or kit.")
         return self._skeleton
 
+    def caption_labels(self, captions: Sequence[str]) -> Int[Tensor, "B"]:
+        """One number for every caption: the same where captions are identical, or show the same as the data say."""
+        shown = [mix_seed(self._plain.get(caption, caption)) for caption in captions]
+        return torch.tensor(shown, device=self.device)
+
     def normalize(self, batch: MotionTextBatch) -> tuple[Float[Tensor, "B F C"], Bool[Tensor, "B F"]]:
         """Normalised motion, zero at padding, and the mask of frames."""
         mask = batch.mask
@@ -83,6 +90,8 @@ class Task(LightningModule, ABC):
             if not bool(self.normalizer.fitted):
                 self._check_width(data.statistics[0])
                 self.normalizer.fit(*data.statistics)
+            if hasattr(data, "plain_captions"):
+                self._plain = data.plain_captions()
         self.hparams["skeleton"] = self._skeleton  # so that checkpoints know
         self.prepare(stage)
         for callback in self.trainer.callbacks if stage == "fit" else ():  # type: ignore[attr-defined]

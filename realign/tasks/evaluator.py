@@ -15,7 +15,6 @@ from realign.losses.pairs import PairLoss
 from realign.masking import lengths_to_mask
 from realign.metrics.generation import TOP, euclidean_distances, matching_batches, r_precision
 from realign.metrics.ordered import OrderedMetric, text_numbers
-from realign.seeding import mix_seed
 from realign.tasks.base import Task
 from realign.tasks.digest import weights_digest
 from realign.tasks.gather import gather_rows
@@ -75,14 +74,12 @@ class EvaluatorTask(Task):
         self.remember_options()
         self.evaluator, self.contrast = evaluator, contrast
         self.precision = RealPrecision()
-        self._plain: dict[str, str] = {}
 
     def prepare(self, stage: str) -> None:
         """Take over what the data know of their captions; training starts with a vocabulary of the train split."""
         data: Any = getattr(self.trainer, "datamodule", None)
-        if hasattr(data, "caption_tokens") and hasattr(data, "plain_captions"):
+        if hasattr(data, "caption_tokens"):
             self.take_tokens(data.caption_tokens())
-            self._plain = data.plain_captions()
             if stage == "fit":
                 self.evaluator.learn_words(list(data.caption_tokens("train")))
 
@@ -98,9 +95,7 @@ class EvaluatorTask(Task):
         """The contrast over the batches of all processes."""
         text = self.evaluator.embed_text(batch.captions)
         motion = self.evaluator.embed_motion(self.normalize(batch)[0], batch.lengths)
-        shown = [mix_seed(self._plain.get(caption, caption)) for caption in batch.captions]
-        labels = torch.tensor(shown, device=text.device)
-        text, motion, labels = gather_rows(text.float(), motion.float(), labels)
+        text, motion, labels = gather_rows(text.float(), motion.float(), self.caption_labels(batch.captions))
         return {"loss": self.contrast(text, motion, near_duplicates(labels))}
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from realign.losses.representation import joint_kl
 from realign.losses.vae import reconstruction_loss
 from realign.nn.reward import Gaussians, RewardModel
 from realign.nn.spaces import MotionSpace
-from realign.seeding import mix_seed, rand_per_sample, randn_per_sample, sample_generators
+from realign.seeding import rand_per_sample, randn_per_sample, sample_generators
 from realign.tasks.base import noise_like_mask
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.gather import gather_rows
@@ -38,7 +38,8 @@ class RewardTask(EmbeddingTask):
         clean_probability: Share of training samples without noise; the others draw their step uniformly.
         sentence_encoder: Compares captions; the text encoder's own pooled vector where None. CLIP's sentences are too
             much alike for that.
-        similarity_threshold: Captions with a cosine above it are no negatives of each other.
+        similarity_threshold: Captions with a cosine above it are no negatives of each other; 1 leaves it to the data,
+            where identical captions never are, nor those of clips whose first captions are the same.
         reconstruction_weight: Weight of the reconstructions, from the sentence and from the motion.
         kl_weight: Weight of the divergences of both Gaussians from each other and from the unit Gaussian.
         latent_weight: Weight of the distance of both embeddings.
@@ -126,7 +127,7 @@ class RewardTask(EmbeddingTask):
         self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], batch: MotionTextBatch, features: TextFeatures
     ) -> tuple[Float[Tensor, "G E"], Float[Tensor, "G E"], Bool[Tensor, "G G"]]:
         """Rows of all processes, and which pairs of them are no negatives."""
-        labels = torch.tensor([mix_seed(caption) for caption in batch.captions], device=text.device)
+        labels = self.caption_labels(batch.captions)
         text, motion, labels, reference = gather_rows(text, motion, labels, self.reference(batch, features))
         return text, motion, near_duplicates(labels, reference, self.similarity_threshold)
 

@@ -70,7 +70,7 @@ class SpaceTask(Task):
     def prepare(self, stage: str) -> None:
         """Load the space's autoencoder when training starts afresh; a resumed run finds it in its checkpoint."""
         if stage == "fit" and self.space.checkpoint and not self.space.ready and self.trainer.ckpt_path is None:
-            trained = load_task(self.space.checkpoint)
+            trained: Task = load_task(self.space.checkpoint)
             if isinstance(trained, VAETask):
                 self.space.adopt(trained.vae, trained.latent_mean, trained.latent_std)
             elif isinstance(trained, SpaceTask) and isinstance(trained.space, LatentSpace):

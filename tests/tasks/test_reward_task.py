@@ -291,3 +291,22 @@ def test_lightning_on_two_processes_trains_as_on_one(tmp_path: Path) -> None:
     worst = {name: float((weights[1][name].float() - value.float()).abs().max()) for name, value in weights[0].items()}
     assert max(worst.values()) < 1e-5, worst
     assert any(not torch.equal(start[name], value) for name, value in weights[0].items())
+
+
+class TellingData(TinyData):
+    """Says that "run" shows what "walk" does."""
+
+    def plain_captions(self) -> dict[str, str]:
+        return {"walk": "walk", "run": "walk"}
+
+
+def test_captions_that_show_the_same_are_no_negatives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    contrast = RewardTask.contrast
+    monkeypatch.setattr(RewardTask, "contrast", lambda self, *a: seen.append(a[2]) or contrast(self, *a))
+    data = {"class_path": "test_reward_task.TellingData", "init_args": {"count": 4}}
+    model = reward(similarity_threshold=1.0)
+    TrainingCLI.from_args(["fit", *command(tmp_path, model, data, num_sanity_val_steps=0)], run=True)
+    expected = torch.zeros(4, 4, dtype=torch.bool)
+    expected[0, 1] = expected[1, 0] = True  # walk, run, jump, turn left
+    assert torch.equal(seen[0], expected)
