@@ -22,7 +22,7 @@ TRAINING = {
     "test": "run its test protocol",
     "predict": "run its predictions over a dataset",
 }
-COMMANDS = ("prepare", "generate", "render", "index", "search", "evaluate", "export", "adopt")
+COMMANDS = ("prepare", "generate", "render", "index", "search", "evaluate", "sweep", "export", "adopt")
 
 
 def build(args: Sequence[str]) -> "TrainingCLI":

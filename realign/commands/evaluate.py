@@ -27,6 +27,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "several. Writes OUT.json after every replication, and tables (.md, .tex) and a picture (.png) beside it; the "
         "same command goes on after a kill.",
     )
+    add_measuring(parser)
+    parser.add_argument("--mm-replications", type=int, default=0, help="how often to measure MModality (default: 0)")
+    parser.add_argument("--aits", type=int, default=0, metavar="N", help="time N sentences, one at a time (default: 0)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("results.json"), help="(default: results.json)")
+    _add_settings(parser)
+
+
+def add_measuring(parser: argparse.ArgumentParser) -> None:
+    """What is measured, on which clips and by whom."""
     parser.add_argument("--generator", type=Path, help="a .ckpt or a folder of weights (default: the shipped ones)")
     parser.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
     parser.add_argument(
@@ -35,17 +44,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )  # fmt: skip
     parser.add_argument("--protocol", default="guo", help="guo, mld, mdm or mocap (default: guo)")
     parser.add_argument("--replications", type=int, default=20, help="how often to measure (default: 20)")
-    parser.add_argument("--mm-replications", type=int, default=0, help="how often to measure MModality (default: 0)")
-    parser.add_argument("--aits", type=int, default=0, metavar="N", help="time N sentences, one at a time (default: 0)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("results.json"), help="(default: results.json)")
-    _add_clips(parser)
-    _add_settings(parser)
     parser.add_argument("--batch-size", type=int, default=32, help="motions made at once (default: 32)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to sample on (default: 1)")
-
-
-def _add_clips(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("clips")
     group.add_argument("--split", default="test", help="train, val, test or all (default: test)")
     group.add_argument("--kind", choices=("recorded", "composed"), help="clips of this kind alone")
@@ -111,20 +112,34 @@ def run(options: argparse.Namespace) -> None:
 
     if options.output.suffix != ".json":
         raise InputError(f"The results go into a .json file, not {options.output}; choose another -o.")
-    settings_of(options)  # refused before models are loaded
-    launch(_evaluate, options.devices, pick_device(options.device), options)
+    settings = settings_of(options)  # refused before models are loaded
+    more = {"multimodality": options.mm_replications, "sentences": options.aits}
+    launch(measure, options.devices, pick_device(options.device), options, settings, options.output, more)
     results = Results.load(options.output)
     written = write_tables(options.output, results)
     print(markdown(results))
     print(*(str(path) for path in (options.output, *written)), sep="\n")
 
 
-def _evaluate(device: "torch.device", options: argparse.Namespace) -> None:
-    """What every process does: load, sample its share, measure."""
+def measure(
+    device: "torch.device",
+    options: argparse.Namespace,
+    settings: "list[Setting]",
+    output: Path,
+    more: dict[str, int] | None = None,
+) -> None:
+    """What every process does: load, sample its share, measure.
+
+    Args:
+        device: Where it works.
+        options: Those of `add_measuring`, with reward and index.
+        settings: What to sample.
+        output: Results file.
+        more: Further numbers for `Evaluation.run`.
+    """
     from realign.pipeline.load_evaluation import load_evaluation
     from realign.pipeline.processes import processes
 
-    settings = settings_of(options)
     evaluation = load_evaluation(
         options.data,
         generator=options.generator,
@@ -133,6 +148,7 @@ def _evaluate(device: "torch.device", options: argparse.Namespace) -> None:
         index=options.index,
         protocol=options.protocol,
         guided=any(each.guidance != "none" for each in settings),
+        anchored=any(each.guidance != "none" and each.eta for each in settings),
         device=device,
         batch_size=options.batch_size,
         split=options.split,
@@ -144,10 +160,9 @@ def _evaluate(device: "torch.device", options: argparse.Namespace) -> None:
         evaluation.run(
             settings,
             replications=options.replications,
-            multimodality=options.mm_replications,
-            sentences=options.aits,
-            output=options.output,
+            output=output,
             watch=watch,
+            **(more or {}),
         )
 
 

@@ -27,6 +27,7 @@ def load_evaluation(
     index: str | Path | None = None,
     protocol: str = "guo",
     guided: bool = False,
+    anchored: bool = False,
     device: torch.device | str = "cpu",
     batch_size: int = 32,
     **clips: Any,
@@ -41,6 +42,7 @@ def load_evaluation(
         index: Folder of an index that this reward made.
         protocol: Name of a protocol.
         guided: Some setting guides: without a reward the one in the package is taken.
+        anchored: Some setting takes anchors: with the reward in the package, its index is taken where none is named.
         device: A torch device.
         batch_size: Motions made at once.
         clips: split, kind, limit and seed of `EvaluationClips`.
@@ -61,6 +63,8 @@ def load_evaluation(
         raise InputError(f"Two evaluators are called {twice!r}; name them apart with NAME=PATH.")
     if reward is None and guided:
         reward = pretrained_folder("reward", "a reward with --reward")
+        if index is None and anchored:
+            index = pretrained_folder("reward_index", "an index made with the reward, with --index")
     with torch.inference_mode(False):
         task = load_task(pretrained_folder("generator") if generator is None else generator, GeneratorTask).to(device)
         judge = None if reward is None else load_task(reward, EmbeddingTask)  # type: ignore[type-abstract]
