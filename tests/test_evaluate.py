@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from realign.cli import main
 from realign.errors import InputError
-from realign.metrics.generation import Gaussian, euclidean_distances, frechet_distance, mm_dist
+from realign.metrics.generation import Gaussian, frechet_distance, matching_batches, mm_dist
 from realign.pipeline.clips import EvaluationClips
 from realign.pipeline.evaluate import Evaluation
 from realign.pipeline.judges import load_judge
@@ -20,6 +20,7 @@ from realign.pipeline.processes import launch
 from realign.pipeline.results import Estimate, Results
 from realign.pipeline.settings import PROTOCOLS, Setting
 from realign.pipeline.tables import latex, markdown, write_tables
+from realign.seeding import mix_seed
 from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.tasks.generator import GeneratorTask
 
@@ -86,8 +87,29 @@ def test_measures_agree_with_one_motion_after_the_other(shelf: Path, evaluation:
     table = found["evaluators"]["judge"]
     assert table["MM-Dist"] == pytest.approx(float(mm_dist(torch.cat(text), torch.cat(motion))), rel=1e-5)
     assert table["FID"] == pytest.approx(float(frechet_distance(Gaussian.of(torch.cat(real)), torch.cat(motion))), 1e-4)
-    assert euclidean_distances(torch.cat(text), torch.cat(motion)).shape == (len(clips), len(clips))
     assert found["clips"] == len(clips) == 36
+
+
+def test_a_motion_of_the_same_first_caption_counts_where_the_protocol_says_so(shelf: Path) -> None:
+    evaluation = evaluate(shelf, ["judge"], protocol="mocap")
+    clips, judging = evaluation.clips, evaluation.replicator.judging
+    first = {
+        clips.ids[place]: clips.packed.captions(row)[0] for place, row in enumerate(clips.motions.indices.tolist())
+    }
+    assert clips.first_captions(clips.ids) == list(first.values()) and len(set(first.values())) < len(first)
+    found = evaluation.replicator.measure("real", lambda batch, _: batch.motion, 0, lambda _: None)
+    batch = next(clips.batches(clips.places, 0, len(clips)))
+    rows = [sorted(batch.ids).index(name) for name in batch.ids]
+    order = sorted(range(len(batch)), key=lambda i: rows[i])
+    chosen = matching_batches(len(batch), 32, mix_seed(mix_seed(0, 0), "batches"))[0].tolist()
+    kept = [order[i] for i in chosen]
+    text = judging.text("judge", [batch.captions[i] for i in kept])
+    motion = judging.motions("judge", batch.motion, batch.lengths)[kept]
+    hits = 0
+    for row in range(32):
+        nearest = min(range(32), key=lambda column: float((text[row] - motion[column]).norm()))
+        hits += first[batch.ids[kept[nearest]]] == first[batch.ids[kept[row]]]
+    assert found["evaluators"]["judge"]["R@1"] == pytest.approx(hits / 32)
 
 
 def test_batches_do_not_matter(shelf: Path, results: Results) -> None:

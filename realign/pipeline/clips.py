@@ -40,6 +40,7 @@ class EvaluationClips:
         self.split, self.kind, self.seed = split, kind, seed
         rows = self.motions.indices.tolist()
         self.ids = self.motions.ids()
+        self._rows = dict(zip(self.ids, rows, strict=True))
         places = [i for i, row in enumerate(rows) if kind is None or self.packed.kind(row) == kind]
         self.places = places if limit is None else self._some(places, limit, "limit")
 
@@ -50,6 +51,10 @@ class EvaluationClips:
         """All different captions of the clips."""
         rows = self.motions.indices[self.places].tolist()
         return list(dict.fromkeys(caption for row in rows for caption in self.packed.captions(row)))
+
+    def first_captions(self, ids: Sequence[str]) -> list[str]:
+        """The first caption of each clip, of which its others are wordings where captions were written from labels."""
+        return [self.packed.caption(self._rows[name]) for name in ids]
 
     def draw(self, count: int | None, draw: Draw) -> list[int]:
         """Places of `count` clips, others for every draw; all of them when None or more than there are."""

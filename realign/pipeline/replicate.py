@@ -142,9 +142,11 @@ class Replicator:
         finite = motion.isfinite().flatten(1).all(1)
         kept = [each for each, good in zip(batch.ids, finite.tolist(), strict=True) if good]
         means.update(kept, {measure: value[finite] for measure, value in values.items()})
+        # a draw may word the same label in two ways: motions are alike where their first captions are
+        shown = self.clips.first_captions(batch.ids)
         for name, metric in metrics.items():
             embedded = self.judging.motions(name, motion, lengths)
-            metric.update(self.judging.text(name, batch.captions), embedded, batch.ids, batch.captions)
+            metric.update(self.judging.text(name, batch.captions), embedded, batch.ids, shown)
 
     def _generators(
         self, batch: MotionTextBatch, draw: Draw, numbers: list[int] | None = None

@@ -24,7 +24,7 @@ class Protocol:
         clips: Clips of a replication, drawn anew each time; all when None.
         whole_batches: Whatever does not fill a batch of 32 is left out of every measure, as loaders that drop the last
             batch do; otherwise of R-precision alone.
-        identical: A motion with an identical caption counts as right, too.
+        identical: A motion counts as right, too, where the first captions of both clips are identical.
         batch: Motions that R-precision ranks.
         pairs: Pairs of Diversity.
         captions: Captions of MModality.
@@ -49,7 +49,7 @@ PROTOCOLS = {
         Protocol("guo", whole_batches=True),  # Guo et al. 2022: their loaders drop the last batch
         Protocol("mld"),  # Chen et al. 2023: all embeddings are shuffled, then grouped
         Protocol("mdm", clips=1000, whole_batches=True),  # Tevet et al. 2023: about 1000 clips a replication
-        Protocol("mocap", whole_batches=True, identical=True),  # described captions repeat: a copy is no mistake
+        Protocol("mocap", whole_batches=True, identical=True),  # labels repeat: another of the same is no mistake
     )
 }
 
