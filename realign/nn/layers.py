@@ -1,10 +1,11 @@
-"""Embeddings of steps and positions."""
+"""Embeddings of steps and positions, and runs of tokens joined into one."""
 
 import math
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from realign.diffusion.schedule import CLEAN_STEP
 from realign.errors import InputError
@@ -73,3 +74,13 @@ class PositionalEncoding(nn.Module):
                 f"{length} tokens exceed the {len(self.table)} learned positions; shorten them or raise the maximum."
             )
         return sinusoid(torch.arange(length, device=self.table.device), self.table.shape[1])
+
+
+def join_runs(x: Float[Tensor, "B N W"], size: int) -> Float[Tensor, "B R P*W"]:
+    """Every `size` consecutive tokens as one, side by side; what is missing from the last run counts as zero."""
+    return F.pad(x, (0, 0, 0, -x.shape[1] % size)).unflatten(1, (-1, size)).flatten(2)
+
+
+def part_runs(x: Float[Tensor, "B R P*W"], size: int, length: int) -> Float[Tensor, "B N W"]:
+    """The first `length` tokens of runs of `size`: the inverse of `join_runs`."""
+    return x.unflatten(-1, (size, -1)).flatten(1, 2)[:, :length]

@@ -11,7 +11,7 @@ from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import apply_mask
 from realign.nn.denoisers import TextTokens
-from realign.nn.layers import PositionalEncoding, StepEmbedding
+from realign.nn.layers import PositionalEncoding, StepEmbedding, join_runs, part_runs
 from realign.nn.transformer import SkipTransformer
 
 
@@ -32,7 +32,7 @@ class Gaussians(NamedTuple):
 
 
 class Patches(nn.Module):
-    """Joins runs of consecutive tokens into one, and parts them again.
+    """Joins runs of consecutive tokens into one.
 
     Args:
         width: Width W of the tokens.
@@ -42,17 +42,16 @@ class Patches(nn.Module):
 
     def __init__(self, width: int, hidden: int, size: int) -> None:
         super().__init__()
-        self.width, self.size = width, size
+        self.size = size
         self.read = nn.Linear(size * width, hidden)
 
-    def token_mask(self, mask: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N/P"]:
+    def token_mask(self, mask: Bool[Tensor, "B N"]) -> Bool[Tensor, "B R"]:
         """A run exists when its first token does."""
         return mask[:, :: self.size]
 
-    def forward(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N/P H"]:
-        """One token for every run; what is missing from the last counts as zero."""
-        x = F.pad(apply_mask(x, mask), (0, 0, 0, -x.shape[1] % self.size))
-        return self.read(x.unflatten(1, (-1, self.size)).flatten(2))
+    def forward(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B R H"]:
+        """One token for every run."""
+        return self.read(join_runs(apply_mask(x, mask), self.size))
 
 
 class DistributionEncoder(nn.Module):
@@ -190,4 +189,4 @@ class RewardModel(nn.Module):
         kept = self.patches.token_mask(mask)
         queries = self.positions.rows(kept.shape[1]).to(z.dtype).expand(len(z), -1, -1)
         out = self.write(self.decoder(queries, kept, self.spread(z)[:, None]))
-        return apply_mask(out.unflatten(-1, (self.patch, self.width)).flatten(1, 2)[:, : mask.shape[1]], mask)
+        return apply_mask(part_runs(out, self.patch, mask.shape[1]), mask)

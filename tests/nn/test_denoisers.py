@@ -1,3 +1,6 @@
+import functools
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -6,7 +9,8 @@ from realign.masking import lengths_to_mask
 from realign.nn import Denoiser, MdmDenoiser, MldDenoiser
 
 SIZE = {"width": 5, "text_dim": 6, "hidden": 16, "layers": 3, "heads": 2, "feedforward": 32}
-KINDS = [(kind, words) for kind in (MldDenoiser, MdmDenoiser) for words in ("pooled", "tokens")]
+PATCHED = functools.partial(MdmDenoiser, patch=3)
+KINDS = [(kind, words) for kind in (MldDenoiser, MdmDenoiser, PATCHED) for words in ("pooled", "tokens")]
 
 
 def text(words: int, seed: int = 0) -> TextFeatures:
@@ -16,7 +20,7 @@ def text(words: int, seed: int = 0) -> TextFeatures:
     return TextFeatures(tokens, mask, torch.randn(2, 6, generator=generator))
 
 
-def build(kind: type[Denoiser], conditioning: str) -> Denoiser:
+def build(kind: Callable[..., Denoiser], conditioning: str) -> Denoiser:
     torch.manual_seed(0)
     return kind(**SIZE, conditioning=conditioning).eval()
 
