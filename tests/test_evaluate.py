@@ -159,6 +159,24 @@ def test_results_of_something_else_are_not_continued(shelf: Path, evaluation: Ev
         evaluation.run([Setting("a", steps=2)], output=file)
 
 
+def test_half_the_precision_is_close_named_and_not_mixed(shelf: Path, results: Results, tmp_path: Path) -> None:
+    half = evaluate(shelf, ["judge", "second"], precision="bf16")
+    file = tmp_path / "results.json"
+    found = half.run([PLAIN, GUIDED], replications=1, output=file)
+    assert found.rows[0].replications[0]["evaluators"] == results.rows[0].replications[0]["evaluators"]
+    for row, expected in zip(found.rows[1:], results.rows[1:], strict=True):
+        for name, measures in row.replications[0]["evaluators"].items():
+            known = expected.replications[0]["evaluators"][name]
+            assert measures != known
+            for measure in ("FID", "MM-Dist", "Diversity"):
+                assert measures[measure] == pytest.approx(known[measure], rel=0.02)
+    assert "sampled in bf16" in markdown(found) and "sampled in fp32" in markdown(results)
+    with pytest.raises(InputError, match=r"another precision \(bf16, now fp32\)"):
+        evaluate(shelf, ["judge", "second"]).run([PLAIN], output=file)
+    with pytest.raises(InputError, match="precision 'fp8'"):
+        evaluate(shelf, ["judge"], precision="fp8")
+
+
 def test_motions_with_nan_are_counted_and_left_out(evaluation: Evaluation) -> None:
     spoiled = {"number": 0}
 

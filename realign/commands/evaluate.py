@@ -45,6 +45,10 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", default="guo", help="guo, mld, mdm or mocap (default: guo)")
     parser.add_argument("--replications", type=int, default=20, help="how often to measure (default: 20)")
     parser.add_argument("--batch-size", type=int, default=32, help="motions made at once (default: 32)")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32",
+        help="of the generator's networks; bf16 is faster on hardware that knows it (default: fp32)",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to sample on (default: 1)")
     group = parser.add_argument_group("clips")
@@ -151,6 +155,7 @@ def measure(
         anchored=any(each.guidance != "none" and each.eta for each in settings),
         device=device,
         batch_size=options.batch_size,
+        precision=options.precision,
         split=options.split,
         kind=options.kind,
         limit=options.limit,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
@@ -13,7 +13,7 @@ from realign.pipeline.processes import from_first, processes
 from realign.pipeline.replicate import REWARD, Make, Replicator
 from realign.pipeline.results import REAL, Results, Row, open_results
 from realign.pipeline.sampling import Recorded, SettingSampler
-from realign.pipeline.settings import PROTOCOLS, Protocol, Setting, unique_settings
+from realign.pipeline.settings import PROTOCOLS, Precision, Protocol, Setting, unique_settings
 from realign.pipeline.speed import time_sentences
 from realign.seeding import mix_seed, sample_generators
 from realign.tasks.digest import weights_digest
@@ -39,9 +39,11 @@ class Evaluation:
         reward: Guides, and scores the motions of every row; needed where a setting guides.
         index: Motions of the training set embedded by the reward; needed where a setting's eta is not 0.
         batch_size: Motions made at once.
+        precision: What the generator computes in; ``bf16`` is faster where the hardware knows it.
 
     Raises:
-        InputError: Too few clips, parts that do not fit, or an evaluator that shares weights with the reward.
+        InputError: Too few clips, parts that do not fit, an unknown precision, or an evaluator that shares weights
+            with the reward.
     """
 
     def __init__(
@@ -54,9 +56,12 @@ class Evaluation:
         reward: EmbeddingTask | None = None,
         index: MotionIndex | None = None,
         batch_size: int = 32,
+        precision: Precision = "fp32",
     ) -> None:
         self.generator, self.clips, self.protocol = generator.eval().requires_grad_(False), clips, protocol
-        self.reward, self.index = reward, index
+        self.reward, self.index, self.precision = reward, index, precision
+        if precision not in get_args(Precision):
+            raise InputError(f"Unknown precision {precision!r}; choose one of {', '.join(get_args(Precision))}.")
         judges = dict(evaluators)
         if not judges or batch_size < 1:
             raise InputError(f"Got {len(judges)} evaluators and batch size {batch_size}; give at least 1 of each.")
@@ -106,7 +111,7 @@ class Evaluation:
                 raise InputError(f"The number of {name} is too small; give at least {int(name == 'replications')}.")
         first = processes()[0] == 0
         samplers = {
-            each.name: SettingSampler(each, self.generator, self.reward, self.index)
+            each.name: SettingSampler(each, self.generator, self.reward, self.index, self.precision)
             for each in unique_settings(settings)
         }
         results = from_first(open_results(output, self.about()) if first else None) or Results({})
@@ -149,6 +154,7 @@ class Evaluation:
                 "clips": len(self.clips),
             },
             "seed": self.clips.seed,
+            "precision": self.precision,
             "generator": weights_digest("generator", f"{usual} {generator.sampling_scheduler}", parts),
             "reward": None if self.reward is None else self.reward.fingerprint,
             "evaluators": {name: judges[name].fingerprint for name in self.replicator.evaluators},

@@ -12,7 +12,7 @@ from realign.pipeline.clips import EvaluationClips
 from realign.pipeline.common import pretrained_folder
 from realign.pipeline.evaluate import Evaluation
 from realign.pipeline.judges import judge_name, load_judge
-from realign.pipeline.settings import PROTOCOLS
+from realign.pipeline.settings import PROTOCOLS, Precision
 from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.generator import GeneratorTask
@@ -30,6 +30,7 @@ def load_evaluation(
     anchored: bool = False,
     device: torch.device | str = "cpu",
     batch_size: int = 32,
+    precision: Precision = "fp32",
     **clips: Any,
 ) -> Evaluation:
     """An evaluation from files.
@@ -45,6 +46,7 @@ def load_evaluation(
         anchored: Some setting takes anchors: with the reward in the package, its index is taken where none is named.
         device: A torch device.
         batch_size: Motions made at once.
+        precision: What the generator computes in.
         clips: split, kind, limit and seed of `EvaluationClips`.
 
     Raises:
@@ -76,4 +78,5 @@ def load_evaluation(
         reward=None if judge is None else judge.requires_grad_(False),
         index=None if index is None else MotionIndex.load(index),
         batch_size=batch_size,
+        precision=precision,
     )

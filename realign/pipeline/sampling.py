@@ -7,7 +7,7 @@ from torch import Tensor
 from realign.batch import MotionTextBatch
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
-from realign.pipeline.settings import Setting
+from realign.pipeline.settings import Precision, Setting
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.generator import GeneratorTask
 from realign.tasks.objective import RewardObjective
@@ -22,6 +22,7 @@ class SettingSampler:
         generator: A trained generator.
         reward: Guides, where the setting asks for it.
         index: Motions embedded by the reward, where the setting's eta is not 0.
+        precision: What the denoiser computes in.
 
     Raises:
         InputError: No reward, one that does not fit the generator, or options that make no sense.
@@ -33,8 +34,9 @@ class SettingSampler:
         generator: GeneratorTask,
         reward: EmbeddingTask | None = None,
         index: MotionIndex | None = None,
+        precision: Precision = "fp32",
     ) -> None:
-        self.setting, self.generator = setting, generator
+        self.setting, self.generator, self.precision = setting, generator, precision
         generator.sampler(setting.scheduler, setting.steps)  # refuses what would fail after the real motions
         self.steering = None if setting.guidance == "none" else self._steering(reward, index)
 
@@ -61,9 +63,10 @@ class SettingSampler:
         each = self.setting
         lengths = batch.lengths.to(self.generator.device)
         options = {"steps": each.steps, "guidance_scale": each.cfg, "scheduler": each.scheduler}
-        if self.steering is None:
-            return self.generator.sample(batch.captions, lengths, generators, **options)  # type: ignore[arg-type]
-        return self.steering.sample(self.generator, batch.captions, lengths, generators, batch.ids, **options)
+        with torch.autocast(self.generator.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if self.steering is None:
+                return self.generator.sample(batch.captions, lengths, generators, **options)  # type: ignore[arg-type]
+            return self.steering.sample(self.generator, batch.captions, lengths, generators, batch.ids, **options)
 
 
 class Recorded:

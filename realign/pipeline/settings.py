@@ -10,6 +10,8 @@ from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError
 
 GuidanceWay = Literal["none", "reward", "best-of"]
+Precision = Literal["fp32", "bf16"]
+"""What a generator's networks compute in while they sample; rewards, decoders and measures stay in float32."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def markdown(results: Results) -> str:
     kind = f" {data['kind']}" if data["kind"] else ""
     parts = [
         f"Protocol {about['protocol']['name']}, {data['clips']}{kind} clips of the {data['split']} split, seed "
-        f"{about['seed']}; mean ± 95 % interval over the replications in brackets."
+        f"{about['seed']}, sampled in {about['precision']}; mean ± 95 % interval over the replications in brackets."
     ]
     for evaluator in [*results.evaluators, None]:
         columns = _columns(results, evaluator)

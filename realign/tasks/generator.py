@@ -168,7 +168,9 @@ class GeneratorTask(SpaceTask):
         predict = self.predictor(features, mask, guidance_scale)
         shape = (len(mask), mask.shape[1], self.space.width)
         x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, generators)
-        return self.normalizer.denormalize(self.space.decode(x, frames).float(), frames)
+        # float32 also under autocast: rounded positions shake, and roots are sums over frames
+        with torch.autocast(x.device.type, enabled=False):
+            return self.normalizer.denormalize(self.space.decode(x.float(), frames), frames)
 
     def preview(self, batch: MotionTextBatch) -> list[MotionClip]:
         """Recorded motions, then motions generated for the same captions and lengths."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import masked_loss
-from realign.nn import Denoiser, FeatureSpace, MdmDenoiser
+from realign.nn import ConvVAE, Denoiser, FeatureSpace, LatentSpace, MdmDenoiser, MldDenoiser
 from realign.seeding import sample_generators
 from realign.tasks import GeneratorTask
 from realign.text.hashing import HashingEncoder
@@ -90,6 +90,27 @@ def test_a_sample_does_not_depend_on_its_batch(scheduler: str | None) -> None:
     torch.testing.assert_close(out[2, :20], single[0], atol=1e-4, rtol=1e-4)
     features = task.encode_text(captions)
     torch.testing.assert_close(task.sample(features, lengths, generators(3), scheduler=scheduler), out)
+
+
+def test_latents_are_decoded_in_float32_whatever_surrounds_sampling() -> None:
+    torch.manual_seed(0)
+    space = LatentSpace(ConvVAE(width=4, hidden=8, dilations=[1]))
+    space.fitted.fill_(True)
+    denoiser, scheduler = MldDenoiser(4, 8, 16, 3, 2, 32, 0.0), DDPMScheduler(clip_sample=False)
+    task = GeneratorTask(
+        denoiser, space, HashingEncoder(8), scheduler, sampling_scheduler="ddim", steps=4, skeleton="humanml3d"
+    ).eval()  # fmt: skip
+    task.normalizer.fit(*TinyData().statistics)
+    lengths, seen = torch.tensor([20, 12]), []
+    decode = space.decode
+    space.decode = lambda x, mask: seen.append((x, mask)) or decode(x, mask)  # type: ignore[method-assign]
+    plain = task.sample(["walk", "run"], lengths, generators(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = task.sample(["walk", "run"], lengths, generators(2))
+    assert mixed.dtype == torch.float32 and not torch.equal(plain, mixed)
+    with torch.no_grad():
+        expected = [task.normalizer.denormalize(decode(x, mask), mask) for x, mask in seen]
+    assert torch.equal(plain, expected[0]) and torch.equal(mixed, expected[1])
 
 
 def test_each_caption_is_encoded_once() -> None:
