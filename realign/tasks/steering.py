@@ -185,8 +185,8 @@ class BestOfN(Steering):
 
 def load_steering(
     way: SteeringName,
-    reward: str | Path,
-    index: str | Path | None = None,
+    reward: str | Path | EmbeddingTask,
+    index: str | Path | MotionIndex | None = None,
     *,
     mu: float = 1.0,
     eta: float = 0.0,
@@ -196,12 +196,12 @@ def load_steering(
     through_decoder: bool = False,
     candidates: int = 4,
 ) -> Steering:
-    """A steering from files.
+    """A steering from files, or from what was loaded before.
 
     Args:
         way: ``reward`` for guidance by its gradient, ``best-of`` for `BestOfN`.
-        reward: Checkpoint or folder of a reward.
-        index: Folder of an index that this reward made.
+        reward: Checkpoint or folder of a reward, or the reward, frozen and in evaluation mode.
+        index: Folder of an index that this reward made, or the index.
         mu: Weight of the cosine to the caption.
         eta: Weight of the cosine to the anchor.
         anchors: Motions that make up an anchor.
@@ -214,9 +214,11 @@ def load_steering(
         InputError: A file is missing, foreign or damaged, or as `RewardObjective`.
     """
     with torch.inference_mode(False):
-        task = load_task(reward, EmbeddingTask).requires_grad_(False)  # type: ignore[type-abstract]
-        found = None if index is None else MotionIndex.load(index)
-        objective = RewardObjective(task, found, mu, eta, anchors, temperature)
+        if not isinstance(reward, EmbeddingTask):
+            reward = load_task(reward, EmbeddingTask).requires_grad_(False)  # type: ignore[type-abstract]
+        if isinstance(index, (str, Path)):
+            index = MotionIndex.load(index)
+        objective = RewardObjective(reward, index, mu, eta, anchors, temperature)
     if way == "best-of":
         return BestOfN(objective, candidates)
     return RewardSteering(objective, options, through_decoder)
