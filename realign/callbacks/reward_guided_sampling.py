@@ -1,3 +1,5 @@
+"""Sampling with and without guidance, side by side, while a generator is validated or tested."""
+
 from typing import Any
 
 import torch
@@ -7,13 +9,15 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
-from realign.callbacks.comparison import SampleMetrics
+from realign.callbacks.comparison import Judge, SampleMetrics
 from realign.callbacks.gallery import log_folder, show
 from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError
 from realign.seeding import sample_generators
+from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.evaluator import EvaluatorTask
 from realign.tasks.generator import GeneratorTask
 from realign.tasks.guidance import DEFAULT_OPTIONS
 from realign.tasks.steering import Steering, load_steering
@@ -26,9 +30,9 @@ class RewardGuidedSampling(Callback):
 
     Logs both side by side: ``val_unguided/...`` and ``val_guided/...`` (``test_...`` in a test), each with
     ``reward_text`` (cosine of motion and caption by the reward), ``reward`` (mu R_text + eta R_motion),
-    ``r1_by_reward`` (R@1 from text to motion in batches of 32 by the reward itself: what is climbed is also measured
-    with), ``r1_by_judge`` and ``judge_text`` by an independent model if there is one, and physical measures; and
-    writes a rendered pair. The generator stays as it is: guidance is an argument of its sampling.
+    ``r1_by_reward``, ``mm_dist_by_reward`` and ``fid_by_reward`` (`JudgedMotions`: what is climbed is also measured
+    with), the same by an independent ``judge`` if there is one, and physical measures; and writes a rendered pair.
+    The generator stays as it is: guidance is an argument of its sampling.
 
     Args:
         reward: Checkpoint or folder of the reward.
@@ -40,7 +44,7 @@ class RewardGuidedSampling(Callback):
         temperature: Of the softmax over several.
         through_decoder: Judge decoded motions, for a reward on features and a generator in latents.
         best_of: Keep the best of so many unguided motions instead of steering by the gradient.
-        judge: Checkpoint or folder of another reward or retriever, to measure with.
+        judge: Checkpoint or folder of an evaluator, or of another reward or retriever, to measure with.
         batches: Batches sampled by each process at every validation; all of them when None.
         every_n_epochs: Sample after every so many training epochs.
         clips: Motions of the first batch to render in pairs; 0 renders none.
@@ -72,14 +76,15 @@ class RewardGuidedSampling(Callback):
         self.options, self.through_decoder, self.best_of = options, through_decoder, best_of
         self.batches, self.every_n_epochs, self.clips, self.suffix = batches, every_n_epochs, clips, suffix
         self.steering: Steering | None = None
-        self._judges: dict[str, EmbeddingTask] = {}
+        self._judges: dict[str, Judge] = {}
         self._metrics: dict[str, SampleMetrics] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load reward, index and judge, once.
 
         Raises:
-            InputError: The task is no generator, or a file is missing, foreign or damaged.
+            InputError: The task is no generator, the judge no judge or the reward itself, or a file is missing, foreign
+                or damaged.
         """
         if not isinstance(pl_module, GeneratorTask):
             raise InputError(
@@ -99,8 +104,20 @@ class RewardGuidedSampling(Callback):
         )
         self._judges = {"reward": self.steering.objective.reward}
         if self.judge is not None:
-            task = load_task(self.judge, EmbeddingTask)  # type: ignore[type-abstract]
-            self._judges["judge"] = task.requires_grad_(False)
+            self._judges["judge"] = self._load_judge(self.judge, trainer)
+
+    def _load_judge(self, path: str, trainer: Trainer) -> Judge:
+        task = load_task(path, Task)
+        if not isinstance(task, (EvaluatorTask, EmbeddingTask)):
+            raise InputError(f"{path} holds a {type(task).__name__}, which judges no motions; give an evaluator.")
+        if task.fingerprint == self._judges["reward"].fingerprint:
+            raise InputError(
+                f"The judge {path} is the reward itself, which cannot measure what it guides; give another."
+            )
+        data: Any = getattr(trainer, "datamodule", None)
+        if isinstance(task, EvaluatorTask) and hasattr(data, "caption_tokens"):
+            task.take_tokens(data.caption_tokens())
+        return task.requires_grad_(False)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse before hours of training what validation would refuse after them."""

@@ -76,14 +76,14 @@ class DistributionEncoder(nn.Module):
         self.mean = nn.Linear(hidden, embedding)
         self.logvar = nn.Linear(hidden, embedding) if variance else None
 
-    def forward(self, x: Float[Tensor, "B L H"], mask: Bool[Tensor, "B L"]) -> Gaussians:
-        """One Gaussian for every sequence."""
+    def forward(self, x: Float[Tensor, "B L H"], mask: Bool[Tensor, "B L"], mean_only: bool = False) -> Gaussians:
+        """One Gaussian for every sequence, without a variance where only the mean is wanted."""
         count = len(self.tokens)
         x = torch.cat([self.tokens.to(x.dtype).expand(len(x), -1, -1), x], 1)
-        out = self.transformer(x, F.pad(mask, (count, 0), value=True), leading=count)
+        out = self.transformer(x, F.pad(mask, (count, 0), value=True), leading=1 if mean_only else count)
         # float32 also under autocast: cosines and variances are told apart by small differences
         wide = torch.promote_types(out.dtype, torch.float32)
-        logvar = None if self.logvar is None else self.logvar(out[:, 1]).to(wide)
+        logvar = None if mean_only or self.logvar is None else self.logvar(out[:, 1]).to(wide)
         return Gaussians(self.mean(out[:, 0]).to(wide), logvar)
 
 
@@ -144,17 +144,19 @@ class RewardModel(nn.Module):
             self.decoder = SkipTransformer(hidden, decoder_layers, heads, feedforward, dropout, cross=True)
             self.spread, self.write = nn.Linear(embedding, hidden), nn.Linear(hidden, patch * width)
 
-    def encode_motion(self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]) -> Gaussians:
+    def encode_motion(
+        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], mean_only: bool = False
+    ) -> Gaussians:
         """Gaussians of motions at their steps; arguments as in `embed_motion`."""
         tokens, kept = self.positions(self.patches(x_t, mask)), self.patches.token_mask(mask)
         if self.step is not None:
             tokens = torch.cat([self.step(t)[:, None].to(tokens.dtype), tokens], 1)
             kept = F.pad(kept, (1, 0), value=True)
-        return self.motion_encoder(tokens, kept)
+        return self.motion_encoder(tokens, kept, mean_only)
 
-    def encode_text(self, text: TextFeatures) -> Gaussians:
+    def encode_text(self, text: TextFeatures, mean_only: bool = False) -> Gaussians:
         """Gaussians of sentences."""
-        return self.text_encoder(*self.words(text))
+        return self.text_encoder(*self.words(text), mean_only)
 
     def embed_motion(
         self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]
@@ -166,11 +168,11 @@ class RewardModel(nn.Module):
             t: Steps of the schedule, or `CLEAN_STEP` for motions without noise.
             mask: True where a token exists.
         """
-        return F.normalize(self.encode_motion(x_t, t, mask).mean, dim=-1)
+        return F.normalize(self.encode_motion(x_t, t, mask, mean_only=True).mean, dim=-1)
 
     def embed_text(self, text: TextFeatures) -> Float[Tensor, "B E"]:
         """Unit embeddings of sentences."""
-        return F.normalize(self.encode_text(text).mean, dim=-1)
+        return F.normalize(self.encode_text(text, mean_only=True).mean, dim=-1)
 
     def forward(
         self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tasks"))  # the tiny parts o
 
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a reward's weights, an index of its embeddings, another reward, and one of latents."""
+    """A reward's weights with an index, another reward, one of latents, a generator and two evaluators, by name."""
     from steer_parts import motion_index, space
     from task_parts import CONV_VAE, TinyData, command
     from task_parts import reward as config
@@ -35,4 +35,13 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_pretrained(task, folder / name)
         if name == "reward":
             motion_index(task).save(folder / "index")
+    configs = Path(__file__).parents[2] / "configs/tiny"
+    for name, config in {
+        "generator": "generator_mdm", "contrastive": "evaluator_contrastive", "guo": "evaluator_guo",
+    }.items():  # fmt: skip
+        words = ["--config", str(configs / f"{config}.yaml"), f"--data.init_args.folder={folder / 'data'}"]
+        task = TrainingCLI.from_args(words, run=False).model
+        task.normalizer.fit(*TinyData().statistics)
+        task.hparams["skeleton"] = "humanml3d"
+        save_pretrained(task.eval(), folder / name)
     return folder

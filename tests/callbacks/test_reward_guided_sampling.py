@@ -2,11 +2,13 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from lightning import Trainer, seed_everything
 from steer_parts import generator
-from task_parts import TinyData, command, feature_generator
+from task_parts import CAPTIONS, TinyData, command, feature_generator
 from torch import multiprocessing
 
 from realign.callbacks import RewardGuidedSampling
@@ -17,9 +19,10 @@ from realign.tasks import load_task
 from realign.training import TrainingCLI
 
 MEASURES = {
-    "reward", "reward_text", "r1_by_reward", "foot_skating", "penetration_m", "floating_m", "jerk_m_s3",
-    "bone_variation",
+    "reward", "reward_text", "r1_by_reward", "mm_dist_by_reward", "fid_by_reward", "foot_skating", "penetration_m",
+    "floating_m", "jerk_m_s3", "bone_variation",
 }  # fmt: skip
+JUDGED = {"judge_text", "r1_by_judge", "mm_dist_by_judge", "fid_by_judge"}
 STRONG = GuidanceOptions(norm="normalize", profile="signal")
 
 
@@ -43,7 +46,7 @@ def names(stage: str, measures: set[str] = MEASURES) -> set[str]:
 def test_fit_validate_and_test_log_both_ways_side_by_side(tmp_path: Path, judged: Path, precision: str) -> None:
     watch = callback(judged, clips=1, judge=str(judged / "judge"), suffix=".npy")
     run, task, data = trainer(tmp_path, watch, precision=precision), generator(), TinyData(8)
-    expected = MEASURES | {"judge_text", "r1_by_judge"}
+    expected = MEASURES | JUDGED
     run.fit(task, data)
     assert names("val", expected) <= run.callback_metrics.keys()
     for stage, call in (("val", run.validate), ("test", run.test)):
@@ -106,8 +109,35 @@ def test_a_reward_of_another_generator_is_refused_before_training(tmp_path: Path
         trainer(tmp_path, callback(judged)).fit(generator(latent=True), TinyData(8))
     with pytest.raises(InputError, match="samples a GeneratorTask, but the model is a RewardTask"):
         trainer(tmp_path, callback(judged)).validate(load_task(judged / "reward"), TinyData(8), verbose=False)
+    for judge, reason in (("reward", "is the reward itself"), ("generator", "holds a GeneratorTask, which judges no")):
+        with pytest.raises(InputError, match=reason):
+            watch = callback(judged, judge=str(judged / judge))
+            trainer(tmp_path, watch).validate(generator(), TinyData(8), verbose=False)
     with pytest.raises(InputError, match="every_n_epochs=0"):
         callback(judged, every_n_epochs=0)
+
+
+@pytest.mark.parametrize("kind", ["contrastive", "guo"])
+def test_an_evaluator_judges_both_ways(tmp_path: Path, judged: Path, kind: str) -> None:
+    watch, data = callback(judged, judge=str(judged / kind)), TinyData(8, batch_size=8)
+    data.caption_tokens = lambda: {caption: f"{caption}/VERB" for caption in CAPTIONS}
+    (metrics,) = trainer(tmp_path, watch).validate(generator(), data, verbose=False)
+    assert names("val", MEASURES | JUDGED) <= metrics.keys()
+    evaluator, task = load_task(judged / kind), generator()
+    evaluator.take_tokens(data.caption_tokens())
+    batch = data.collate([data.motions[i] for i in range(8)])
+    text, made, recorded = (
+        evaluator.embed_captions(batch.captions),
+        evaluator.embed_motions(task.predict_step(batch, 0), batch.lengths),
+        evaluator.embed_motions(batch.motion, batch.lengths),
+    )
+    distances = torch.cdist(text.double(), made.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    assert metrics["val_unguided/mm_dist_by_judge"] == pytest.approx(distances.diag().mean().item(), rel=1e-4)
+    assert metrics["val_unguided/r1_by_judge"] == (distances.argmin(1) == torch.arange(8)).double().mean()
+    own, other = (np.cov(each.double().numpy(), rowvar=False) for each in (made, recorded))
+    root = np.trace(scipy.linalg.sqrtm(own @ other + 1e-12 * np.eye(len(own))).real)
+    fid = (made.double().mean(0) - recorded.double().mean(0)).square().sum().item() + np.trace(own + other) - 2 * root
+    assert metrics["val_unguided/fid_by_judge"] == pytest.approx(fid, rel=1e-2)
 
 
 def test_it_is_built_from_a_configuration(tmp_path: Path, judged: Path) -> None:

@@ -105,6 +105,17 @@ def test_gradient_agrees_with_finite_differences_in_float64():
         assert torch.allclose((gradient * direction).sum((1, 2)), slope.detach(), rtol=1e-5, atol=1e-8)
 
 
+def test_embedding_computes_the_mean_alone_and_the_same_one():
+    reward, batch, asked = model(decoder_layers=3), motions(), []
+    for head in (reward.motion_encoder.logvar, reward.text_encoder.logvar, reward.decoder):
+        head.register_forward_hook(lambda *_: asked.append(1))
+    motion, words = reward.embed_motion(*batch), reward.embed_text(text())
+    assert not asked
+    for embedded, gaussians in ((motion, reward.encode_motion(*batch)), (words, reward.encode_text(text()))):
+        torch.testing.assert_close(embedded, torch.nn.functional.normalize(gaussians.mean, dim=-1))
+    assert len(asked) == 2
+
+
 def test_contrast_alone_needs_neither_variances_nor_decoder():
     reward, batch = model(decoder_layers=0), motions()
     assert reward.encode_motion(*batch).logvar is None
