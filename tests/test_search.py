@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,15 +10,17 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
-from index_parts import write_model
+from index_parts import ROOT, write_model
 
-from realign.cli import main
+from realign.cli import build, main
 from realign.data.packed import PackedMotions
 from realign.errors import InputError
 from realign.motion.bvh import write_bvh
 from realign.motion.clip import MotionClip
 from realign.motion.skeleton import HUMANML3D, KIT
+from realign.nn import Embedder
 from realign.pipeline import MotionSearch, foreign_sentences
+from realign.tasks import save_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +29,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("search")
     write_model(root / "model", root / "data")
     write_model(root / "other", root / "data", "--seed_everything=5")
-    build = ["index", "build", "--checkpoint", str(root / "model"), "--data", str(root / "data"), "--device", "cpu"]
-    assert main([*build, "-o", str(root / "index"), "--split", "all", "--with-motions"]) == 0
-    assert main([*build, "-o", str(root / "small"), "--split", "test"]) == 0
+    save_pretrained(build(["--config", str(ROOT / "configs/tiny/generator_mdm.yaml")]).model, root / "generator")
+    index = ["index", "build", "--checkpoint", str(root / "model"), "--data", str(root / "data"), "--device", "cpu"]
+    assert main([*index, "-o", str(root / "index"), "--split", "all", "--with-motions"]) == 0
+    assert main([*index, "-o", str(root / "small"), "--split", "test"]) == 0
     clip(root, 30).save(root / "clip.npy")
     np.save(root / "features.npy", PackedMotions.open(root / "data").motion(30))
     write_bvh(root / "clip.bvh", clip(root, 30).joints, HUMANML3D, 20)
@@ -171,6 +175,7 @@ def test_tables_and_pictures(home: Path, tmp_path: Path, capsys: pytest.CaptureF
         (["walk", "--index", "altered"], "items.bin of the index"),
         (["walk", "--checkpoint", "other"], "was made by the model"),
         (["walk", "--checkpoint", "index"], "no config.yaml"),
+        (["walk", "--checkpoint", "generator"], "holds a GeneratorTask without model"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -205,6 +210,22 @@ def test_an_index_without_captions_says_so(model: MotionSearch, home: Path, tmp_
     with pytest.raises(InputError, match="come as a list"):
         bare.by_motion(clip(home, 30))  # type: ignore[arg-type]
     assert len(bare.by_text(["walk"])[0]) == min(10, len(bare))
+
+
+def test_an_index_of_another_model_is_refused_in_python_too(model: MotionSearch, home: Path) -> None:
+    with pytest.raises(InputError, match="was made by the model"):
+        MotionSearch(Embedder.load(home / "other"), model.library)
+
+
+def test_a_search_loads_nothing_that_trains(home: Path) -> None:
+    heavy = ("lightning", "torchmetrics", "diffusers", "transformers", "scipy", "matplotlib", "realign.tasks")
+    script = (
+        "import sys; from realign.cli import main\n"
+        f"code = main({command(home, 'a person walks', '-k', '1')!r})\n"
+        f"print(code, [name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
 
 
 def test_letters_of_other_scripts_are_noticed() -> None:

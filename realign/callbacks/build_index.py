@@ -58,7 +58,8 @@ def build_index(
     module = MotionDataModule(str(data), batch_size=batch_size, predict_split=split, whole=True)
     if module.skeleton != task.skeleton:
         raise InputError(f"{data} shows the skeleton {module.skeleton!r}, but the model knows {task.skeleton!r}.")
-    motions = len(module.dataset(split, whole=True))  # a split that is unknown or too small must not cost the start of processes
+    # a split that is unknown or too small must not cost the start of processes
+    motions = len(module.dataset(split, whole=True))
     if motions < devices:
         raise InputError(f"{motions} motions cannot be shared by {devices} devices; use fewer.")
     builder = IndexBuilder(str(folder), factory, with_motions)

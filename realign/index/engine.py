@@ -32,9 +32,8 @@ def faiss_errors(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, AssertionError) as error:
-        reason = re.split(r"\.(?:cpp|h|cu):\d+: |failed: ", " ".join(str(error).split()))[
-            -1
-        ]  # without FAISS's source lines
+        # without FAISS's source lines
+        reason = re.split(r"\.(?:cpp|h|cu):\d+: |failed: ", " ".join(str(error).split()))[-1]
         raise InputError(f"{what}{f' ({reason[:160]})' if reason else ''}; {remedy}") from error
 
 

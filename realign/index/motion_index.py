@@ -219,11 +219,8 @@ class MotionIndex:
         """
         folder = Path(folder)
         manifest = storage.read_manifest(folder)
-        if fingerprint is not None and manifest["fingerprint"] != fingerprint:
-            raise InputError(
-                f"the index at {folder} was made by the model {manifest['fingerprint']!r}, not by {fingerprint!r}; "
-                "search it with its own model or build an index with this one"
-            )
+        if fingerprint is not None:
+            storage.check_model(folder, manifest["fingerprint"], fingerprint)
         storage.check_files(folder, manifest, verify)
         index = engine.place(engine.read_index(folder / INDEX_FILE, mmap), gpu)
         keys = np.load(folder / KEYS_FILE, mmap_mode="r" if mmap else None, allow_pickle=False)

@@ -60,6 +60,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
+def check_model(folder: Path, made_by: str, fingerprint: str) -> None:
+    """Refuse an index of another model than the one that embeds the queries.
+
+    Raises:
+        InputError: The fingerprints differ.
+    """
+    if made_by != fingerprint:
+        raise InputError(
+            f"the index at {folder} was made by the model {made_by!r}, not by {fingerprint!r}; search it with its own "
+            "model or build an index with this one"
+        )
+
+
 def check_files(folder: Path, manifest: dict[str, Any], verify: bool | None = None) -> None:
     """Compare every file with the manifest.
 

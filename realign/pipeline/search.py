@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,16 +12,14 @@ from torch import Tensor
 from realign.errors import InputError
 from realign.index.library import MotionLibrary
 from realign.index.motion_index import MotionIndex
-from realign.index.storage import read_manifest
+from realign.index.storage import check_model, read_manifest
 from realign.motion.clip import MotionClip
 from realign.motion.features import clips_to_features
 from realign.motion.retarget import resample
 from realign.motion.skeleton import get_skeleton
+from realign.nn.embedder import Embedder, JointEmbedding
 from realign.pipeline.common import UNIT, check_sentences, pick_device, pretrained_folder
 from realign.pipeline.hits import CaptionHit, MotionHit, clips_of
-
-if TYPE_CHECKING:
-    from realign.tasks.embedding import EmbeddingTask
 
 LONGEST = 196  # frames: motions are embedded by so many from their beginning, in the index too
 USUAL_K = 10
@@ -34,17 +32,18 @@ class MotionSearch:
     """Finds motions by sentences and motions, and captions by motions.
 
     Args:
-        task: A trained reward model or retriever.
+        embedder: A trained reward model, as an `Embedder` or as the task that trained it.
         library: An index that this model made.
 
     Raises:
         InputError: Another model made the index.
     """
 
-    def __init__(self, task: "EmbeddingTask", library: MotionLibrary) -> None:
-        self.task = task.eval().requires_grad_(False)
+    def __init__(self, embedder: JointEmbedding, library: MotionLibrary) -> None:
+        check_model(library.folder, library.motions.fingerprint, embedder.fingerprint)
+        self.embedder = embedder.eval().requires_grad_(False)
         self.library = library
-        self.skeleton = get_skeleton(task.skeleton)
+        self.skeleton = get_skeleton(embedder.skeleton)
 
     @classmethod
     def from_pretrained(
@@ -64,13 +63,9 @@ class MotionSearch:
         """
         folder = pretrained_folder("index", "an index with --index") if index is None else Path(index)
         read_manifest(folder)  # a wrong path must not cost the loading of a model
-        from realign.tasks.checkpoint import load_task
-        from realign.tasks.embedding import EmbeddingTask
-
         chosen = pick_device(device)
-        task = load_task(pretrained_folder("retriever") if checkpoint is None else Path(checkpoint), EmbeddingTask)
-        library = MotionLibrary.load(folder, task.fingerprint)
-        return cls(task.to(chosen), library)
+        embedder = Embedder.load(pretrained_folder("retriever") if checkpoint is None else checkpoint)
+        return cls(embedder.to(chosen), MotionLibrary.load(folder))
 
     def __len__(self) -> int:
         return len(self.library.motions)
@@ -135,7 +130,7 @@ class MotionSearch:
         """
         parts = list(_parts(check_sentences(texts), _SENTENCES))
         with torch.inference_mode():
-            return torch.cat([self.task.embed_captions(part).float().cpu() for part in parts])
+            return torch.cat([self.embedder.embed_captions(part).float().cpu() for part in parts])
 
     def embed_motions(self, clips: Sequence[MotionClip]) -> Float[Tensor, "B E"]:
         """Unit embeddings of motions, on the CPU.
@@ -152,7 +147,7 @@ class MotionSearch:
             for part in _parts(features, _MOTIONS):
                 lengths = torch.tensor([len(each) for each in part])
                 motion = torch.nn.utils.rnn.pad_sequence(part, batch_first=True)
-                rows.append(self.task.embed_motions(motion, lengths).float().cpu())
+                rows.append(self.embedder.embed_motions(motion, lengths).float().cpu())
         return torch.cat(rows)
 
     def clips(self, hits: Sequence[MotionHit], data: str | Path | None = None) -> list[MotionClip]:

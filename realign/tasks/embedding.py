@@ -1,20 +1,16 @@
 """Embeddings of motions and sentences by a reward model: what training, retrieval and guidance have in common."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Float, Int
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
-from realign.diffusion.schedule import CLEAN_STEP
-from realign.masking import lengths_to_mask
+from realign.nn.embedder import JointEmbedding
 from realign.nn.reward import RewardModel
 from realign.nn.spaces import MotionSpace
-from realign.tasks.digest import weights_digest
 from realign.tasks.match import check_match
 from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
@@ -39,7 +35,7 @@ class MotionEmbeddings:
     text: Float[Tensor, "B E"]
 
 
-class EmbeddingTask(SpaceTask):
+class EmbeddingTask(SpaceTask, JointEmbedding):
     """A task around a reward model, which it can embed motions and sentences with.
 
     Args:
@@ -69,34 +65,12 @@ class EmbeddingTask(SpaceTask):
         self.check_widths("reward model", model.width, model.text_dim)
         self.model = model
 
-    def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Unit embeddings of sentences."""
-        return self.model.embed_text(self.encode_text(captions))
-
-    def embed_motions(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
-        """Unit embeddings of clean motions.
-
-        Args:
-            motion: Motion features, not normalised.
-            lengths: Frames of each.
-        """
-        mask = lengths_to_mask(lengths.to(self.device), motion.shape[1])
-        x, tokens = self.space.encode(self.normalizer.normalize(motion.to(self.device), mask), mask)
-        return self.model.embed_motion(x, torch.full_like(lengths, CLEAN_STEP).to(x.device), tokens)
-
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> MotionEmbeddings:
         """Embeddings of clean motions and their captions, for an index."""
         motion, text = self.embed_motions(batch.motion, batch.lengths), self.embed_captions(batch.captions)
         return MotionEmbeddings(
             batch.ids, batch.captions, batch.lengths.cpu(), motion.float().cpu(), text.float().cpu()
         )
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the model by what its embeddings of clean motions and sentences depend on: equal names, equal ones."""
-        parts = {"model": self.model, "space": self.space, "normalizer": self.normalizer}
-        signature = f"{self.model.signature} {type(self.space).__name__} {self.text_encoder.fingerprint}"
-        return weights_digest("reward", signature, parts)
 
     def check_generator(self, generator: SpaceTask, through_decoder: bool = False) -> None:
         """Refuse a generator that this reward was not trained for.

@@ -15,8 +15,8 @@ from realign.losses.pairs import PairLoss
 from realign.masking import lengths_to_mask
 from realign.metrics.generation import TOP, euclidean_distances, matching_batches, r_precision
 from realign.metrics.ordered import OrderedMetric, text_numbers
+from realign.nn.digest import weights_digest
 from realign.tasks.base import Task
-from realign.tasks.digest import weights_digest
 from realign.tasks.gather import gather_rows
 
 BATCH = 32

@@ -16,7 +16,7 @@ from realign.nn.spaces import LatentSpace, MotionSpace
 from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task
 from realign.tasks.vae import VAETask
-from realign.text.base import TextEncoder
+from realign.text.base import TextEncoder, encode_captions
 
 
 class SpaceTask(Task):
@@ -104,10 +104,7 @@ class SpaceTask(Task):
 
     def encode_text(self, captions: Sequence[str]) -> TextFeatures:
         """Features of captions on the task's device; each different caption is encoded once."""
-        unique = list(dict.fromkeys(captions))
-        rows = {caption: row for row, caption in enumerate(unique)}
-        features = self.text_encoder(unique).to(self.device)
-        return features if len(unique) == len(captions) else features[[rows[caption] for caption in captions]]
+        return encode_captions(self.text_encoder, captions).to(self.device)
 
     @torch.no_grad()
     def clean_tokens(self, batch: MotionTextBatch) -> tuple[Float[Tensor, "B N W"], Bool[Tensor, "B N"]]:

@@ -1,7 +1,7 @@
 """What every sentence encoder offers, and how a frozen one stays out of training and checkpoints."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -108,6 +108,14 @@ class FrozenTextEncoder(TextEncoder):
             longest = int(features.mask.sum(1).max())
             tokens, mask = features.tokens[:, :longest].float(), features.mask[:, :longest]
             return TextFeatures(apply_mask(tokens, mask), mask, features.pooled.float())
+
+
+def encode_captions(encoder: TextEncoder, captions: Sequence[str]) -> TextFeatures:
+    """Features of captions; each different one is encoded once."""
+    unique = list(dict.fromkeys(captions))
+    rows = {caption: row for row, caption in enumerate(unique)}
+    features = encoder(unique)
+    return features if len(unique) == len(captions) else features[[rows[caption] for caption in captions]]
 
 
 def check_texts(texts: Any) -> None:

@@ -17,7 +17,7 @@ from realign.data.procedural import procedural_clip
 from realign.diffusion.schedule import CLEAN_STEP
 from realign.errors import InputError
 from realign.motion.features import joints_to_features
-from realign.nn import ConvVAE, FeatureSpace, LatentSpace, MdmDenoiser, MotionSpace, RewardModel
+from realign.nn import ConvVAE, Embedder, FeatureSpace, LatentSpace, MdmDenoiser, MotionSpace, RewardModel
 from realign.tasks import EmbeddingTask, GeneratorTask, RewardTask, load_task, save_pretrained
 from realign.tasks.recall import BINS, draw_steps
 from realign.text.hashing import HashingEncoder
@@ -92,11 +92,13 @@ def test_fit_validate_predict_and_back_from_the_checkpoint(tmp_path: Path, vae_c
     assert loaded.fingerprint == cli.model.fingerprint and loaded.skeleton == "humanml3d"
     assert loaded.space.checkpoint is None
     exported = load_task(save_pretrained(loaded, tmp_path / "exported"), EmbeddingTask)
-    assert exported.fingerprint == loaded.fingerprint
+    alone = Embedder.load(next(tmp_path.rglob("*.ckpt")))
+    assert exported.fingerprint == loaded.fingerprint == alone.fingerprint and alone.skeleton == "humanml3d"
     batch = one_batch()
     tolerance = 2e-2 if case == "bf16" else 1e-6
-    assert torch.allclose(exported.embed_motions(batch.motion, batch.lengths), embedded.motion, atol=tolerance)
-    assert torch.allclose(exported.embed_captions(batch.captions), embedded.text, atol=tolerance)
+    for judge in (exported, alone):
+        assert torch.allclose(judge.embed_motions(batch.motion, batch.lengths), embedded.motion, atol=tolerance)
+        assert torch.allclose(judge.embed_captions(batch.captions), embedded.text, atol=tolerance)
 
 
 def test_the_fingerprint_changes_with_weights_statistics_and_encoder() -> None:

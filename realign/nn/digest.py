@@ -1,0 +1,23 @@
+"""A name for a set of weights."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+import torch
+from torch import nn
+
+
+def weights_digest(kind: str, signature: str, parts: Mapping[str, nn.Module]) -> str:
+    """``kind/`` and 24 hex digits over everything embeddings depend on: equal names, equal embeddings.
+
+    Args:
+        kind: What the parts make up together.
+        signature: What the weights do not tell.
+        parts: Modules by name; parameters and saved buffers count.
+    """
+    digest = sha256(signature.encode())
+    for name, part in parts.items():
+        for key, value in sorted(part.state_dict().items()):
+            digest.update(f"{name}.{key} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return f"{kind}/{digest.hexdigest()[:24]}"
