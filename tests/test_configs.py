@@ -1,5 +1,6 @@
 """Every configuration builds and computes a loss and its gradient; the tiny ones train, in the order they need."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,15 @@ import torch
 import yaml
 
 from realign.batch import MotionTextBatch
-from realign.callbacks import RewardGuidedSampling
 from realign.cli import build, main
 from realign.nn.spaces import LatentSpace
+from realign.tasks import save_pretrained
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-ABLATION = sorted((ROOT / "configs/ablation").glob("*.yaml"))  # laid over a generator's configuration
-FULL = [path for path in CONFIGS if path.parent.name != "tiny" and path not in ABLATION]
+BLIND = ROOT / "configs/ablation/reward_blind.yaml"  # laid over a reward's configuration
+ABLATION = [path for path in CONFIGS if path.parent.name == "ablation" and path != BLIND]  # over a generator's
+FULL = [path for path in CONFIGS if path.parent.name not in ("tiny", "ablation")]
 TINY_ORDER = ("vae", "generator_mld", "generator_mdm", "reward_feature", "reward_latent", "retriever",
               "evaluator_contrastive", "evaluator_guo")  # fmt: skip
 
@@ -52,17 +54,60 @@ def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> 
     assert all(torch.isfinite(each).all() for each in gradients)
 
 
-def test_the_ablation_lays_every_part_of_the_reward_over_a_generator() -> None:
-    built = {}
+@pytest.fixture(scope="module")
+def ablated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the ablations find what they name, in tiny: both rewards, their indexes and an evaluator."""
+    folder = tmp_path_factory.mktemp("ablated")
+    quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+    data = f"--data.init_args.folder={folder / 'data'}"
+    cli = build(["--config", str(ROOT / "configs/tiny/evaluator_contrastive.yaml"), data])
+    cli.model.normalizer.fit(*cli.datamodule.statistics)
+    cli.model.hparams["skeleton"] = "humanml3d"
+    save_pretrained(cli.model, folder / "realign/pretrained/evaluator")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, laid in (("reward_feature_mocap", []), ("reward_feature_mocap_blind", [BLIND])):
+            configs = [
+                word for path in [ROOT / "configs/tiny/reward_feature.yaml", *laid] for word in ("--config", str(path))
+            ]
+            noise = "--model.scheduler.init_args.beta_schedule=squaredcos_cap_v2"
+            # the tiny reward's callbacks name another folder; the ablation's own file names the one it means
+            place = [] if laid else [f"--trainer.callbacks=[{{class_path: ModelCheckpoint, init_args: "
+                                     f"{{dirpath: runs/{name}, filename: last}}}}]"]  # fmt: skip
+            assert main(["fit", *configs, data, noise, *place, "--trainer.max_epochs=1", *quiet]) == 0
+            words = ["--checkpoint", f"runs/{name}/last.ckpt", "--data", "data", "-o", f"runs/{name}/index"]
+            assert main(["index", "build", *words]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("path", ABLATION, ids=name)
+def test_an_ablation_runs_as_it_stands_laid_over_a_generator(
+    path: Path, ablated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ablated)
+    words = ["--config", str(ROOT / "configs/tiny/generator_mdm.yaml"), "--config", str(path)]
+    quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+    data = [f"--data.init_args.folder={ablated / 'data'}", "--trainer.limit_test_batches=1", "--model.steps=4"]
+    assert main(["test", *words, *data, *quiet]) == 0
+    with open(next(ablated.glob(f"runs/ablation_{path.stem}/*/metrics.csv")), newline="") as file:
+        (found,) = csv.DictReader(file)
+    measures = ("reward_text", "r1_by_judge", "mm_dist_by_judge", "fid_by_judge", "foot_skating")
+    rows = [[float(found[f"test_{way}/{measure}"]) for measure in measures] for way in ("unguided", "guided")]
+    assert (rows[0] == rows[1]) == (path.stem == "none")
+
+
+def test_the_ablation_is_every_part_of_the_reward_with_and_without_the_step_token() -> None:
+    found = {}
     for path in ABLATION:
-        cli = build(["--config", str(ROOT / "configs/tiny/generator_mdm.yaml"), "--config", str(path)])
-        (callback,) = [each for each in cli.trainer.callbacks if isinstance(each, RewardGuidedSampling)]
-        text, motion, strength = callback.objective["mu"], callback.objective["eta"], callback.options.strength
-        built[path.stem] = (bool(text and strength), bool(motion and strength), "blind" in callback.reward)
-        assert (callback.index is not None) == bool(motion)
+        options = yaml.safe_load(path.read_text())["trainer"]["callbacks"][0]["init_args"]
+        blind = "blind" in options["reward"]
+        assert options.get("index", "").removesuffix("/index") in ("", options["reward"].removesuffix("/last.ckpt"))
+        found[path.stem] = (bool(options["mu"]), bool(options["eta"]), blind)
     parts = {"text": (True, False), "motion": (False, True), "both": (True, True)}
     expected = {f"{name}{tail}": (*each, bool(tail)) for name, each in parts.items() for tail in ("", "_blind")}
-    assert built == expected | {"none": (False, False, False)}
+    assert found == expected | {"none": (False, False, False)}
+    cli = build(["--config", str(ROOT / "configs/reward/feature_mocap.yaml"), "--config", str(BLIND)])
+    assert not cli.model.model.step_aware and cli.model.model.patch == 4
 
 
 def test_no_tiny_configuration_is_left_out() -> None:

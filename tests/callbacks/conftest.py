@@ -36,10 +36,10 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name == "reward":
             motion_index(task).save(folder / "index")
     configs = Path(__file__).parents[2] / "configs/tiny"
-    for name, config in {
+    for name, stem in {
         "generator": "generator_mdm", "contrastive": "evaluator_contrastive", "guo": "evaluator_guo",
     }.items():  # fmt: skip
-        words = ["--config", str(configs / f"{config}.yaml"), f"--data.init_args.folder={folder / 'data'}"]
+        words = ["--config", str(configs / f"{stem}.yaml"), f"--data.init_args.folder={folder / 'data'}"]
         task = TrainingCLI.from_args(words, run=False).model
         task.normalizer.fit(*TinyData().statistics)
         task.hparams["skeleton"] = "humanml3d"
