@@ -1,17 +1,19 @@
 """Cost of guidance: seconds to sample with it over seconds without, in one run.
 
-    python benchmarks/bench_guidance.py [--device cuda] [--threads 2] [--rounds 3] [--steps 50] [--tiny]
+    python benchmarks/bench_guidance.py [--device cuda] [--threads 2] [--steps 50] [--only PATTERN] [--tiny]
 
-Full-size parts with random weights, DDIM with classifier-free guidance, batches of 1 and 32 motions of 196 frames:
-a latent generator (MldDenoiser, 9 layers, 256 wide, over the 49 x 16 latents of ConvVAE) and a generator on features
-(MdmDenoiser, 8 layers, 512 wide). Rewards come in the size of arXiv 2511.19217 (9 layers, 256 wide, feed-forward 1024)
-and in that of the shipped one (3 layers, feed-forward 512). Rounds alternate between all ways; the ratios are medians
-of the rounds' ratios. A multiple of five steps gives the ratios of fifty, but for the work before and after the steps.
-On a CPU, seconds are those of the processor.
-The last lines say where the time of a guided step goes.
+Full-size parts with random weights, DDIM with classifier-free guidance, batches of 1 and 32 motions of 196 frames.
+Generators: MldDenoiser, 9 layers, 256 wide, over the 49 x 16 latents of ConvVAE and over the one latent of 256 numbers
+of the published autoencoder; MdmDenoiser on features, 8 layers, 512 wide, one token a frame, and that of
+configs/generator/mdm_mocap.yaml, 6 layers, 256 wide, one token for four frames. Rewards: of the size of
+arXiv 2511.19217 (9 layers, 256 wide, feed-forward 1024) and of the shipped one (3 layers, feed-forward 512), without
+dropout, on latents or on patches of four frames. Rounds alternate between all ways; the ratios are medians of the
+rounds' ratios. A multiple of five steps gives the ratios of fifty, but for the work before and after the steps.
+On a CPU, seconds are those of the processor. The last lines say where the time of a guided step goes.
 """
 
 import argparse
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -22,7 +24,17 @@ from diffusers import DDPMScheduler
 
 from realign.diffusion.guidance import GuidanceOptions
 from realign.masking import lengths_to_mask
-from realign.nn import ConvVAE, FeatureSpace, LatentSpace, MdmDenoiser, MldDenoiser, MotionSpace, RewardModel
+from realign.nn import (
+    ConvVAE,
+    FeatureSpace,
+    LatentSpace,
+    MdmDenoiser,
+    MldDenoiser,
+    MotionSpace,
+    MotionVAE,
+    RewardModel,
+    SkipTransformerVAE,
+)
 from realign.tasks import GeneratorTask, RewardObjective, RewardSteering, RewardTask
 from realign.tasks.guidance import DEFAULT_OPTIONS
 from realign.text.hashing import HashingEncoder
@@ -53,17 +65,16 @@ def noise() -> DDPMScheduler:
     return DDPMScheduler(beta_schedule="scaled_linear", clip_sample=False, prediction_type="sample")
 
 
-def latents(hidden: int) -> LatentSpace:
-    torch.manual_seed(0)
-    space = LatentSpace(ConvVAE(263, 16, hidden))
-    space.adopt(space.vae, torch.zeros(16), torch.ones(16))
+def latents(vae: MotionVAE) -> LatentSpace:
+    space = LatentSpace(vae)
+    space.adopt(vae, torch.zeros(vae.width), torch.ones(vae.width))
     return space
 
 
 def reward(
     space: MotionSpace, patch: int, layers: int, feedforward: int, hidden: int, device: torch.device
 ) -> RewardObjective:
-    sizes = {"hidden": hidden, "layers": layers, "feedforward": feedforward, "decoder_layers": 0, "patch": patch}
+    sizes = {"hidden": hidden, "layers": layers, "feedforward": feedforward, "decoder_layers": 1, "patch": patch}
     model = RewardModel(space.width, TEXT, **sizes)
     task = RewardTask(model, space, HashingEncoder(TEXT), noise(), skeleton="humanml3d")
     task.normalizer.fit(torch.zeros(263), torch.ones(263))
@@ -80,24 +91,41 @@ def generator(space: MotionSpace, denoiser: torch.nn.Module, steps: int, device:
 
 def cases(steps: int, device: torch.device, tiny: bool) -> list[Case]:
     small = 32 if tiny else 256
-    mld = MldDenoiser(16, TEXT, small, 3 if tiny else 9)
-    mdm = MdmDenoiser(263, TEXT, 32 if tiny else 512, 2 if tiny else 8)
     every, second = GuidanceOptions(), GuidanceOptions(interval=2, start=0.2)
-    on_latents, on_features = {}, {}
-    for layers, feedforward in ((1, 64),) if tiny else ((9, 1024), (3, 512)):
-        size = f"{layers} layers"
-        latent = reward(latents(small), 1, layers, feedforward, small, device)
-        feature = reward(FeatureSpace(), 4, layers, feedforward, small, device)
-        on_latents[f"{size}, every step"] = RewardSteering(latent, every)
-        on_latents[f"{size}, default options"] = RewardSteering(latent, DEFAULT_OPTIONS)
-        on_latents[f"{size}, 2nd step of [.2, 1]"] = RewardSteering(latent, second)
-        on_latents[f"{size}, through the decoder"] = RewardSteering(feature, every, through_decoder=True)
-        pairs = reward(latents(small), 2, layers, feedforward, small, device)
-        on_latents[f"{size}, on pairs of latents, every step"] = RewardSteering(pairs, every)
-        on_features[f"{size}, patches of 4, every step"] = RewardSteering(feature, every)
+    sizes = {f"{n} layers": (n, wide, small, device) for n, wide in (((1, 64),) if tiny else ((9, 1024), (3, 512)))}
+    features = {size: reward(FeatureSpace(), 4, *parts) for size, parts in sizes.items()}
+
+    def on_latents(name: str, vae: MotionVAE, pairs: bool) -> Case:
+        # one autoencoder for all: what is frozen may be shared
+        ways = {}
+        for size, parts in sizes.items():
+            latent = reward(latents(vae), 1, *parts)
+            ways[f"{size}, every step"] = RewardSteering(latent, every)
+            ways[f"{size}, default options"] = RewardSteering(latent, DEFAULT_OPTIONS)
+            ways[f"{size}, 2nd step of [.2, 1]"] = RewardSteering(latent, second)
+            ways[f"{size}, through the decoder"] = RewardSteering(features[size], every, through_decoder=True)
+            if pairs:
+                joined = reward(latents(vae), 2, *parts)
+                ways[f"{size}, on pairs of latents, every step"] = RewardSteering(joined, every)
+        denoiser = MldDenoiser(vae.width, TEXT, small, 3 if tiny else 9)
+        return Case(name, generator(latents(vae), denoiser, steps, device), ways)
+
+    def on_features(name: str, denoiser: MdmDenoiser) -> Case:
+        ways = {}
+        for size, objective in features.items():
+            ways[f"{size}, every step"] = RewardSteering(objective, every)
+            ways[f"{size}, default options"] = RewardSteering(objective, DEFAULT_OPTIONS)
+        return Case(name, generator(FeatureSpace(), denoiser, steps, device), ways)
+
+    torch.manual_seed(0)
+    published = MdmDenoiser(263, TEXT, 32 if tiny else 512, 2 if tiny else 8)
+    patched = MdmDenoiser(263, TEXT, small, 2 if tiny else 6, feedforward=64 if tiny else 512, patch=4)
+    one_latent = SkipTransformerVAE(263, small, 1, 3 if tiny else 9)
     return [
-        Case("latents, 49 x 16", generator(latents(small), mld, steps, device), on_latents),
-        Case("features, 196 x 263", generator(FeatureSpace(), mdm, steps, device), on_features),
+        on_latents("latents, 49 x 16", ConvVAE(263, 16, small), True),
+        on_latents("latents, 1 x 256", one_latent, False),
+        on_features("features, by frame", published),
+        on_features("features, by four", patched),
     ]
 
 
@@ -155,6 +183,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--only", default="", metavar="PATTERN", help='of "generator: way", such as "latents.*every"')
     parser.add_argument("--tiny", action="store_true", help="small networks, to see that everything runs")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -162,6 +191,9 @@ def main() -> None:
     print(f"{device}, {options.threads} threads, {options.steps} DDIM steps")
     print(f"{'generator':20} {'batch':>5} {'way':42} {'seconds':>9} {'ratio':>7}")
     made = cases(options.steps, device, options.tiny)
+    for case in made:
+        case.ways = {way: it for way, it in case.ways.items() if re.search(options.only, f"{case.name}: {way}")}
+    made = [case for case in made if case.ways]
     for case in made:
         for batch in options.batches:
             compare(case, batch, options.rounds, device)

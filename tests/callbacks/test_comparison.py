@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from realign.batch import MotionTextBatch
-from realign.callbacks.comparison import SampleMetrics
+from realign.callbacks.comparison import JudgedMotions, SampleMetrics
 
 FRAMES, UNITS = 30, 480 / 0.75  # units of KIT-ML in a metre
 
@@ -26,3 +28,27 @@ def test_physical_measures_of_a_skeleton_in_other_units_are_in_metres(speed: flo
     assert found["foot_skating"].item() == skates
     metrics.update(kit_motion(-0.1 * UNITS, 0.0), batch, {})
     assert metrics.compute()["penetration_m"].item() == pytest.approx(0.1)
+
+
+def test_judged_motions_that_are_not_finite_are_left_out_and_identical_captions_count_as_right() -> None:
+    text = torch.tensor([[0.0, 0.0], [4.0, 0.0], [4.0, 0.0], [9.0, 9.0]])
+    motion = torch.tensor([[0.0, 1.0], [4.0, 3.0], [4.0, 2.0], [float("nan"), 0.0]])
+    batch = MotionTextBatch(
+        torch.zeros(4, FRAMES, 251), torch.full((4,), FRAMES), ["walk", "run", "run", "bow"], list("abcd"),
+        torch.arange(4),
+    )  # fmt: skip
+    metrics = JudgedMotions()
+    for rows in (slice(0, 2), slice(2, 4), slice(1, 2)):  # a distributed sampler repeats some
+        metrics.update(text[rows], motion[rows], motion[[0, 1, 2, 0]][rows], batch[rows])
+    found = metrics.compute()
+    assert found["r1"] == 1  # the second caption is nearer to the third motion, which bears the same caption
+    assert found["mm_dist"] == pytest.approx((1 + 3 + 2) / 3)
+    recorded, made = motion[[0, 1, 2, 0]].double(), motion[:3].double()
+    own, other = (np.cov(each.numpy(), rowvar=False) for each in (made, recorded))
+    fid = (made.mean(0) - recorded.mean(0)).square().sum().item() + np.trace(
+        own + other - 2 * scipy.linalg.sqrtm(own @ other).real
+    )
+    assert found["fid"] == pytest.approx(fid, rel=1e-4)
+    metrics.reset()
+    metrics.update(text[2:], motion[2:], motion[:2], batch[2:])
+    assert all(value.isnan() for value in metrics.compute().values())
