@@ -20,7 +20,10 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
         (["generate"], "No sentence was given"),
         (["generate", "walk", "-o", "x.foo"], ".gif"),
         (["generate", "walk", "--checkpoint", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
-        (["generate", "walk", "--mu", "2"], "--mu says nothing with --guidance none; add --guidance reward or best-of"),
+        (
+            ["generate", "walk", "--guidance", "none", "--mu", "2"],
+            "--mu says nothing with --guidance none; add --guidance reward or best-of",
+        ),
         (
             ["generate", "walk", "--guidance", "reward", "--candidates", "3"],
             "--candidates says nothing with --guidance",

@@ -1,9 +1,12 @@
-"""Guidance through the pipeline and the command line, with untrained parts that belong together."""
+"""Guidance and lengths through the pipeline and the command line, with untrained parts that belong together."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from realign.cli import build, main
 from realign.diffusion.guidance import GuidanceOptions
@@ -32,6 +35,11 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = ["a person walks", "a person runs", "a person bows"]
     items = [MotionItem(text) for text in texts]
     MotionIndex.build(task.embed_captions(texts), items, fingerprint=task.fingerprint).save(folder / "index")
+    rng = np.random.default_rng(3)
+    frames = (4 * rng.integers(3, 75, 60) + 1).tolist()  # no mean of two of them lies halfway between multiples of four
+    items = [MotionItem(str(number), frames=length) for number, length in enumerate(frames)]
+    vectors = rng.normal(size=(60, task.model.embedding)) + 2 * task.embed_captions(["walk"]).detach().numpy()
+    MotionIndex.build(vectors, items, fingerprint=task.fingerprint).save(folder / "lengths")
     return folder
 
 
@@ -75,3 +83,150 @@ def test_the_command_writes_guided_motions(shelf: Path, tmp_path: Path) -> None:
     for name, options in runs.items():
         assert main([*words, "--guidance", name, *options, "-o", str(tmp_path / f"{name}.npy")]) == 0
     assert not np.array_equal(np.load(tmp_path / "none.npy"), np.load(tmp_path / "reward.npy"))
+
+
+DEFAULT = {"reward": "reward", "index": "index", "mu": 3.0, "eta": 0.5, "anchors": 2}
+DEFAULT_OPTIONS = {"strength": 40.0, "profile": "signal", "start": 0.2, "interval": 2}
+
+
+@pytest.fixture(scope="module")
+def guided_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shelf, with a default guidance beside the generator's weights."""
+    folder = tmp_path_factory.mktemp("guided") / "shelf"
+    shutil.copytree(shelf, folder)
+    text = yaml.safe_dump(DEFAULT | {"options": DEFAULT_OPTIONS})
+    (folder / "generator/guidance.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def usual_frames(shelf: Path, text: str) -> int:
+    """By hand: the median of the ten motions of the highest cosine, 40 to 196, as a multiple of four."""
+    task, index = load_task(shelf / "reward"), MotionIndex.load(shelf / "lengths")
+    with torch.no_grad():
+        cosines = index.vectors(range(60)) @ task.embed_captions([text])[0].numpy()
+    ten = sorted(index.items[i].frames for i in np.argsort(-cosines)[:10])
+    middle = (ten[4] + ten[5]) / 2
+    return min(range(40, 200, 4), key=lambda frames: abs(frames - middle))
+
+
+SENTENCES = ["walk", "a person runs and turns left", "a person bows", "a person waves the right hand", "jump"]
+
+
+def test_every_sentence_gets_its_own_usual_length_alone_and_among_others(shelf: Path) -> None:
+    parts = {"reward": shelf / "reward", "index": shelf / "lengths"}
+    model = TextToMotion.from_pretrained(shelf / "generator", "cpu", **parts)
+    together = model.generate(SENTENCES, samples=2, steps=10, batch_size=7)
+    lengths = [len(clip) for clip in together]
+    assert lengths == [usual_frames(shelf, text) for text in SENTENCES for _ in range(2)] and len(set(lengths)) > 2
+    for place, text in enumerate(SENTENCES):
+        alone = model.generate([text], samples=2, steps=10)
+        for one, other in zip(alone, together[2 * place : 2 * place + 2], strict=True):
+            np.testing.assert_allclose(one.joints, other.joints, atol=1e-4)
+    assert {len(clip) for clip in model.generate(SENTENCES, seconds=2, steps=2)} == {40}
+
+
+@pytest.mark.parametrize(("frames", "expected"), [((11, 30), 40), ((197, 199), 196), ((90, 93), 92), ((0, 0), 100)])
+def test_usual_lengths_stay_within_those_trained_on(
+    shelf: Path, tmp_path: Path, frames: tuple[int, int], expected: int
+) -> None:
+    task = load_task(shelf / "reward")
+    items = [MotionItem(str(number), frames=each) for number, each in enumerate(frames)]
+    vectors = np.random.default_rng(0).normal(size=(2, task.model.embedding))
+    MotionIndex.build(vectors, items, fingerprint=task.fingerprint).save(tmp_path / "two")
+    model = TextToMotion.from_pretrained(shelf / "generator", "cpu", shelf / "reward", tmp_path / "two")
+    assert model.frames("walk") == expected
+
+
+def test_a_generator_without_an_index_has_one_usual_length(model: TextToMotion) -> None:
+    assert model.guide is None and model.frames("walk") == model.frames("a person bows") == 100
+
+
+def test_guided_motions_of_mixed_lengths_do_not_depend_on_their_batch(shelf: Path) -> None:
+    model = TextToMotion.from_pretrained(shelf / "generator", "cpu", shelf / "reward", shelf / "lengths")
+    for way in ("reward", "best-of"):
+        guidance = model.load_guidance(way, eta=0.5, strength=500.0, profile="signal")
+        assert guidance.objective.reward is model.guide.reward and guidance.objective.index is model.guide.index
+        together = model.generate(SENTENCES[:3], steps=10, guidance=guidance)
+        plain = model.generate(SENTENCES[:3], steps=10, guidance=None)
+        assert len({len(clip) for clip in together}) > 1
+        assert max(np.abs(one.joints - other.joints).max() for one, other in zip(together, plain, strict=True)) > 1e-3
+        for text, other in zip(SENTENCES, together, strict=False):
+            (one,) = model.generate([text], steps=10, guidance=guidance)
+            np.testing.assert_allclose(one.joints, other.joints, atol=1e-4)
+
+
+def test_a_default_guidance_is_taken_unless_told_otherwise(guided_shelf: Path, model: TextToMotion) -> None:
+    own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
+    by_hand = model.load_guidance(
+        "reward", guided_shelf / "reward", guided_shelf / "index", mu=3.0, eta=0.5, anchors=2,
+        options=GuidanceOptions(strength=40.0, profile="signal", start=0.2, interval=2),
+    )  # fmt: skip
+    take = {"seconds": 2, "steps": 10}
+    expected = model.generate(["walk"], guidance=by_hand, **take)[0].joints
+    plain = model.generate(["walk"], **take)[0].joints
+    assert np.abs(expected - plain).max() > 1e-3
+    np.testing.assert_array_equal(own.generate(["walk"], **take)[0].joints, expected)
+    np.testing.assert_array_equal(own.generate(["walk"], guidance=None, **take)[0].joints, plain)
+    changed = own.load_guidance(eta=0.25, strength=7.0)
+    assert changed.options == GuidanceOptions(strength=7.0, profile="signal", start=0.2, interval=2)
+    assert (changed.objective.mu, changed.objective.eta, changed.objective.anchors) == (3.0, 0.25, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("", {}),
+        ("--guidance reward", {}),
+        ("--strength 90 --profile constant", {"strength": 90.0, "profile": "constant"}),
+        ("--mu 9 --eta 2 --interval 1", {"mu": 9.0, "eta": 2.0, "interval": 1}),
+        ("--window .5,.9", {"start": 0.5, "stop": 0.9}),
+        ("--guidance best-of --candidates 6", {"way": "best-of", "candidates": 6}),
+        ("--guidance none", None),
+        ("--strength 0", None),
+    ],
+)  # fmt: skip
+def test_options_of_the_command_override_parts_of_the_default(
+    guided_shelf: Path, model: TextToMotion, tmp_path: Path, words: str, options: dict[str, object] | None
+) -> None:
+    given = ["--checkpoint", str(guided_shelf / "generator"), "--device", "cpu", "--seconds", "2", "--steps", "10"]
+    assert main(["generate", "walk", *given, *words.split(), "-o", str(tmp_path / "x.npy")]) == 0
+    guidance = None
+    if options is not None:
+        parts = DEFAULT | DEFAULT_OPTIONS | options
+        files = {name: guided_shelf / str(parts.pop(name)) for name in ("reward", "index")}
+        guidance = model.load_guidance(**files, **parts)
+    expected = model.generate(["walk"], seconds=2, steps=10, guidance=guidance)[0].joints
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), expected)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "mu: much", "mou: 1", "- mu", "mu: [", "options: {profil: signal}", "options: {stop: 2}"],
+)
+def test_a_default_that_is_no_guidance_is_refused(
+    shelf: Path, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(shelf / "generator", tmp_path / "generator")
+    (tmp_path / "generator/guidance.yaml").write_text(content, encoding="utf-8")
+    assert main(["generate", "walk", "--checkpoint", str(tmp_path / "generator"), "--device", "cpu"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "guidance.yaml does not describe a guidance" in lines[0], lines
+
+
+def test_the_command_tells_the_lengths_that_it_chose(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["generate", "jump", "walk", "--checkpoint", str(shelf / "generator"), "--device", "cpu", "--steps", "2"]
+    words += ["-o", str(tmp_path / "x.npy")]
+    parts = ["--reward", str(shelf / "reward"), "--index", str(shelf / "lengths")]
+    assert main([*words, *parts]) == 0
+    expected = [usual_frames(shelf, text) for text in ("jump", "walk")]
+    assert [len(np.load(path)) for path in capsys.readouterr().out.split()] == expected
+    assert main([*words, *parts]) == 0
+    notes = capsys.readouterr().err.splitlines()
+    assert [f"{frames / 20:g} s" in line for frames, line in zip(expected, notes, strict=True)] == [True] * 2
+    assert main([*words, "--seconds", "3"]) == 0
+    told = capsys.readouterr()
+    assert not told.err and [len(np.load(path)) for path in told.out.split()] == [60, 60]
+    assert main([*words, *parts, "--seconds", "3"]) == 2
+    assert "says nothing with --guidance none" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from realign import MotionClip, TextToMotion
+from realign import MotionClip, MotionSearch, TextToMotion
 from realign.motion.features import joints_to_features
 from realign.motion.skeleton import get_skeleton
 from realign.tasks import EvaluatorTask, load_task
@@ -58,6 +58,19 @@ def test_hands(clips: dict[str, MotionClip], sentence: str, side: str, other: st
     assert joints[:, SIDES[side], 1].max() > shoulder + 0.1
     assert joints[:, SIDES[other], 1].max() < shoulder
     assert way(clips[sentence]) < 0.5
+
+
+def test_lengths_are_those_of_the_motions_that_a_search_finds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("REALIGN_CACHE", str(tmp_path))
+    shipped = Path(__file__).parents[1] / "realign/pretrained"
+    search = MotionSearch.from_pretrained(shipped / "reward_index", shipped / "reward", device="cpu")
+    texts = ["a person walks forward", "a person runs", "a person raises both hands"]
+    model = TextToMotion.from_pretrained(device="cpu")
+    frames = [len(clip) for clip in model.generate(texts, steps=2)]
+    for text, made in zip(texts, frames, strict=True):
+        (hits,) = search.by_text([text], k=10)
+        assert abs(made - np.clip(np.median([hit.frames for hit in hits]), 40, 196)) <= 2, text
+    assert frames[1] < frames[0]  # runs are over sooner
 
 
 def test_people_stand_on_the_floor(clips: dict[str, MotionClip]) -> None:

@@ -4,7 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from realign.commands.common import loading, note
+from realign.commands.sweep import window
 from realign.errors import InputError
+
+_STEERS, _JUDGES = ("reward",), ("reward", "best-of")
+_WAYS = {
+    "mu": _JUDGES, "eta": _JUDGES, "reward": _JUDGES, "index": _JUDGES, "candidates": ("best-of",), "strength": _STEERS,
+    "profile": _STEERS, "window": _STEERS, "interval": _STEERS, "through_decoder": _STEERS,
+}  # fmt: skip
+"""The ways of guidance that each option says something about."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -12,7 +21,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser("generate", help="make motions from sentences")
     parser.add_argument("text", nargs="*", metavar="TEXT", help="a sentence; several make several motions")
     parser.add_argument("--file", type=Path, help="read one sentence a line from a UTF-8 file")
-    parser.add_argument("--seconds", type=float, help="length of the motions (default: %(default)s, the model's usual)")
+    parser.add_argument("--seconds", type=float, help="length of the motions (default: of each sentence's own)")
     parser.add_argument("--samples", type=int, default=1, help="motions for each sentence (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed and sentence give the same motion")
     parser.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
@@ -28,16 +37,24 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_guidance(parser: argparse.ArgumentParser) -> None:
-    """The options of guidance; those that were not given stay None, and the library's own defaults count."""
+    """The options of guidance; those that were not given stay None, and the model's or the library's defaults count."""
     group = parser.add_argument_group("guidance by a reward")
     group.add_argument(
-        "--guidance", choices=("none", "reward", "best-of"), default="none",
-        help="reward: steer every step by its gradient; best-of: keep the best of N motions (default: none)",
+        "--guidance", choices=("none", "reward", "best-of"),
+        help="reward: steer every step by its gradient; best-of: keep the best of N motions (default: the model's own)",
     )  # fmt: skip
-    group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the sentence (default: 1)")
-    group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion (default: 0)")
+    group.add_argument("--strength", type=float, metavar="W", help="factor of the gradient")
+    group.add_argument("--profile", metavar="NAME", help="the strength over the steps: constant, noise or signal")
+    group.add_argument(
+        "--window", type=window, metavar="START,STOP", help="shares of the steps to steer in, such as .2,1"
+    )
+    group.add_argument("--interval", type=int, metavar="K", help="steer at every K-th step, there K-fold")
+    group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the sentence")
+    group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion")
     group.add_argument("--reward", type=Path, metavar="CHECKPOINT", help="a reward's .ckpt or folder of weights")
-    group.add_argument("--index", type=Path, metavar="DIR", help="index made with the reward, for --eta")
+    group.add_argument(
+        "--index", type=Path, metavar="DIR", help="index made with the reward, for --eta and for the usual lengths"
+    )
     group.add_argument("--candidates", type=int, metavar="N", help="motions that best-of chooses from (default: 4)")
     group.add_argument(
         "--through-decoder", action="store_true", default=None,
@@ -45,36 +62,39 @@ def _add_guidance(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _guidance_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The options of guidance that were given.
+def _guidance_options(options: argparse.Namespace, way: str) -> dict[str, Any]:
+    """The options of guidance that were given, by the names of `TextToMotion.load_guidance`.
 
     Raises:
-        InputError: Some were given without a guidance that they belong to.
+        InputError: Some were given that say nothing about this way of guidance.
     """
-    ways = {
-        "mu": ("reward", "best-of"), "eta": ("reward", "best-of"), "reward": ("reward", "best-of"),
-        "index": ("reward", "best-of"), "candidates": ("best-of",), "through_decoder": ("reward",),
-    }  # fmt: skip
-    given = {name: getattr(options, name) for name in ways if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in _WAYS if getattr(options, name) is not None}
+    finds_lengths = ("index", "reward") if options.index is not None and options.seconds is None else ()
     for name in given:
-        if options.guidance not in ways[name]:
+        if way not in _WAYS[name] and name not in finds_lengths:
             raise InputError(
-                f"--{name.replace('_', '-')} says nothing with --guidance {options.guidance}; add --guidance "
-                f"{' or '.join(ways[name])}, or leave it out."
+                f"--{name.replace('_', '-')} says nothing with --guidance {way}; add --guidance "
+                f"{' or '.join(_WAYS[name])}, or leave it out."
             )
+    if "window" in given:
+        given["start"], given["stop"] = given.pop("window")
     return given
 
 
 def run(options: argparse.Namespace) -> None:
     """Generate and write."""
-    from realign.motion.render import check_suffix, save_motions
-    from realign.pipeline import TextToMotion, read_sentences
+    with loading():
+        from realign.motion.render import check_suffix, save_motions
+        from realign.pipeline import DefaultGuidance, TextToMotion, pretrained_folder, read_sentences
 
-    check_suffix(options.output)  # a wrong name must not cost a sampling run
-    texts = read_sentences(options.text, options.file)
-    guided_by = _guidance_options(options)
-    model = TextToMotion.from_pretrained(options.checkpoint, device=options.device)
-    guidance = None if options.guidance == "none" else model.load_guidance(options.guidance, **guided_by)
+        check_suffix(options.output)  # a wrong name must not cost a sampling run
+        texts = read_sentences(options.text, options.file)
+        default = DefaultGuidance.read(options.checkpoint or pretrained_folder("generator"))
+        way = options.guidance or ("none" if default is None else "reward")
+        guided_by = _guidance_options(options, way)
+        reward = None if options.index is None else options.reward  # which is asked for lengths, too
+        model = TextToMotion.from_pretrained(options.checkpoint, options.device, reward, options.index)
+        guidance = None if way == "none" else model.load_guidance(way, **guided_by)
     clips = model.generate(
         texts,
         seconds=options.seconds,
@@ -85,5 +105,8 @@ def run(options: argparse.Namespace) -> None:
         scheduler=options.scheduler,
         guidance=guidance,
     )
+    if options.seconds is None:
+        for text, seconds in {clip.caption: clip.seconds for clip in clips}.items():
+            note(f"{text!r} got {seconds:g} s, the usual length of such motions; --seconds sets another")
     for path in save_motions(options.output, clips):
         print(path)

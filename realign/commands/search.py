@@ -4,6 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from realign.commands.common import loading, note
+from realign.errors import InputError
+
 if TYPE_CHECKING:
     from realign.motion.clip import MotionClip
     from realign.pipeline import MotionSearch
@@ -33,25 +36,20 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> None:
     """Search, print and draw."""
-    import gc
+    with loading():
+        from realign.motion.render import check_suffix
+        from realign.pipeline import MotionSearch, foreign_sentences, read_sentences
 
-    gc.disable()  # importing makes many lasting objects, and looking through them again and again takes a fifth of it
-    from realign.errors import InputError
-    from realign.motion.render import check_suffix
-    from realign.pipeline import MotionSearch, foreign_sentences, read_sentences
-
-    if options.render is not None:
-        check_suffix(options.render)
-    if options.k is not None and options.k < 1:
-        raise InputError(f"-k {options.k} finds nothing; ask for at least 1 hit.")
-    asked = options.text or options.file is not None or not options.motion
-    texts = read_sentences(options.text, options.file) if asked else []
-    for text in foreign_sentences(texts):
-        _note(f"the text encoder was trained on English and may not understand {text!r}")
-    clips = [_query(path, options.fps) for path in options.motion]
-    model = MotionSearch.from_pretrained(options.index, options.checkpoint, device=options.device)
-    gc.freeze()
-    gc.enable()
+        if options.render is not None:
+            check_suffix(options.render)
+        if options.k is not None and options.k < 1:
+            raise InputError(f"-k {options.k} finds nothing; ask for at least 1 hit.")
+        asked = options.text or options.file is not None or not options.motion
+        texts = read_sentences(options.text, options.file) if asked else []
+        for text in foreign_sentences(texts):
+            note(f"the text encoder was trained on English and may not understand {text!r}")
+        clips = [_query(path, options.fps) for path in options.motion]
+        model = MotionSearch.from_pretrained(options.index, options.checkpoint, device=options.device)
     answers = search(model, texts, clips, options.k)
     drawn = render(model, answers, options.render, options.data) if options.render else []
     if options.json:
@@ -59,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         print_tables(answers)
     for path in drawn:
-        _note(f"wrote {path}")
+        note(f"wrote {path}")
 
 
 def search(model: "MotionSearch", texts: list[str], clips: list["MotionClip"], k: int | None) -> list[dict[str, Any]]:
@@ -129,9 +127,3 @@ def _query(path: Path, fps: float | None) -> "MotionClip":
     # A .bvh knows its own frame rate and is resampled to the skeleton's; only arrays need to be told theirs.
     rate = None if path.suffix.lower() == ".bvh" else fps
     return MotionClip.load(path, fps=rate, caption=str(path))
-
-
-def _note(text: str) -> None:
-    import sys
-
-    print(f"realign: note: {text}", file=sys.stderr)

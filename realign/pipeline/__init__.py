@@ -9,6 +9,7 @@ from realign.pipeline.common import (
     read_sentences,
 )
 from realign.pipeline.generate import LONGEST, SHORTEST, TextToMotion
+from realign.pipeline.guide import DefaultGuidance
 from realign.pipeline.hits import CaptionHit, MotionHit
 from realign.pipeline.search import MotionSearch
 
@@ -17,6 +18,7 @@ __all__ = [
     "SHORTEST",
     "UNIT",
     "CaptionHit",
+    "DefaultGuidance",
     "MotionHit",
     "MotionSearch",
     "TextToMotion",

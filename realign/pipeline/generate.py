@@ -1,8 +1,9 @@
 """Sentences to motions with a trained generator."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -11,6 +12,7 @@ from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.pipeline.common import UNIT, check_sentences, pick_device, pretrained_folder
+from realign.pipeline.guide import DefaultGuidance, Guide
 from realign.seeding import mix_seed
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from realign.tasks.steering import Steering, SteeringName
 
 SHORTEST, LONGEST = 20, 196  # frames
-_SHIPPED = {"reward": ("reward", "reward_index"), "best-of": ("retriever", "index")}
 
 
 class TextToMotion:
@@ -26,21 +27,40 @@ class TextToMotion:
 
     Args:
         task: A trained generator.
-        seconds: Usual length of a motion when the caller names none.
+        seconds: Usual length of a motion where nothing tells a better one.
+        guide: A reward and its index: they find the usual length of what a sentence describes, and guide where no
+            others are named.
+        default: How to guide where the caller does not say; None is not at all.
     """
 
-    def __init__(self, task: "GeneratorTask", seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        task: "GeneratorTask",
+        seconds: float = 5.0,
+        guide: Guide | None = None,
+        default: DefaultGuidance | None = None,
+    ) -> None:
         self.task = task.eval().requires_grad_(False)
         self.skeleton = get_skeleton(task.skeleton)
-        self.seconds = seconds
+        self.seconds, self.guide, self.default = seconds, guide, default
 
     @classmethod
-    def from_pretrained(cls, checkpoint: str | Path | None = None, device: str = "auto") -> "TextToMotion":
+    def from_pretrained(
+        cls,
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        reward: str | Path | None = None,
+        index: str | Path | None = None,
+    ) -> "TextToMotion":
         """Load a generator.
 
         Args:
             checkpoint: A Lightning checkpoint or a folder of weights; None takes the weights in the package.
             device: auto, or any torch device.
+            reward: Checkpoint or folder of the reward that made `index`; None takes the one that belongs to the
+                generator, else the one in the package.
+            index: Folder of an index that finds the lengths of motions; None takes the one that belongs to the
+                generator, if any: the shipped one has, and so has a folder with a `guidance.yaml`.
 
         Raises:
             InputError: For a checkpoint of another kind, a damaged file, or a device that cannot be used.
@@ -49,8 +69,17 @@ class TextToMotion:
         from realign.tasks.generator import GeneratorTask
 
         chosen = pick_device(device)
-        task = load_task(pretrained_folder("generator") if checkpoint is None else Path(checkpoint), GeneratorTask)
-        return cls(task.to(chosen))
+        folder = pretrained_folder("generator") if checkpoint is None else Path(checkpoint)
+        default = DefaultGuidance.read(folder)
+        task = load_task(folder, GeneratorTask).to(chosen)
+        own = None
+        if default is not None or checkpoint is None:
+            named = default or DefaultGuidance()
+            own = Guide(folder.parent / named.reward, folder.parent / named.index, chosen)
+        model = cls(task, guide=own, default=default)
+        if index is not None:
+            model.guide = model._guide(reward, index)
+        return model
 
     def load_guidance(
         self,
@@ -59,36 +88,57 @@ class TextToMotion:
         index: str | Path | None = None,
         **options: Any,
     ) -> "Steering":
-        """What `generate` takes as its guidance, from files; a reward that does not fit the generator is refused.
+        """What `generate` takes as its guidance; a reward that does not fit the generator is refused.
 
         Args:
             way: ``reward`` steers by the reward's gradient, ``best-of`` keeps the best of several motions.
-            reward: Checkpoint or folder of a reward; None takes the weights in the package.
-            index: Folder of an index that this reward made, where `eta` is not 0; None takes the one in the package.
-            options: mu, eta, anchors, temperature, options, through_decoder and candidates of `load_steering`.
+            reward: Checkpoint or folder of a reward; None takes the one that belongs to the generator, else the one in
+                the package.
+            index: Folder of an index that this reward made, where `eta` is not 0; None as for `reward`.
+            options: mu, eta, anchors, temperature, options, through_decoder and candidates of `load_steering`, and
+                fields of `GuidanceOptions` by their own names; what is left out is the generator's default.
 
         Raises:
             InputError: A file is missing, foreign or damaged, or the reward was trained for another generator.
         """
         from realign.tasks.steering import load_steering
 
-        weights, motions = _SHIPPED[way]
-        reward = pretrained_folder(weights, "a reward with --reward") if reward is None else reward
-        if index is None and options.get("eta"):
-            index = pretrained_folder(motions, "an index made with the reward, with --index")
-        steering = load_steering(way, reward, index, **options).to(self.task.device)
+        chosen, guide = (self.default or DefaultGuidance()).override(options), self._guide(reward, index)
+        anchored = chosen.eta or index is not None
+        steering = load_steering(way, guide.reward, guide.index if anchored else None, **chosen.steering())
         steering.check(self.task)
         return steering
 
-    def frames(self, seconds: float | None) -> int:
-        """Frames of a motion of that length, a multiple of four.
+    def _guide(self, reward: str | Path | None, index: str | Path | None) -> Guide:
+        """The guide of the model where the paths name no other, so that nothing is loaded twice."""
+        own = self.guide.paths if self.guide else (None, None)
+        paths = (
+            Path(reward or own[0] or pretrained_folder("reward", "a reward with --reward")),
+            Path(index or own[1] or pretrained_folder("reward_index", "an index made with the reward, with --index")),
+        )
+        return self.guide if self.guide and paths == own else Guide(*paths, self.task.device)
+
+    @cached_property
+    def default_guidance(self) -> "Steering | None":
+        """The guidance that is taken where the caller does not say; None where the generator has none."""
+        return None if self.default is None else self.load_guidance()
+
+    def frames(self, text: str, seconds: float | None = None) -> int:
+        """Frames of a motion for a sentence, a multiple of four.
+
+        Args:
+            text: The sentence.
+            seconds: Its length; None takes the median of the motions that the index finds for the sentence, within
+                the lengths trained on, or the usual one where there is no index.
 
         Raises:
             InputError: When the length is outside what generators of this kind are trained on.
         """
         fps = self.skeleton.fps
-        seconds = self.seconds if seconds is None else seconds
         low, high = SHORTEST / fps, LONGEST / fps
+        if seconds is None:
+            found = self.guide.seconds(text) if self.guide else None
+            seconds = min(max(found or self.seconds, self.skeleton.min_frames / fps), high)
         if not low <= seconds <= high:
             raise InputError(f"A motion of {seconds:g} s cannot be made; choose between {low:g} and {high:g} seconds.")
         return max(SHORTEST, min(LONGEST, UNIT * round(seconds * fps / UNIT)))
@@ -103,7 +153,7 @@ class TextToMotion:
         guidance_scale: float | None = None,
         scheduler: str | None = None,
         batch_size: int = 32,
-        guidance: "Steering | None" = None,
+        guidance: "Steering | Literal['default'] | None" = "default",
     ) -> list[MotionClip]:
         """Make `samples` motions for each sentence.
 
@@ -112,15 +162,15 @@ class TextToMotion:
 
         Args:
             texts: Sentences.
-            seconds: Length of every motion (s); the usual length when None.
+            seconds: Length of every motion (s); None gives each sentence its own, see `frames`.
             samples: Motions for each sentence.
             seed: Non-negative seed.
             steps: Denoising steps; the generator's own number when None.
             guidance_scale: Classifier-free guidance scale; 1 turns it off.
             scheduler: ddim, ddpm, dpm or unipc; the generator's own when None.
             batch_size: Motions made at once.
-            guidance: Reward guidance or the best of several motions, see `load_guidance`; None samples the generator
-                as it is.
+            guidance: Reward guidance or the best of several motions, see `load_guidance`; ``default`` is what belongs
+                to the generator, if anything; None samples it as it is.
 
         Returns:
             Clips ordered by sentence, then sample; joints in metres (KIT: its own unit).
@@ -128,17 +178,20 @@ class TextToMotion:
         Raises:
             InputError: For blank sentences or numbers outside their range.
         """
-        wanted = [(text, number) for text in check_sentences(texts) for number in range(samples)]
-        frames = self.frames(seconds)
+        texts = check_sentences(texts)
         for name, value, low in (("samples", samples, 1), ("seed", seed, 0), ("batch size", batch_size, 1)):
             if value < low:
                 raise InputError(f"The {name} must be at least {low}, but is {value}.")
         if steps is not None and not 1 <= steps <= 1000:
             raise InputError(f"The number of denoising steps must lie between 1 and 1000, but is {steps}.")
+        if isinstance(guidance, str):
+            guidance = self.default_guidance
+        frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
+        wanted = [(text, number) for text in texts for number in range(samples)]
         clips: list[MotionClip] = []
         for chunk in _chunks(wanted, batch_size):
             captions = [text for text, _ in chunk]
-            lengths = torch.full((len(chunk),), frames, device=self.task.device)
+            lengths = torch.tensor([frames[text] for text in captions], device=self.task.device)
             draws = [torch.Generator().manual_seed(mix_seed(seed, text, number)) for text, number in chunk]
             options: dict[str, Any] = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
             if guidance is None:
@@ -147,7 +200,7 @@ class TextToMotion:
                 features = guidance.sample(self.task, captions, lengths, draws, **options)
             joints = features_to_joints(features.float().cpu(), self.skeleton)
             clips += [
-                MotionClip(each.numpy(), self.skeleton.fps, text, self.skeleton.name)
+                MotionClip(each[: frames[text]].numpy(), self.skeleton.fps, text, self.skeleton.name)
                 for each, text in zip(joints, captions, strict=True)
             ]
         return clips
