@@ -1,7 +1,9 @@
 """Evaluation through the pipeline and the command line, with untrained parts that belong together."""
 
+import argparse
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,10 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
+from realign.batch import TextFeatures
 from realign.cli import main
+from realign.commands import evaluate as evaluate_command
+from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError
 from realign.metrics.generation import Gaussian, frechet_distance, matching_batches, mm_dist
 from realign.pipeline.clips import EvaluationClips
@@ -19,10 +24,13 @@ from realign.pipeline.load_evaluation import load_evaluation
 from realign.pipeline.processes import launch
 from realign.pipeline.results import Estimate, Results
 from realign.pipeline.settings import PROTOCOLS, Setting
+from realign.pipeline.speed import time_sentences
 from realign.pipeline.tables import latex, markdown, write_tables
 from realign.seeding import mix_seed
 from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.tasks.generator import GeneratorTask
+from realign.text.cache import CachedTextEncoder
+from realign.text.hashing import HashingEncoder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evaluate_parts import make_shelf, refuse
@@ -169,7 +177,7 @@ def test_half_the_precision_is_close_named_and_not_mixed(shelf: Path, results: R
             known = expected.replications[0]["evaluators"][name]
             assert measures != known
             for measure in ("FID", "MM-Dist", "Diversity"):
-                assert measures[measure] == pytest.approx(known[measure], rel=0.02)
+                assert measures[measure] == pytest.approx(known[measure], rel=0.05)
     assert "sampled in bf16" in markdown(found) and "sampled in fp32" in markdown(results)
     with pytest.raises(InputError, match=r"another precision \(bf16, now fp32\)"):
         evaluate(shelf, ["judge", "second"]).run([PLAIN], output=file)
@@ -183,12 +191,14 @@ def test_motions_with_nan_are_counted_and_left_out(evaluation: Evaluation) -> No
     def make(batch: object, _: object) -> torch.Tensor:
         motion = batch.motion.clone()  # type: ignore[attr-defined]
         if spoiled["number"] < 2:
-            motion[0, 3, 5] = torch.nan if spoiled["number"] else torch.inf
+            motion[0, 3, 5] = spoiled.get("as", torch.nan if spoiled["number"] else torch.inf)
             spoiled["number"] += 1
         return motion
 
     record = evaluation.replicator.measure("broken", make, 0, lambda _: None)
     assert record["excluded"] == 2 and record["clips"] == 34
+    spoiled["number"], spoiled["as"] = 0, 1e30  # finite, but too large to measure
+    assert {**evaluation.replicator.measure("large", make, 0, lambda _: None), "seconds": 0} == {**record, "seconds": 0}
     assert all(value == value for value in [*record["measures"].values(), *record["evaluators"]["judge"].values()])
     results = Results(evaluation.about())
     results.row("real", None).replications.append(record)
@@ -207,7 +217,10 @@ def test_multimodality_has_replications_of_its_own(evaluation: Evaluation) -> No
         evaluation.replicator.protocol = usual
     assert len(found.rows[1].multimodality) == 2 and not found.rows[0].multimodality
     assert found.rows[1].estimate("MModality", "judge").mean > 0.001
-    assert again == pytest.approx({"judge": 0.0, "second": 0.0}, abs=1e-5), "recorded motions of a caption are one"
+    assert again["evaluators"] == pytest.approx({"judge": 0.0, "second": 0.0}, abs=1e-5), "recorded motions are one"
+    assert again["excluded"] == 0 and found.rows[1].excluded == 0
+    found.rows[1].multimodality[0]["excluded"] = 3
+    assert "2 steps" not in markdown(found) and "(1, 3 with NaN left out)" in markdown(found)
 
 
 def test_tables_and_picture(results: Results, tmp_path: Path) -> None:
@@ -220,10 +233,41 @@ def test_tables_and_picture(results: Results, tmp_path: Path) -> None:
     assert files[2].read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_clock_of_sampling_stands_still_while_text_is_encoded() -> None:
+    class Slow(HashingEncoder):
+        def forward(self, texts: list[str]) -> TextFeatures:
+            time.sleep(0.2)
+            return super().forward(texts)
+
+    generator, reward = (torch.nn.Module() for _ in range(2))
+    generator.text_encoder, generator.device = CachedTextEncoder(Slow(8), memory_mb=0), torch.device("cpu")
+    generator.text_encoder._disk = False
+    reward.text_encoder = Slow(8)
+
+    def sample(number: int) -> None:
+        generator.text_encoder(["a caption", ""])
+        reward.text_encoder(["a caption"])
+        time.sleep(0.05)
+
+    found = time_sentences(generator, ["a", "b", "c"], sample, reward)
+    assert 0.05 <= found["p50_s"] <= found["p95_s"] < 0.2 <= found["text_p50_s"]
+
+
 def test_interval_is_the_published_one() -> None:
     found = Estimate.of([1.0, 2.0, 3.0, 4.0])
     assert found.mean == 2.5 and found.interval == pytest.approx(1.96 * 1.25**0.5 / 2)
     assert Estimate.of([3.0]).interval == 0
+
+
+def test_an_option_reaches_the_settings_it_concerns() -> None:
+    parser = argparse.ArgumentParser()
+    evaluate_command.add_parser(parser.add_subparsers())
+    words = "evaluate --data x --guidance none reward best-of --strength 2 --candidates 3 --mu 0.5 --steps 4"
+    found = evaluate_command.settings_of(parser.parse_args(words.split()))
+    assert [each.name for each in found] == [
+        "unguided steps=4", "reward mu=0.5 steps=4 strength=2.0", "best-of mu=0.5 candidates=3 steps=4",
+    ]  # fmt: skip
+    assert found[2].options == GuidanceOptions() and found[1].candidates == Setting().candidates
 
 
 def test_settings_are_read_from_words() -> None:
@@ -263,6 +307,8 @@ def test_bad_input_is_one_sentence(shelf: Path, evaluation: Evaluation, tmp_path
         (lambda judge: judge.normalizer.fitted.fill_(False), "odd has no statistics"),
         (lambda judge: setattr(judge, "_skeleton", "kit"), "odd judges the skeleton 'kit'"),
         (lambda judge: setattr(judge.normalizer, "mean", torch.zeros(251)), "odd judges motions of 251 features"),
+        (lambda judge: judge.normalizer.mean.fill_(torch.nan), "odd makes NaN of captions or recorded motions"),
+        (lambda judge: next(judge.parameters()).fill_(torch.nan), "odd makes NaN of captions or recorded motions"),
     ):
         judge = load_judge(shelf / "judge")
         spoil(judge)
@@ -282,6 +328,8 @@ def test_the_command_writes_continues_and_refuses(shelf: Path, tmp_path: Path, c
     assert [row.name for row in rows] == ["real", "unguided steps=2", "reward steps=2 strength=3.0", "four"]
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".tex", ".png"}
     assert main([*words, "--eta", "1"]) == 2 and "--eta says nothing" in capsys.readouterr().err
+    assert main([*words, "--guidance", "reward", "--candidates", "2"]) == 2
+    assert "--candidates says nothing without guidance of the kind best-of" in capsys.readouterr().err
     assert main([*words, "--guidance", "reward", "--eta", "1"]) == 2 and "index" in capsys.readouterr().err
     assert main([*words[:-1], str(tmp_path / "r.csv")]) == 2 and ".json" in capsys.readouterr().err
 

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from realign.pipeline.evaluate import Watch
     from realign.pipeline.settings import Setting
 
-GUIDANCE = ("mu", "eta", "strength", "candidates", "through_decoder")
+GUIDANCE = {
+    "mu": ("reward", "best-of"),
+    "eta": ("reward", "best-of"),
+    "strength": ("reward",),
+    "candidates": ("best-of",),
+    "through_decoder": ("reward",),
+}
+"""Options of guidance, and the ways to guide that they concern."""
 SAMPLING = ("steps", "cfg", "scheduler")
 
 
@@ -97,12 +104,15 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
     ways = options.guidance or ([] if options.setting else ["none"])
     words = [*(f"guidance={way}" for way in ways), *(options.setting or ())]
     found = [Setting.parse(text, sampling) for text in words]
-    if guiding and all(each.guidance == "none" for each in found):
-        name = next(iter(guiding)).replace("_", "-")
-        raise InputError(f"--{name} says nothing without guidance; add --guidance reward or best-of, or leave it out.")
-    # what says nothing about unguided motions must not give them another name
+    for name in guiding:
+        if not any(each.guidance in GUIDANCE[name] for each in found):
+            raise InputError(
+                f"--{name.replace('_', '-')} says nothing without guidance of the kind {' or '.join(GUIDANCE[name])}; "
+                "add --guidance, or leave it out."
+            )
+    # what says nothing about a setting must not give it another name
     return [
-        each if each.guidance == "none" else Setting.parse(text, sampling | guiding)
+        Setting.parse(text, sampling | {name: guiding[name] for name in guiding if each.guidance in GUIDANCE[name]})
         for each, text in zip(found, words, strict=True)
     ]
 

@@ -102,7 +102,7 @@ class GenerationMetrics(OrderedMetric):
 class MultiModality(OrderedMetric):
     """Mean distance among the motions of one caption, over all captions that `update` has seen, on all processes.
 
-    A caption with a motion whose embedding is not finite is left out.
+    A motion whose embedding is not finite is counted in "excluded", and its caption is left out.
 
     Args:
         pairs: Pairs of motions a caption.
@@ -126,8 +126,8 @@ class MultiModality(OrderedMetric):
         names = [f"{name}#{number:04d}" for name, number in zip(ids, numbers, strict=True)]
         self.add_rows(names, motion=motion.float())
 
-    def compute(self) -> Tensor:
-        """The mean.
+    def compute(self) -> dict[str, Tensor]:
+        """``MModality`` and ``excluded``.
 
         Raises:
             InputError: Captions with different numbers of motions, or no finite motion.
@@ -139,7 +139,8 @@ class MultiModality(OrderedMetric):
         if len({len(places) for places in groups.values()}) > 1:
             raise InputError("MModality needs the same number of motions for every caption; make as many for each.")
         motion = rows["motion"][torch.tensor(list(groups.values()))]
-        motion = motion[motion.isfinite().all(2).all(1)]
-        if not len(motion):
+        finite = motion.isfinite().all(2)
+        kept = motion[finite.all(1)]
+        if not len(kept):
             raise InputError("No caption has finite motions alone, so that MModality cannot be had.")
-        return multimodality(motion, self.pairs, self.seed)
+        return {"MModality": multimodality(kept, self.pairs, self.seed), "excluded": (~finite).sum()}

@@ -186,7 +186,7 @@ class Evaluation:
             batch = batches[number]
             sampler(batch, sample_generators([mix_seed(self.clips.seed, "speed", *batch.ids)]))
 
-        return time_sentences(self.generator, [batch.captions[0] for batch in batches], sample)
+        return time_sentences(self.generator, [batch.captions[0] for batch in batches], sample, self.reward)
 
 
 class _Work:

@@ -22,6 +22,7 @@ Judge: TypeAlias = EvaluatorTask | EmbeddingTask
 
 PAD_TO = 196  # frames: published figures depend on the padding that the evaluator saw
 _CHUNK = 128  # captions embedded at once
+_TRIED = 8  # recorded motions that show whether a judge's weights are whole
 _SMALL = 64  # numbers: smaller tensors, or constant ones, may agree by chance
 
 
@@ -53,7 +54,7 @@ class Judging:
         device: Where they work.
 
     Raises:
-        InputError: As `check_judge`.
+        InputError: As `check_judge`, or a judge makes NaN of captions or recorded motions.
     """
 
     def __init__(self, judges: Mapping[str, Judge], clips: EvaluationClips, device: torch.device) -> None:
@@ -64,6 +65,7 @@ class Judging:
         tokens = clips.module.caption_tokens() if any(isinstance(j, EvaluatorTask) for j in judges.values()) else {}
         self._row = {caption: row for row, caption in enumerate(captions)}
         self._text: dict[str, Tensor] = {}
+        tried = next(clips.batches(clips.places, "real", _TRIED))
         for name, judge in self.judges.items():
             with torch.inference_mode(False):
                 judge.to(device)
@@ -72,6 +74,12 @@ class Judging:
             with torch.no_grad():
                 parts = [captions[start : start + _CHUNK] for start in range(0, len(captions), _CHUNK)]
                 self._text[name] = torch.cat([judge.embed_captions(part).float() for part in parts])
+            embedded = self.motions(name, tried.motion.to(device), tried.lengths)
+            if not all(bool(each.isfinite().all()) for each in (self._text[name], embedded)):
+                raise InputError(
+                    f"{name} makes NaN of captions or recorded motions; its weights or statistics are damaged, export "
+                    "it again."
+                )
 
     def text(self, name: str, captions: Sequence[str]) -> Float[Tensor, "B E"]:
         """Embeddings of captions of the clips by one judge."""

@@ -89,7 +89,7 @@ class Replicator:
             self._judge(batch, motion, metrics, means)
             made(len(batch))
         tables = {evaluator: _numbers(name, metric) for evaluator, metric in metrics.items()}
-        excluded = max(int(table.pop("excluded")) for table in tables.values())
+        (excluded,) = {int(table.pop("excluded")) for table in tables.values()}
         return {
             "clips": len(places) - excluded,
             "excluded": excluded,
@@ -98,8 +98,8 @@ class Replicator:
             "evaluators": tables,
         }
 
-    def diversify(self, make: Make, number: int, made: Made) -> dict[str, float]:
-        """MModality by the evaluators' names, over all processes; arguments as in `measure`."""
+    def diversify(self, make: Make, number: int, made: Made) -> dict[str, Any]:
+        """MModality over all processes, as `Row.multimodality` keeps it; arguments as in `measure`."""
         protocol, draw = self.protocol, f"many {number}"
         metrics = {
             name: MultiModality(protocol.caption_pairs, mix_seed(self.clips.seed, draw)).to(self.device)
@@ -115,7 +115,11 @@ class Replicator:
             for name, metric in metrics.items():
                 metric.update(self.judging.motions(name, motion, batch.lengths.to(self.device)), batch.ids, numbers)
             made(len(batch))
-        return {name: float(metric.compute()) for name, metric in metrics.items()}
+        tables = {name: metric.compute() for name, metric in metrics.items()}
+        return {
+            "excluded": max(int(table["excluded"]) for table in tables.values()),
+            "evaluators": {name: float(table["MModality"]) for name, table in tables.items()},
+        }
 
     def real(self) -> dict[str, Gaussian]:
         """What FID compares with, by evaluator: one draw of crops of all clips, the same for all replications."""
@@ -136,17 +140,19 @@ class Replicator:
     ) -> None:
         lengths = batch.lengths.to(self.device)
         values = measure_motions(motion, lengths, self.skeleton)
-        if REWARD in self.judging.judges:
-            embedded = self.judging.motions(REWARD, motion, lengths)
-            values[REWARD] = (embedded * self.judging.text(REWARD, batch.captions)).sum(1)
-        finite = motion.isfinite().flatten(1).all(1)
+        embedded = {name: self.judging.motions(name, motion, lengths) for name in self.judging.judges}
+        if REWARD in embedded:
+            values[REWARD] = (embedded[REWARD] * self.judging.text(REWARD, batch.captions)).sum(1)
+        # the same motions for every measure: what is too large for one of them counts for none
+        finite = torch.stack([motion.flatten(1).sum(1), *values.values(), *(e.sum(1) for e in embedded.values())])
+        finite = finite.isfinite().all(0)
         kept = [each for each, good in zip(batch.ids, finite.tolist(), strict=True) if good]
         means.update(kept, {measure: value[finite] for measure, value in values.items()})
         # a draw may word the same label in two ways: motions are alike where their first captions are
         shown = self.clips.first_captions(batch.ids)
         for name, metric in metrics.items():
-            embedded = self.judging.motions(name, motion, lengths)
-            metric.update(self.judging.text(name, batch.captions), embedded, batch.ids, shown)
+            known = embedded[name].masked_fill(~finite[:, None], torch.nan)
+            metric.update(self.judging.text(name, batch.captions), known, batch.ids, shown)
 
     def _generators(
         self, batch: MotionTextBatch, draw: Draw, numbers: list[int] | None = None

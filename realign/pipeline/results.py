@@ -43,20 +43,20 @@ class Row:
         setting: The setting's fields; None for real motions.
         replications: One record each: ``clips``, ``excluded`` (not finite, so in no measure), ``seconds`` of sampling,
             ``measures`` (physical ones, and the reward) and ``evaluators``, the latter's measures by their name.
-        multimodality: MModality by the evaluator's name, one record a replication.
+        multimodality: MModality, one record a replication: ``excluded``, and by the evaluator's name ``evaluators``.
         speed: Seconds for one sentence, see `realign.pipeline.speed`; None where not measured.
     """
 
     name: str
     setting: dict[str, Any] | None
     replications: list[dict[str, Any]] = field(default_factory=list)
-    multimodality: list[dict[str, float]] = field(default_factory=list)
+    multimodality: list[dict[str, Any]] = field(default_factory=list)
     speed: dict[str, Any] | None = None
 
     @property
     def excluded(self) -> int:
         """Motions with a value that is not finite, over all replications."""
-        return sum(record["excluded"] for record in self.replications)
+        return sum(record["excluded"] for record in (*self.replications, *self.multimodality))
 
     def estimate(self, measure: str, evaluator: str | None = None) -> Estimate | None:
         """Mean and interval of a measure; None where it was not taken.
@@ -67,7 +67,7 @@ class Row:
             evaluator: Its name.
         """
         if measure == "MModality":
-            values = [record[evaluator] for record in self.multimodality if evaluator in record]
+            values = [record["evaluators"].get(evaluator) for record in self.multimodality]
         elif evaluator is None:
             values = [record["measures"].get(measure) for record in self.replications]
         else:

@@ -1,29 +1,36 @@
 """Average inference time per sentence (AITS), batch 1, with the text encoding apart."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from realign.tasks.generator import GeneratorTask
+from realign.text.base import TextEncoder
 from realign.text.cache import CachedTextEncoder
 
 
 def time_sentences(
-    generator: GeneratorTask, sentences: Sequence[str], sample: Callable[[int], object]
+    generator: GeneratorTask,
+    sentences: Sequence[str],
+    sample: Callable[[int], object],
+    reward: nn.Module | None = None,
 ) -> dict[str, Any]:
     """Seconds from a sentence to its motion, one at a time.
 
     The device is synchronised before and after, and the first sentence is made once more, beforehand, to warm up. The
-    text is encoded before the clock of the sampling starts: what an encoder has cached costs the sampling nothing.
+    clock of the sampling stands still while a text encoder works, cached or not.
 
     Args:
         generator: The generator.
         sentences: Captions.
         sample: Makes the motion of the sentence of a number, however it is guided.
+        reward: What guides, with a text encoder of its own.
 
     Returns:
         ``sentences``, ``device``, and the 50th and 95th percentile of both: ``p50_s``, ``p95_s``, ``text_p50_s``,
@@ -34,13 +41,39 @@ def time_sentences(
     texts, samples = [], []
     for number in [0, *range(len(sentences))]:
         texts.append(_timed(partial(encoder, [sentences[number]]), generator.device))
-        generator.encode_text([sentences[number], ""])
-        samples.append(_timed(partial(sample, number), generator.device))
+        with _text_clock([generator, *([] if reward is None else [reward])], generator.device) as encoded:
+            whole = _timed(partial(sample, number), generator.device)
+        samples.append(whole - sum(encoded))
     found: dict[str, Any] = {"sentences": len(sentences), "device": _name(generator.device)}
     for name, values in (("", samples[1:]), ("text_", texts[1:])):
         for percentile in (50, 95):
             found[f"{name}p{percentile}_s"] = float(np.percentile(values, percentile))
     return found
+
+
+@contextmanager
+def _text_clock(models: Sequence[nn.Module], device: torch.device) -> Iterator[list[float]]:
+    """Seconds of every call of the models' text encoders; those inside others are not counted again."""
+    seconds: list[float] = []
+    started: list[float] = []
+
+    def start(*_: object) -> None:
+        _synchronize(device)
+        started.append(time.perf_counter())
+
+    def stop(*_: object) -> None:
+        _synchronize(device)
+        taken = time.perf_counter() - started.pop()
+        if not started:
+            seconds.append(taken)
+
+    encoders = {module for model in models for module in model.modules() if isinstance(module, TextEncoder)}
+    hooks = [hook for e in encoders for hook in (e.register_forward_pre_hook(start), e.register_forward_hook(stop))]
+    try:
+        yield seconds
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _timed(action: Callable[[], object], device: torch.device) -> float:

@@ -169,7 +169,14 @@ def test_multimodality_metric_groups_by_caption() -> None:
     metric = MultiModality(pairs=10, seed=4)
     for number in torch.randperm(12, generator=torch.Generator().manual_seed(1)).tolist():
         metric.update(many[:, number], ["a", "b", "c"], [number] * 3)
-    assert float(metric.compute()) == pytest.approx(float(multimodality(many, 10, seed=4)))
+    found = metric.compute()
+    assert float(found["MModality"]) == pytest.approx(float(multimodality(many, 10, seed=4))) and not found["excluded"]
+    broken = MultiModality(pairs=10, seed=4)
+    for number in range(12):
+        spoiled = torch.full((1, 8), torch.nan if number in (2, 9) else 1.0)
+        broken.update(torch.cat([many[:, number], spoiled]), ["a", "b", "c", "bad"], [number] * 4)
+    left = broken.compute()
+    assert left["excluded"] == 2 and torch.equal(left["MModality"], found["MModality"])
     metric.update(many[:1, 0], ["d"], [0])
     with pytest.raises(InputError, match="same number"):
         metric.compute()
@@ -202,7 +209,7 @@ for number in range(12):
     alone.update(many[:, number], list("abcd"), [number] * 4)
     if number % 2 == rank:
         split.update(many[:, number], list("abcd"), [number] * 4)
-assert abs(float(split.compute() - alone.compute())) < 1e-6
+assert abs(float(split.compute()["MModality"] - alone.compute()["MModality"])) < 1e-6
 dist.destroy_process_group()
 """
 
