@@ -6,15 +6,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-SHIPPED = Path(__file__).parents[1] / "realign/pretrained"
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.filterwarnings("ignore::Warning")  # of the kernel's own libraries
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if path.stem == "03_guidance" and not (SHIPPED / "reward").is_dir():
-        pytest.skip("the package ships no reward to guide its generator with")
     monkeypatch.setenv("REALIGN_CACHE", str(tmp_path / "cache"))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
