@@ -54,6 +54,20 @@ def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> 
     assert all(torch.isfinite(each).all() for each in gradients)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/reward").glob("*_mocap.yaml")), ids=name)
+def test_the_ablations_that_a_reward_names_are_what_they_say(path: Path) -> None:
+    (line,) = [line for line in path.read_text().splitlines() if line.startswith("# Ablations: ")]
+    flags = [flag.split() for flag in line.removeprefix("# Ablations: ").rstrip(".").split(", ")]
+    built = []
+    for words in ([], *flags):
+        task = build(["--config", str(path), *words]).model
+        noise_free, alone = task.clean_probability == 1, task.weights.keys() == {"contrastive"}
+        assert alone == (task.model.decoder is None) == (task.model.motion_encoder.logvar is None)
+        built.append((task.model.step is None, noise_free, alone))
+    plain, blind, clean, contrastive = (False,) * 3, (True, False, False), (False, True, False), (False, False, True)
+    assert built == [plain, blind, clean, contrastive]
+
+
 @pytest.fixture(scope="module")
 def ablated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the ablations find what they name, in tiny: both rewards, their indexes and an evaluator."""

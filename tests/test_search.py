@@ -149,7 +149,8 @@ def test_tables_and_pictures(home: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert np.load(tmp_path / "x_1.npy").shape[1:] == (22, 3)
     assert "walk [bold]" in capsys.readouterr().out
     assert main(words) == 2
-    assert "--with-motions" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "--with-motions" in told.err and "walk [bold]" in told.out
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,13 @@ def run(options: argparse.Namespace) -> None:
         clips = [_query(path, options.fps) for path in options.motion]
         model = MotionSearch.from_pretrained(options.index, options.checkpoint, device=options.device)
     answers = search(model, texts, clips, options.k)
-    drawn = render(model, answers, options.render, options.data) if options.render else []
     if options.json:
         print_json(answers)
     else:
         print_tables(answers)
-    for path in drawn:
-        note(f"wrote {path}")
+    if options.render:  # after the answers: they must not be lost where there is nothing to draw
+        for path in render(model, answers, options.render, options.data):
+            note(f"wrote {path}")
 
 
 def search(model: "MotionSearch", texts: list[str], clips: list["MotionClip"], k: int | None) -> list[dict[str, Any]]:
