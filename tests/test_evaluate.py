@@ -218,9 +218,9 @@ def test_multimodality_has_replications_of_its_own(evaluation: Evaluation) -> No
     assert len(found.rows[1].multimodality) == 2 and not found.rows[0].multimodality
     assert found.rows[1].estimate("MModality", "judge").mean > 0.001
     assert again["evaluators"] == pytest.approx({"judge": 0.0, "second": 0.0}, abs=1e-5), "recorded motions are one"
-    assert again["excluded"] == 0 and found.rows[1].excluded == 0
+    assert again["excluded"] == 0 and found.rows[1].excluded_multimodality == 0
     found.rows[1].multimodality[0]["excluded"] = 3
-    assert "2 steps" not in markdown(found) and "(1, 3 with NaN left out)" in markdown(found)
+    assert "(1, 3 with NaN left out of MModality)" in markdown(found)
 
 
 def test_tables_and_picture(results: Results, tmp_path: Path) -> None:
@@ -274,7 +274,10 @@ def test_settings_are_read_from_words() -> None:
     made = Setting.parse("guidance=reward strength=2 steps=20 through_decoder=true update=additive", {"cfg": 3.0})
     assert made.options.strength == 2 and made.steps == 20 and made.through_decoder and made.cfg == 3
     assert Setting().name == "unguided" and "strength=2.0" in made.name
-    for words, match in {"depth=3": "not understood", "steps=2.5": "whole number", "guidance=magic": "magic"}.items():
+    for words, match in {
+        "depth=3": "not understood", "steps=2.5": "whole number", "guidance=magic": "magic",
+        "cfg=.nan": "cfg=nan is no finite number", "guidance=reward strength=.inf": "strength=inf is no finite",
+    }.items():  # fmt: skip
         with pytest.raises(InputError, match=match):
             Setting.parse(words)
 
@@ -297,8 +300,14 @@ def test_bad_input_is_one_sentence(shelf: Path, evaluation: Evaluation, tmp_path
         evaluate(shelf, ["judge"], protocol="gou")
     with pytest.raises(InputError, match="called 'judge'"):
         evaluate(shelf, ["judge", "judge"])
+    with pytest.raises(InputError, match="has no name"):
+        load_evaluation(shelf / "data", generator=shelf / "generator", evaluators=[f"={shelf / 'judge'}"])
     with pytest.raises(InputError, match="there already"):
         evaluation.run([PLAIN, PLAIN])
+    with pytest.raises(InputError, match="0 replications cannot be made; ask for at least 1"):
+        evaluation.run([PLAIN], replications=0)
+    with pytest.raises(InputError, match="-1 replications of MModality cannot"):
+        evaluation.run([PLAIN], multimodality=-1)
     with pytest.raises(InputError, match="needs a reward"):
         evaluate(shelf, ["judge"], reward=False).run([GUIDED])
     clips = EvaluationClips(shelf / "data")

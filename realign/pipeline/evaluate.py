@@ -102,13 +102,13 @@ class Evaluation:
         Raises:
             InputError: Numbers or settings that make no sense, a reward that does not fit, or a file of other results.
         """
-        for name, value in (
-            ("replications", replications - 1),
-            ("multimodality", multimodality),
-            ("sentences", sentences),
+        for name, value, least in (
+            ("replications", replications, 1),
+            ("replications of MModality", multimodality, 0),
+            ("sentences to time", sentences, 0),
         ):
-            if value < 0:
-                raise InputError(f"The number of {name} is too small; give at least {int(name == 'replications')}.")
+            if value < least:
+                raise InputError(f"{value} {name} cannot be made; ask for at least {least}.")
         first = processes()[0] == 0
         samplers = {
             each.name: SettingSampler(each, self.generator, self.reward, self.index, self.precision)

@@ -60,6 +60,8 @@ def load_evaluation(
         (name, path) if found else (judge_name(name), name) for name, found, path in (j.partition("=") for j in judges)
     ]
     names = [name for name, _ in named]
+    if "" in names:
+        raise InputError(f"The evaluator {judges[names.index('')]!r} has no name; write PATH or NAME=PATH.")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"Two evaluators are called {twice!r}; name them apart with NAME=PATH.")

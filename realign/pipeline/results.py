@@ -55,8 +55,13 @@ class Row:
 
     @property
     def excluded(self) -> int:
-        """Motions with a value that is not finite, over all replications."""
-        return sum(record["excluded"] for record in (*self.replications, *self.multimodality))
+        """Motions with a value that is not finite, over all replications but those of MModality."""
+        return sum(record["excluded"] for record in self.replications)
+
+    @property
+    def excluded_multimodality(self) -> int:
+        """Motions with a value that is not finite, over all replications of MModality."""
+        return sum(record["excluded"] for record in self.multimodality)
 
     def estimate(self, measure: str, evaluator: str | None = None) -> Estimate | None:
         """Mean and interval of a measure; None where it was not taken.
@@ -141,7 +146,7 @@ class Results:
             estimate = row.estimate(measure, evaluator)
             if estimate is not None:
                 found[measure if evaluator is None else f"{evaluator}/{measure}"] = asdict(estimate)
-        return found | {"replications": len(row.replications), "excluded": row.excluded}
+        return found | {"replications": len(row.replications), "excluded": row.excluded + row.excluded_multimodality}
 
 
 LEARNED = ("R@1", "R@2", "R@3", "FID", "MM-Dist", "Diversity", "MModality")

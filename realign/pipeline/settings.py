@@ -1,5 +1,6 @@
 """What an evaluation varies: the protocol that measures, and the settings that sample."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -75,7 +76,7 @@ class Setting:
         scheduler: ddim, ddpm, dpm or unipc; the generator's own when None.
 
     Raises:
-        InputError: An unknown guidance.
+        InputError: An unknown guidance, or a number that is not finite.
     """
 
     name: str = ""
@@ -96,6 +97,9 @@ class Setting:
             raise InputError(
                 f"Unknown guidance {self.guidance!r}; choose one of {', '.join(get_args(GuidanceWay))}."
             )  # fmt: skip
+        for name, value in {**vars(self), **vars(self.options)}.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{name}={value} is no finite number; give one.")
         if not self.name:
             object.__setattr__(self, "name", self._describe())
 

@@ -159,8 +159,11 @@ def _and_reward(columns: Sequence[Column]) -> str:
 
 def _title(row: Row) -> str:
     """Name, replications, and how many motions had to be left out."""
-    left_out = f", {row.excluded} with NaN left out" if row.excluded else ""
-    return f"{row.name} ({len(row.replications)}{left_out})"
+    told = [str(len(row.replications))]
+    for count, where in ((row.excluded, ""), (row.excluded_multimodality, " of MModality")):
+        if count:
+            told.append(f"{count} with NaN left out{where}")
+    return f"{row.name} ({', '.join(told)})"
 
 
 def _cells(row: Row, columns: Sequence[Column], evaluator: str | None, form: str) -> list[str]:
