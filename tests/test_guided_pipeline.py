@@ -178,7 +178,7 @@ def test_a_default_guidance_is_taken_unless_told_otherwise(guided_shelf: Path, m
         ("", {}),
         ("--guidance reward", {}),
         ("--strength 90 --profile constant", {"strength": 90.0, "profile": "constant"}),
-        ("--mu 9 --eta 2 --interval 1", {"mu": 9.0, "eta": 2.0, "interval": 1}),
+        ("--mu 9 --eta 2 --anchors 3 --interval 1", {"mu": 9.0, "eta": 2.0, "anchors": 3, "interval": 1}),
         ("--window .5,.9", {"start": 0.5, "stop": 0.9}),
         ("--guidance best-of --candidates 6", {"way": "best-of", "candidates": 6}),
         ("--guidance none", None),

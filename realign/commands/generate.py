@@ -2,16 +2,20 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from realign.commands.common import loading, note
 from realign.commands.sweep import window
 from realign.errors import InputError
 
+if TYPE_CHECKING:
+    from realign.pipeline.settings import GuidanceWay
+
 _STEERS, _JUDGES = ("reward",), ("reward", "best-of")
 _WAYS = {
-    "mu": _JUDGES, "eta": _JUDGES, "reward": _JUDGES, "index": _JUDGES, "candidates": ("best-of",), "strength": _STEERS,
-    "profile": _STEERS, "window": _STEERS, "interval": _STEERS, "through_decoder": _STEERS,
+    "mu": _JUDGES, "eta": _JUDGES, "anchors": _JUDGES, "reward": _JUDGES, "index": _JUDGES,
+    "candidates": ("best-of",), "strength": _STEERS, "profile": _STEERS, "window": _STEERS, "interval": _STEERS,
+    "through_decoder": _STEERS,
 }  # fmt: skip
 """The ways of guidance that each option says something about."""
 
@@ -38,7 +42,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _add_guidance(parser: argparse.ArgumentParser) -> None:
     """The options of guidance; those that were not given stay None, and the model's or the library's defaults count."""
-    group = parser.add_argument_group("guidance by a reward")
+    group = parser.add_argument_group(
+        "guidance by a reward", "what is not given is the model's own, else strength 1, mu 1, eta 0"
+    )
     group.add_argument(
         "--guidance", choices=("none", "reward", "best-of"),
         help="reward: steer every step by its gradient; best-of: keep the best of N motions (default: the model's own)",
@@ -51,6 +57,7 @@ def _add_guidance(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--interval", type=int, metavar="K", help="steer at every K-th step, there K-fold")
     group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the sentence")
     group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion")
+    group.add_argument("--anchors", type=int, metavar="K", help="real motions that --eta means, softly weighted")
     group.add_argument("--reward", type=Path, metavar="CHECKPOINT", help="a reward's .ckpt or folder of weights")
     group.add_argument(
         "--index", type=Path, metavar="DIR", help="index made with the reward, for --eta and for the usual lengths"
@@ -90,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
         check_suffix(options.output)  # a wrong name must not cost a sampling run
         texts = read_sentences(options.text, options.file)
         default = DefaultGuidance.read(options.checkpoint or pretrained_folder("generator"))
-        way = options.guidance or ("none" if default is None else "reward")
+        way: GuidanceWay = options.guidance or ("none" if default is None else "reward")
         guided_by = _guidance_options(options, way)
         reward = None if options.index is None else options.reward  # which is asked for lengths, too
         model = TextToMotion.from_pretrained(options.checkpoint, options.device, reward, options.index)
