@@ -36,6 +36,8 @@ class RewardTask(EmbeddingTask):
         text_encoder: Frozen features of captions.
         scheduler: The noise that the generator to guide was trained with.
         clean_probability: Share of training samples without noise; the others draw their step uniformly.
+        paired: Train on every sample twice instead, without noise and with it, each told apart from its like. What
+            noise hides is then learned as well as without any, where training is short.
         sentence_encoder: Compares captions; the text encoder's own pooled vector where None. CLIP's sentences are too
             much alike for that.
         similarity_threshold: Captions with a cosine above it are no negatives of each other; 1 leaves it to the data,
@@ -60,6 +62,7 @@ class RewardTask(EmbeddingTask):
         text_encoder: TextEncoder,
         scheduler: SchedulerMixin,
         clean_probability: float = 0.5,
+        paired: bool = False,
         sentence_encoder: TextEncoder | None = None,
         similarity_threshold: float = 0.8,
         reconstruction_weight: float = 1.0,
@@ -78,8 +81,8 @@ class RewardTask(EmbeddingTask):
         if temperature <= 0:
             raise InputError(f"temperature={temperature} must be positive.")
         self.sentence_encoder = sentence_encoder
-        self.clean_probability, self.similarity_threshold = clean_probability, similarity_threshold
-        self.temperature = temperature
+        self.clean_probability, self.paired = clean_probability, paired
+        self.similarity_threshold, self.temperature = similarity_threshold, temperature
         self.weights = {"contrastive": contrastive_weight}
         if model.decoder is not None:
             self.weights |= {"reconstruction": reconstruction_weight, "kl": kl_weight, "latent": latent_weight}
@@ -100,14 +103,21 @@ class RewardTask(EmbeddingTask):
         x, tokens = self.clean_tokens(batch)
         generators = sample_generators(batch.seeds, f"reward {purpose}")
         clean = rand_per_sample(generators) < self.clean_probability
-        t = draw_steps(generators, self.train_steps, (0.0, 1.0)).masked_fill(clean, CLEAN_STEP).to(x.device)
-        noise = noise_like_mask(generators, tokens, self.space.width)
+        t = draw_steps(generators, self.train_steps, (0.0, 1.0))
+        t = (t if self.paired else t.masked_fill(clean, CLEAN_STEP)).to(x.device)
+        x_t = add_noise(self.scheduler, x, noise_like_mask(generators, tokens, self.space.width), t)
+        views = 1 + self.paired
+        if self.paired:
+            x_t, t = torch.cat([x, x_t]), torch.cat([torch.full_like(t, CLEAN_STEP), t])
+        x, tokens = x.repeat(views, 1, 1), tokens.repeat(views, 1)
         features = self.encode_text(batch.captions)
-        motion = self.model.encode_motion(add_noise(self.scheduler, x, noise, t), t, tokens)
-        text = self.model.encode_text(features)
-        losses = self.contrast(*self._gather(text.mean, motion.mean, batch, features))
+        motion, text = self.model.encode_motion(x_t, t, tokens), self.model.encode_text(features)
+        told = [self.contrast(*self._gather(text.mean, view, batch, features)) for view in motion.mean.chunk(views)]
+        losses = {name: torch.stack([each[name] for each in told]).mean() for name in told[0]}
         if self.model.decoder is not None:
-            losses |= self._representation(text, motion, x, tokens, generators if purpose == "train" else None)
+            text = Gaussians(*(each.repeat(views, 1) for each in text))  # type: ignore[union-attr]
+            drawn = generators * views if purpose == "train" else None
+            losses |= self._representation(text, motion, x, tokens, drawn)
         losses["loss"] = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         return losses
 
