@@ -4,7 +4,6 @@ Nothing pickled is ever executed.
 """
 
 import pickle
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -117,8 +116,12 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path} is no checkpoint of this project, or holds Python objects, which are never executed; "
             "give one written by `realign fit`."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is damaged or cut short; copy it again or take an earlier checkpoint.") from error
+    except OSError:
+        raise
+    except Exception as error:  # what is no checkpoint is read as if it were one, and fails in any way
+        raise InputError(
+            f"{path} is no checkpoint, or damaged or cut short; copy it again or take an earlier one."
+        ) from error
     if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
         raise InputError(f"{path} is no checkpoint of a task; give one written by `realign fit`.")
     # With EMAWeightAveraging, Lightning keeps the averaged weights here and the raw ones in current_model_state.

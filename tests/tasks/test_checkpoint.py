@@ -107,6 +107,8 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         load_task(tmp_path / "missing.ckpt")
     text = tmp_path / "text.ckpt"
     text.write_text("hello")
+    lines = tmp_path / "lines.ckpt"
+    lines.write_text("a person bows\n\na person runs\n")
     foreign = tmp_path / "foreign.ckpt"
     torch.save({"weights": torch.zeros(3)}, foreign)
     objects = tmp_path / "objects.ckpt"
@@ -115,6 +117,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "hyper_parameters": {}}, unnamed)
     for path, reason in (
         (text, "text.ckpt"),
+        (lines, "lines.ckpt is no checkpoint"),
         (foreign, "no checkpoint of a task"),
         (objects, "never executed"),
         (unnamed, "does not say how it was built"),
