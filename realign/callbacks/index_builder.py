@@ -13,6 +13,7 @@ from torch import distributed
 from realign.batch import MotionTextBatch
 from realign.data.packed import PackedMotions
 from realign.errors import InputError
+from realign.index.engine import parse_factory
 from realign.index.items import MotionItem
 from realign.index.library import write_library
 from realign.index.motion_index import MotionIndex
@@ -57,7 +58,8 @@ class IndexBuilder(Callback):
         """Refuse what cannot end well before anything is computed.
 
         Raises:
-            InputError: The folder is something else, the task embeds nothing, or its motions are not to be had.
+            InputError: The folder is something else, the task embeds nothing, its motions are not to be had, or FAISS
+                is missing or does not know the factory.
         """
         if not isinstance(pl_module, EmbeddingTask):
             raise InputError(
@@ -65,6 +67,7 @@ class IndexBuilder(Callback):
             )
         if trainer.is_global_zero:
             check_replaceable(self.folder)
+            parse_factory(self.factory or "Flat", pl_module.model.embedding)
         packed = getattr(getattr(trainer, "datamodule", None), "packed", None)
         self._packed = packed if isinstance(packed, PackedMotions) else None
         if self.with_motions and self._packed is None:

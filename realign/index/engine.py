@@ -45,6 +45,26 @@ def default_factory(count: int) -> str:
     return f"IVF{lists},SQ8"
 
 
+def parse_factory(factory: str, width: int) -> Any:
+    """The empty, untrained index that a factory string describes.
+
+    Args:
+        factory: A FAISS factory string.
+        width: Width E of the vectors.
+
+    Raises:
+        InputError: FAISS does not know it, it does not fit the width, or it cannot rank by cosine.
+    """
+    faiss = load_faiss()
+    example = "use for example 'Flat', 'HNSW32', 'IVF256,Flat' or 'OPQ32,IVF1024,PQ32'"
+    what = f"FAISS cannot make an index {factory!r} over vectors of width {width}"
+    with faiss_errors(what, example):
+        index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT or isinstance(faiss.downcast_index(index), faiss.IndexIDMap):
+        raise InputError(f"{what} for cosine with keys of its own; {example}")
+    return index
+
+
 def make_index(vectors: np.ndarray, factory: str, gpu: bool | Literal["auto"] = "auto") -> Any:
     """A trained, empty index for int64 keys, with the effort of its searches set.
 
@@ -53,13 +73,7 @@ def make_index(vectors: np.ndarray, factory: str, gpu: bool | Literal["auto"] = 
         factory: A FAISS factory string.
         gpu: As for `place`.
     """
-    faiss = load_faiss()
-    example = "use for example 'Flat', 'HNSW32', 'IVF256,Flat' or 'OPQ32,IVF1024,PQ32'"
-    what = f"FAISS cannot make an index {factory!r} over vectors of width {vectors.shape[1]}"
-    with faiss_errors(what, example):
-        index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-    if index.metric_type != faiss.METRIC_INNER_PRODUCT or isinstance(faiss.downcast_index(index), faiss.IndexIDMap):
-        raise InputError(f"{what} for cosine with keys of its own; {example}")
+    faiss, index = load_faiss(), parse_factory(factory, vectors.shape[1])
     inverted = _core(index, faiss.IndexIVF)
     _set_effort(index)
     if inverted is None or _core(index, faiss.IndexRefine) is not None:

@@ -96,13 +96,18 @@ def test_any_predict_run_can_write_one(parts: tuple[EmbeddingTask, PackedMotions
     assert index.items[2].captions == (packed.caption(int(dataset.indices[2])),)
 
 
-def test_a_folder_of_something_else_is_left_alone(parts: tuple[EmbeddingTask, PackedMotions], tmp_path: Path) -> None:
+def test_what_cannot_end_well_is_refused_before_anything_is_embedded(
+    parts: tuple[EmbeddingTask, PackedMotions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(InputError, match="is no index; choose another folder"):
         build_index(parts[0], parts[1].folder, tmp_path)
     assert (tmp_path / "precious.txt").read_text() == "mine"
     with pytest.raises(InputError, match="split 'tset' is unknown"):
         build_index(parts[0], parts[1].folder, tmp_path / "index", split="tset")
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="cannot make an index 'Flt'"):
+        patch.setattr(EmbeddingTask, "predict_step", lambda *_: pytest.fail("embedded before the factory was checked"))
+        build_index(parts[0], parts[1].folder, tmp_path / "index", factory="Flt")
     with pytest.raises(InputError, match="devices"):
         build_index(parts[0], parts[1].folder, tmp_path / "index", devices=0)
     with pytest.raises(InputError, match="80 devices"):
