@@ -41,7 +41,7 @@ def euclidean_distances(x: Float[Tensor, "*B N E"], y: Float[Tensor, "*B M E"]) 
     result is rounded to float32, so that equal distances are equal wherever they stand in the matrix.
     """
     x, y = wide(x), wide(y)
-    scale = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
+    scale = x.norm(dim=-1).square()[..., :, None] + y.norm(dim=-1).square()[..., None, :]
     squared = scale - 2 * (x @ y.mT)
     return squared.masked_fill(squared < 1e-13 * scale, 0).sqrt().float()
 
@@ -178,4 +178,4 @@ def _centred(x: Float[Tensor, "N E"]) -> tuple[Float[Tensor, "E"], Float[Tensor,
         raise InputError(f"{len(x)} motions have no covariance to compare; evaluate at least 2.")
     x = wide(x)
     mean = x.mean(0)
-    return mean, (x - mean) / (len(x) - 1) ** 0.5
+    return mean, (x - mean).div_((len(x) - 1) ** 0.5)

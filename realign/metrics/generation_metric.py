@@ -82,16 +82,17 @@ class GenerationMetrics(OrderedMetric):
         """
         _, rows = self.ordered_rows()
         finite = (rows["motion"].sum(1) + rows["text"].sum(1)).isfinite()
-        text, motion, labels = (rows[name][finite] for name in ("text", "motion", "labels"))
-        text, motion = wide(text), wide(motion)  # here, once, for all that follows
-        batches = matching_batches(len(motion), self.size, mix_seed(self.seed, "batches")).to(motion.device)
-        chosen = labels.to(motion.device)[batches]
-        same = chosen[:, :, None] == chosen[:, None, :] if self.identical else None
-        left, right = text[batches], motion[batches]
+        kept = finite.nonzero()[:, 0]
+        batches = kept[matching_batches(len(kept), self.size, mix_seed(self.seed, "batches")).to(kept.device)]
+        left, right = (wide(rows[name][batches]) for name in ("text", "motion"))  # copied once: copies cost most
+        labels = rows["labels"][batches].to(left.device)
+        same = labels[:, :, None] == labels[:, None, :] if self.identical else None
         precision = r_precision(euclidean_distances(left, right), same)
         found = {f"R@{k}": value for k, value in zip(TOP, precision, strict=True)}
         if self.whole_batches:
             text, motion = left.flatten(0, 1), right.flatten(0, 1)
+        else:
+            text, motion = (wide(rows[name][kept]) for name in ("text", "motion"))
         found["MM-Dist"] = mm_dist(text, motion)
         if self.real is not None:
             found["FID"] = frechet_distance(self.real, motion)
