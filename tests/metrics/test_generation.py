@@ -186,6 +186,7 @@ WORKER = """
 import sys, torch, torch.distributed as dist
 from realign.metrics.generation import Gaussian
 from realign.metrics.generation_metric import GenerationMetrics, MultiModality
+from realign.metrics.sample_means import SampleMeans
 rank, file = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
 generator = torch.Generator().manual_seed(0)
@@ -210,6 +211,11 @@ for number in range(12):
     if number % 2 == rank:
         split.update(many[:, number], list("abcd"), [number] * 4)
 assert abs(float(split.compute()["MModality"] - alone.compute()["MModality"])) < 1e-6
+split, alone = (SampleMeans(["a", "b"], sync_on_compute=sync) for sync in (True, False))
+for metric, rows in ((split, list(range(rank, 101, 2)) + [0]), (alone, list(range(101)))):
+    metric.update([ids[i] for i in rows], {"a": text[rows, 0], "b": text[rows, 1]})
+assert all(abs(float(value - alone.compute()[name])) < 1e-6 for name, value in split.compute().items())
+assert abs(float(alone.compute()["a"]) - sum(text[:, 0].tolist()) / 101) < 1e-6
 dist.destroy_process_group()
 """
 
