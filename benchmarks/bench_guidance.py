@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from diffusers import DDPMScheduler
 
-from realign.diffusion.guidance import GuidanceOptions
+from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.masking import lengths_to_mask
 from realign.nn import (
     ConvVAE,
@@ -36,7 +36,6 @@ from realign.nn import (
     SkipTransformerVAE,
 )
 from realign.tasks import GeneratorTask, RewardObjective, RewardSteering, RewardTask
-from realign.tasks.guidance import DEFAULT_OPTIONS
 from realign.text.hashing import HashingEncoder
 
 TEXT, FRAMES = 768, 196
@@ -91,7 +90,7 @@ def generator(space: MotionSpace, denoiser: torch.nn.Module, steps: int, device:
 
 def cases(steps: int, device: torch.device, tiny: bool) -> list[Case]:
     small = 32 if tiny else 256
-    every, second = GuidanceOptions(), GuidanceOptions(interval=2, start=0.2)
+    every = GuidanceOptions()
     sizes = {f"{n} layers": (n, wide, small, device) for n, wide in (((1, 64),) if tiny else ((9, 1024), (3, 512)))}
     features = {size: reward(FeatureSpace(), 4, *parts) for size, parts in sizes.items()}
 
@@ -102,7 +101,6 @@ def cases(steps: int, device: torch.device, tiny: bool) -> list[Case]:
             latent = reward(latents(vae), 1, *parts)
             ways[f"{size}, every step"] = RewardSteering(latent, every)
             ways[f"{size}, default options"] = RewardSteering(latent, DEFAULT_OPTIONS)
-            ways[f"{size}, 2nd step of [.2, 1]"] = RewardSteering(latent, second)
             ways[f"{size}, through the decoder"] = RewardSteering(features[size], every, through_decoder=True)
             if pairs:
                 joined = reward(latents(vae), 2, *parts)

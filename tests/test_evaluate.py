@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from realign.batch import TextFeatures
 from realign.cli import main
 from realign.commands import evaluate as evaluate_command
-from realign.diffusion.guidance import GuidanceOptions
+from realign.diffusion.guidance import DEFAULT_OPTIONS
 from realign.errors import InputError
 from realign.metrics.generation import Gaussian, frechet_distance, matching_batches, mm_dist
 from realign.pipeline.clips import EvaluationClips
@@ -267,7 +267,7 @@ def test_an_option_reaches_the_settings_it_concerns() -> None:
     assert [each.name for each in found] == [
         "unguided steps=4", "reward mu=0.5 steps=4 strength=2.0", "best-of mu=0.5 candidates=3 steps=4",
     ]  # fmt: skip
-    assert found[2].options == GuidanceOptions() and found[1].candidates == Setting().candidates
+    assert found[2].options == DEFAULT_OPTIONS and found[1].candidates == Setting().candidates
 
 
 def test_settings_are_read_from_words() -> None:

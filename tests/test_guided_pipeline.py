@@ -86,7 +86,7 @@ def test_the_command_writes_guided_motions(shelf: Path, tmp_path: Path) -> None:
 
 
 DEFAULT = {"reward": "reward", "index": "index", "mu": 3.0, "eta": 0.5, "anchors": 2}
-DEFAULT_OPTIONS = {"strength": 40.0, "profile": "signal", "start": 0.2, "interval": 2}
+DEFAULT_OPTIONS = {"strength": 40.0, "profile": "signal", "start": 0.2, "interval": 2, "point": "x_t"}
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_default_guidance_is_taken_unless_told_otherwise(guided_shelf: Path, m
     own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
     by_hand = model.load_guidance(
         "reward", guided_shelf / "reward", guided_shelf / "index", mu=3.0, eta=0.5, anchors=2,
-        options=GuidanceOptions(strength=40.0, profile="signal", start=0.2, interval=2),
+        options=GuidanceOptions(**DEFAULT_OPTIONS),
     )  # fmt: skip
     take = {"seconds": 2, "steps": 10}
     expected = model.generate(["walk"], guidance=by_hand, **take)[0].joints
@@ -168,7 +168,7 @@ def test_a_default_guidance_is_taken_unless_told_otherwise(guided_shelf: Path, m
     np.testing.assert_array_equal(own.generate(["walk"], **take)[0].joints, expected)
     np.testing.assert_array_equal(own.generate(["walk"], guidance=None, **take)[0].joints, plain)
     changed = own.load_guidance(eta=0.25, strength=7.0)
-    assert changed.options == GuidanceOptions(strength=7.0, profile="signal", start=0.2, interval=2)
+    assert changed.options == GuidanceOptions(**DEFAULT_OPTIONS | {"strength": 7.0})
     assert (changed.objective.mu, changed.objective.eta, changed.objective.anchors) == (3.0, 0.25, 2)
 
 

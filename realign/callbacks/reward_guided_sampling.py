@@ -11,7 +11,7 @@ from torch import Tensor
 from realign.batch import MotionTextBatch
 from realign.callbacks.comparison import Judge, SampleMetrics
 from realign.callbacks.gallery import log_folder, show
-from realign.diffusion.guidance import GuidanceOptions
+from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
 from realign.seeding import sample_generators
 from realign.tasks.base import Task
@@ -19,7 +19,6 @@ from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.evaluator import EvaluatorTask
 from realign.tasks.generator import GeneratorTask
-from realign.tasks.guidance import DEFAULT_OPTIONS
 from realign.tasks.steering import Steering, load_steering
 
 WAYS = ("unguided", "guided")

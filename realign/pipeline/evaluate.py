@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
+from realign.nn.digest import weights_digest
 from realign.pipeline.clips import EvaluationClips
 from realign.pipeline.judges import Judge, Judging, check_independent
 from realign.pipeline.processes import from_first, processes
@@ -16,7 +17,6 @@ from realign.pipeline.sampling import Recorded, SettingSampler
 from realign.pipeline.settings import PROTOCOLS, Precision, Protocol, Setting, unique_settings
 from realign.pipeline.speed import time_sentences
 from realign.seeding import mix_seed, sample_generators
-from realign.tasks.digest import weights_digest
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.generator import GeneratorTask
 

@@ -1,6 +1,6 @@
 """What lies beside a generator: a reward with its index, and the guidance by it that is taken where none is named."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
-from realign.diffusion.guidance import GuidanceOptions
+from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
 from realign.motion.skeleton import get_skeleton
@@ -45,7 +45,7 @@ class DefaultGuidance:
     temperature: float = 0.1
     through_decoder: bool = False
     candidates: int = 4
-    options: GuidanceOptions = field(default_factory=GuidanceOptions)
+    options: GuidanceOptions = DEFAULT_OPTIONS
 
     @classmethod
     def read(cls, folder: str | Path) -> "DefaultGuidance | None":

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import yaml
 
-from realign.diffusion.guidance import GuidanceOptions
+from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
 
 GuidanceWay = Literal["none", "reward", "best-of"]
@@ -83,7 +83,7 @@ class Setting:
     guidance: GuidanceWay = "none"
     mu: float = 1.0
     eta: float = 0.0
-    options: GuidanceOptions = field(default_factory=GuidanceOptions)
+    options: GuidanceOptions = DEFAULT_OPTIONS
     anchors: int = 1
     temperature: float = 0.1
     through_decoder: bool = False
@@ -107,7 +107,7 @@ class Setting:
         plain = {each.name: each.default for each in fields(self) if each.name not in ("name", "guidance", "options")}
         own = {name: value for name, value in plain.items() if getattr(self, name) != value}
         told = [f"{name}={getattr(self, name)}" for name in own]
-        usual = asdict(GuidanceOptions())
+        usual = asdict(DEFAULT_OPTIONS)
         told += [f"{name}={value}" for name, value in asdict(self.options).items() if value != usual[name]]
         return " ".join([{"none": "unguided"}.get(self.guidance, self.guidance), *told])
 
@@ -131,7 +131,7 @@ class Setting:
                 )
             given[key] = _value(key, value)
         own = {name: given.pop(name) for name in list(given) if name in _SETTING_TYPES}
-        return cls(**own, options=GuidanceOptions(**given))
+        return cls(**own, options=replace(DEFAULT_OPTIONS, **given))
 
 
 def unique_settings(settings: Sequence[Setting]) -> list[Setting]:

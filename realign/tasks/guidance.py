@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from realign.diffusion.guidance import GuidanceOptions, RewardGradient
+from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions, RewardGradient
 from realign.index.motion_index import MotionIndex
 from realign.masking import lengths_to_mask
 from realign.nn.reward import RewardModel
@@ -17,8 +17,6 @@ from realign.tasks.objective import RewardObjective
 from realign.tasks.space import SpaceTask
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
-
-DEFAULT_OPTIONS = GuidanceOptions()
 
 
 class RewardGuidance(RewardGradient):

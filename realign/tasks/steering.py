@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from realign.diffusion.guidance import GuidanceOptions, RewardGradient
+from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions, RewardGradient
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
 from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.generator import GeneratorTask
-from realign.tasks.guidance import DEFAULT_OPTIONS, RewardGuidance, ThroughDecoder
+from realign.tasks.guidance import RewardGuidance, ThroughDecoder
 from realign.tasks.objective import RewardObjective
 
 SteeringName = Literal["reward", "best-of"]

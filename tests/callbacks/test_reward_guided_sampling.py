@@ -1,5 +1,6 @@
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from task_parts import CAPTIONS, TinyData, command, feature_generator
 from torch import multiprocessing
 
 from realign.callbacks import RewardGuidedSampling
-from realign.diffusion.guidance import GuidanceOptions
+from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
 from realign.tasks import load_task
@@ -141,13 +142,13 @@ def test_an_evaluator_judges_both_ways(tmp_path: Path, judged: Path, kind: str) 
 
 
 def test_it_is_built_from_a_configuration(tmp_path: Path, judged: Path) -> None:
-    options = {"strength": 2.0, "interval": 2, "norm": "normalize"}
+    options = {"strength": 2.0, "interval": 3, "norm": "normalize"}
     parts = {"reward": str(judged / "reward"), "mu": 0.5, "options": options, "clips": 0}
     watch = {"class_path": "realign.callbacks.RewardGuidedSampling", "init_args": parts}
     arguments = command(tmp_path, feature_generator(), callbacks=[watch], limit_train_batches=1, limit_val_batches=1)
     cli = TrainingCLI.from_args(arguments, run=False)
     (built,) = [each for each in cli.trainer.callbacks if isinstance(each, RewardGuidedSampling)]
-    assert built.options == GuidanceOptions(strength=2.0, interval=2, norm="normalize")
+    assert built.options == replace(DEFAULT_OPTIONS, **options)
 
 
 def one_of_two(rank: int, port: int, root: str, judged: str) -> None:
