@@ -36,9 +36,8 @@ class RewardTask(EmbeddingTask):
         text_encoder: Frozen features of captions.
         scheduler: The noise that the generator to guide was trained with.
         clean_probability: Share of training samples without noise; the others draw their step uniformly.
-        paired: Train on every sample twice instead, without noise and with it, each told apart from its like; only the
-            motions without noise shape the sentences' embeddings. What noise hides is then learned almost as well as
-            without any.
+        paired: Train on every sample twice instead, without noise and with it, each told apart from its like, and both
+            contrasts added up: what noise hides is then learned almost as well as without any.
         sentence_encoder: Compares captions; the text encoder's own pooled vector where None. CLIP's sentences are too
             much alike for that.
         similarity_threshold: Captions with a cosine above it are no negatives of each other; 1 leaves it to the data,
@@ -113,11 +112,8 @@ class RewardTask(EmbeddingTask):
         x, tokens = x.repeat(views, 1, 1), tokens.repeat(views, 1)
         features = self.encode_text(batch.captions)
         motion, text = self.model.encode_motion(x_t, t, tokens), self.model.encode_text(features)
-        # noisy motions follow the sentences and do not pull at them: what noise hides would make sentences alike
-        sentences = [text.mean, text.mean.detach()][:views]
-        pairs = zip(sentences, motion.mean.chunk(views), strict=True)
-        told = [self.contrast(*self._gather(each, view, batch, features)) for each, view in pairs]
-        losses = {name: torch.stack([each[name] for each in told]).mean() for name in told[0]}
+        told = [self.contrast(*self._gather(text.mean, view, batch, features)) for view in motion.mean.chunk(views)]
+        losses = {name: torch.stack([each[name] for each in told]).sum() for name in told[0]}
         if self.model.decoder is not None:
             text = Gaussians(*(each.repeat(views, 1) for each in text))  # type: ignore[union-attr]
             drawn = generators * views if purpose == "train" else None
