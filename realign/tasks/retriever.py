@@ -13,8 +13,6 @@ from realign.losses.contrastive import hard_negative_loss
 from realign.metrics.retrieval_metric import RetrievalMetrics
 from realign.nn.reward import RewardModel
 from realign.nn.spaces import MotionSpace
-from realign.tasks.checkpoint import load_task
-from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.recall import CLEAN, Levels
 from realign.tasks.reward import RewardTask
 from realign.text.base import TextEncoder
@@ -76,6 +74,7 @@ class RetrieverTask(RewardTask):
             space=space,
             text_encoder=text_encoder,
             scheduler=DDPMScheduler(clip_sample=False),  # no sample ever sees its noise
+            checkpoint=checkpoint,
             clean_probability=1.0,
             sentence_encoder=sentence_encoder,
             similarity_threshold=similarity_threshold,
@@ -92,7 +91,7 @@ class RetrieverTask(RewardTask):
             raise InputError(
                 f"hard_negatives={hard_negatives} must be at least 1; set hard_negative_weight to 0 for none."
             )
-        self.checkpoint, self.hard_negatives, self.margin = checkpoint, hard_negatives, margin
+        self.hard_negatives, self.margin = hard_negatives, margin
         if hard_negative_weight:
             self.weights["hard_negative"] = hard_negative_weight
         self.protocols = RetrievalMetrics(identical=identical, subset=None if subset is None else _ids(subset))
@@ -101,27 +100,6 @@ class RetrieverTask(RewardTask):
     def validation_levels(self) -> Levels:
         """Clean motions alone."""
         return CLEAN
-
-    def prepare(self, stage: str) -> None:
-        """Take over the weights of a checkpoint, unless a run is resumed or a trained retriever is tested."""
-        if self.checkpoint and self.trainer.ckpt_path is None:
-            self._adopt(load_task(self.checkpoint, EmbeddingTask))
-            self.checkpoint = self.hparams["checkpoint"] = None  # the weights are now part of this task's own
-            self.forget_space_checkpoint()
-        super().prepare(stage)
-
-    def _adopt(self, trained: EmbeddingTask) -> None:
-        own, other = (
-            f"{task.model.signature} in {type(task.space).__name__} over {task.text_encoder.fingerprint}"
-            for task in (self, trained)
-        )
-        if own != other:
-            raise InputError(
-                f"{self.checkpoint} holds the model {other}, but the retriever is configured as {own}; give it the "
-                "options that the checkpoint was trained with."
-            )
-        for name in ("model", "space", "normalizer"):
-            getattr(self, name).load_state_dict(getattr(trained, name).state_dict())
 
     def contrast(
         self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], excluded: Bool[Tensor, "B B"]

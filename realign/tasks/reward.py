@@ -17,6 +17,7 @@ from realign.nn.reward import Gaussians, RewardModel
 from realign.nn.spaces import MotionSpace
 from realign.seeding import rand_per_sample, randn_per_sample, sample_generators
 from realign.tasks.base import noise_like_mask
+from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.gather import gather_rows
 from realign.tasks.recall import BINS, CLEAN, POINTS, Levels, NoiseRecall, draw_steps
@@ -35,6 +36,7 @@ class RewardTask(EmbeddingTask):
         space: Where the generator to guide lives.
         text_encoder: Frozen features of captions.
         scheduler: The noise that the generator to guide was trained with.
+        checkpoint: Checkpoint or folder of a trained reward model or retriever to go on from; from scratch when None.
         clean_probability: Share of training samples without noise; the others draw their step uniformly.
         paired: Train on every sample twice instead, without noise and with it, each told apart from its like, and both
             contrasts added up: what noise hides is then learned almost as well as without any.
@@ -61,6 +63,7 @@ class RewardTask(EmbeddingTask):
         space: MotionSpace,
         text_encoder: TextEncoder,
         scheduler: SchedulerMixin,
+        checkpoint: str | None = None,
         clean_probability: float = 0.5,
         paired: bool = False,
         sentence_encoder: TextEncoder | None = None,
@@ -81,7 +84,7 @@ class RewardTask(EmbeddingTask):
         if temperature <= 0:
             raise InputError(f"temperature={temperature} must be positive.")
         self.sentence_encoder = sentence_encoder
-        self.clean_probability, self.paired = clean_probability, paired
+        self.checkpoint, self.clean_probability, self.paired = checkpoint, clean_probability, paired
         self.similarity_threshold, self.temperature = similarity_threshold, temperature
         self.weights = {"contrastive": contrastive_weight}
         if model.decoder is not None:
@@ -97,6 +100,27 @@ class RewardTask(EmbeddingTask):
     def train_steps(self) -> int:
         """Length of the schedule."""
         return self.scheduler.config.num_train_timesteps  # type: ignore[attr-defined]
+
+    def prepare(self, stage: str) -> None:
+        """Take over the weights of a checkpoint, unless a run is resumed or a trained model is tested."""
+        if self.checkpoint and self.trainer.ckpt_path is None:
+            self._adopt(load_task(self.checkpoint, EmbeddingTask))
+            self.checkpoint = self.hparams["checkpoint"] = None  # the weights are now part of this task's own
+            self.forget_space_checkpoint()
+        super().prepare(stage)
+
+    def _adopt(self, trained: EmbeddingTask) -> None:
+        own, other = (
+            f"{task.model.signature} in {type(task.space).__name__} over {task.text_encoder.fingerprint}"
+            for task in (self, trained)
+        )
+        if own != other:
+            raise InputError(
+                f"{self.checkpoint} holds the model {other}, but this one is configured as {own}; give it the "
+                "options that the checkpoint was trained with."
+            )
+        for name in ("model", "space", "normalizer"):
+            getattr(self, name).load_state_dict(getattr(trained, name).state_dict())
 
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
         """Reconstruction, divergence, latent and contrastive losses at each sample's own step."""
