@@ -8,9 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from realign.batch import TextFeatures
-from realign.errors import InputError
 from realign.masking import apply_mask
-from realign.nn.layers import PositionalEncoding, StepEmbedding, join_runs, part_runs
+from realign.nn.layers import PositionalEncoding, StepEmbedding, check_patch, join_runs, part_runs
 from realign.nn.transformer import SkipTransformer, Transformer
 
 Conditioning = Literal["pooled", "tokens"]
@@ -83,8 +82,7 @@ class _TransformerDenoiser(Denoiser):
         patch: int = 1,
     ) -> None:
         super().__init__()
-        if patch < 1:
-            raise InputError(f"patch={patch} must be at least 1: it is a number of motion tokens.")
+        check_patch(patch)
         self.width, self.text_dim, self.patch = width, text_dim, patch
         self.step = StepEmbedding(hidden)
         self.text = TextTokens(text_dim, hidden, conditioning)

@@ -76,6 +76,16 @@ class PositionalEncoding(nn.Module):
         return sinusoid(torch.arange(length, device=self.table.device), self.table.shape[1])
 
 
+def check_patch(patch: int) -> None:
+    """Refuse runs of no tokens.
+
+    Raises:
+        InputError: As said.
+    """
+    if patch < 1:
+        raise InputError(f"patch={patch} must be at least 1: it is a number of motion tokens.")
+
+
 def join_runs(x: Float[Tensor, "B N W"], size: int) -> Float[Tensor, "B R P*W"]:
     """Every `size` consecutive tokens as one, side by side; what is missing from the last run counts as zero."""
     return F.pad(x, (0, 0, 0, -x.shape[1] % size)).unflatten(1, (-1, size)).flatten(2)

@@ -11,7 +11,7 @@ from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import apply_mask
 from realign.nn.denoisers import TextTokens
-from realign.nn.layers import PositionalEncoding, StepEmbedding, join_runs, part_runs
+from realign.nn.layers import PositionalEncoding, StepEmbedding, check_patch, join_runs, part_runs
 from realign.nn.transformer import SkipTransformer
 
 
@@ -127,8 +127,7 @@ class RewardModel(nn.Module):
         patch: int = 1,
     ) -> None:
         super().__init__()
-        if patch < 1:
-            raise InputError(f"patch={patch} must be at least 1: it is a number of motion tokens.")
+        check_patch(patch)
         self.width, self.text_dim, self.embedding = width, text_dim, embedding
         self.step_aware, self.patch = step_aware, patch
         sizes = (hidden, layers, heads, feedforward, decoder_layers)

@@ -133,7 +133,7 @@ class RewardTask(EmbeddingTask):
         views = 1 + self.paired
         if self.paired:
             x_t, t = torch.cat([x, x_t]), torch.cat([torch.full_like(t, CLEAN_STEP), t])
-        x, tokens = x.repeat(views, 1, 1), tokens.repeat(views, 1)
+            x, tokens = x.repeat(2, 1, 1), tokens.repeat(2, 1)
         features = self.encode_text(batch.captions)
         motion, text = self.model.encode_motion(x_t, t, tokens), self.model.encode_text(features)
         told = [self.contrast(*self._gather(text.mean, view, batch, features)) for view in motion.mean.chunk(views)]
