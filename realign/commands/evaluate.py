@@ -80,7 +80,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--index", type=Path, metavar="DIR", help="index made with the reward, for --eta")
     group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the caption (default: 1)")
     group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion (default: 0)")
-    group.add_argument("--strength", type=float, metavar="W", help="of guidance by the gradient (default: 1)")
+    group.add_argument("--strength", type=float, metavar="W", help="of guidance by the gradient (default: 300)")
     group.add_argument("--candidates", type=int, metavar="N", help="motions that best-of chooses from (default: 4)")
     group.add_argument(
         "--through-decoder", action="store_true", default=None,

@@ -43,7 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _add_guidance(parser: argparse.ArgumentParser) -> None:
     """The options of guidance; those that were not given stay None, and the model's or the library's defaults count."""
     group = parser.add_argument_group(
-        "guidance by a reward", "what is not given is the model's own, else strength 1, mu 1, eta 0"
+        "guidance by a reward", "what is not given is the model's own, else strength 300, mu 1, eta 0"
     )
     group.add_argument(
         "--guidance", choices=("none", "reward", "best-of"),
