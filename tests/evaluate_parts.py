@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from realign.cli import build
+from realign.data.packed import KINDS, PackedMotions
 from realign.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
 
 def make_shelf(folder: Path) -> Path:
-    """A prepared set, a generator, a reward of its noise, and two judges that share nothing with the reward."""
+    """A prepared set (3 of 36 test clips composed), a generator, a reward of its noise, and two judges that share nothing with the reward."""
     from realign.tasks.checkpoint import save_pretrained
 
     parts = {
@@ -24,7 +27,16 @@ def make_shelf(folder: Path) -> Path:
         cli.model.normalizer.fit(*cli.datamodule.statistics)
         cli.model.hparams["skeleton"] = "humanml3d"
         save_pretrained(cli.model, folder / name)
+    _compose(folder / "data", 3)
     return folder
+
+
+def _compose(data: Path, count: int) -> None:
+    """Have a prepared set say that some clips of its test split were composed."""
+    rows = PackedMotions.open(data).select("test")[:count]
+    clips = np.load(data / "clips.npy")
+    clips["kind"][rows] = KINDS.index("composed")
+    np.save(data / "clips.npy", clips)
 
 
 def refuse(device: object, reason: str) -> None:

@@ -120,6 +120,24 @@ def test_a_motion_of_the_same_first_caption_counts_where_the_protocol_says_so(sh
     assert found["evaluators"]["judge"]["R@1"] == pytest.approx(hits / 32)
 
 
+def test_each_kind_of_clips_is_measured_as_if_alone(shelf: Path, evaluation: Evaluation, results: Results) -> None:
+    assert evaluation.clips.kinds(evaluation.clips.ids).count("composed") == 3, "too few to be measured apart"
+    assert [row.kinds for row in results.rows] == [["recorded"]] * 3
+    alone = evaluate(shelf, ["judge", "second"], kind="recorded").run([PLAIN, GUIDED], replications=2)
+    assert all(row.kinds == [] for row in alone.rows)
+    for row, other in zip(results.rows, alone.rows, strict=True):
+        for record, known in zip(row.replications, other.replications, strict=True):
+            part = record["kinds"]["recorded"]
+            assert part["clips"] == known["clips"] == 33
+            assert part["measures"] == pytest.approx(known["measures"], rel=1e-4, abs=1e-5)
+            for name in ("judge", "second"):
+                assert part["evaluators"][name] == pytest.approx(known["evaluators"][name], rel=1e-3, abs=1e-4)
+        mean = other.estimate("FID", "judge").mean
+        assert row.estimate("FID", "judge", "recorded").mean == pytest.approx(mean, rel=1e-3, abs=1e-4)
+    text = markdown(results)
+    assert text.count("; recorded clips apart") == 3 and "composed" not in text
+
+
 def test_batches_do_not_matter(shelf: Path, results: Results) -> None:
     other = evaluate(shelf, ["judge", "second"], batch_size=5).run([PLAIN], replications=1)
     for row, expected in zip(other.rows, results.rows, strict=False):
@@ -227,7 +245,7 @@ def test_tables_and_picture(results: Results, tmp_path: Path) -> None:
     text = markdown(results)
     assert text.index("| real (2)") < text.index("| unguided steps=2 (2)")
     assert "Evaluator: second" in text and "AITS" in text and "MModality" not in text
-    assert latex(results).count(r"\\") == 3 * 4
+    assert latex(results).count(r"\\") == 2 * 3 * 4, "all clips, then the recorded ones"
     files = write_tables(tmp_path / "results.json", results)
     assert [path.suffix for path in files] == [".md", ".tex", ".png"]
     assert files[2].read_bytes().startswith(b"\x89PNG")
@@ -350,9 +368,11 @@ def test_two_processes_give_what_one_gives(shelf: Path, tmp_path: Path) -> None:
         assert main([*words, "--devices", str(devices), "-o", str(tmp_path / f"{devices}.json")]) == 0
     one, two = (Results.load(tmp_path / f"{devices}.json") for devices in (1, 2))
     for row, other in zip(one.rows, two.rows, strict=True):
-        for name in ("measures", "evaluators"):
-            for key, value in row.replications[0][name].items():
-                assert other.replications[0][name][key] == pytest.approx(value, rel=1e-6, abs=1e-6)
+        record, parallel = row.replications[0], other.replications[0]
+        for own, shared in ((record, parallel), (record["kinds"]["recorded"], parallel["kinds"]["recorded"])):
+            for name in ("measures", "evaluators"):
+                for key, value in own[name].items():
+                    assert shared[name][key] == pytest.approx(value, rel=1e-6, abs=1e-6)
 
 
 def test_what_a_process_refuses_is_told_in_its_sentence() -> None:

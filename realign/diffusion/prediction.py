@@ -49,6 +49,15 @@ def target(
     return epsilon if kind == "epsilon" else x0
 
 
+def truncated_snr(abar: Float[Tensor, "..."], limit: float) -> Float[Tensor, "..."]:
+    """Weight of a clean sample's squared error: its signal-to-noise ratio, not below 1 and not above `limit`.
+
+    max(SNR, 1) lets the error of the noise count where it is the larger one (Salimans and Ho 2022, section 4); the
+    limit keeps the last steps from drowning the others (Hang et al. 2023).
+    """
+    return (abar / (1 - abar)).clamp(1, limit)
+
+
 def score_shift(
     output: Float[Tensor, "*B"], push: Float[Tensor, "*B"], abar: Float[Tensor, "..."], kind: PredictionType
 ) -> Float[Tensor, "*B"]:

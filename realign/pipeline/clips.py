@@ -56,6 +56,10 @@ class EvaluationClips:
         """The first caption of each clip, of which its others are wordings where captions were written from labels."""
         return [self.packed.caption(self._rows[name]) for name in ids]
 
+    def kinds(self, ids: Sequence[str]) -> list[str]:
+        """The kind of each clip, recorded or composed."""
+        return [self.packed.kind(self._rows[name]) for name in ids]
+
     def draw(self, count: int | None, draw: Draw) -> list[int]:
         """Places of `count` clips, others for every draw; all of them when None or more than there are."""
         return self.places if count is None else self._some(self.places, count, draw)

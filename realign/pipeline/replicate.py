@@ -1,7 +1,8 @@
 """One replication of an evaluation: motions made batch by batch, judged, and forgotten."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ class Replicator:
         self.device, self.batch_size = device, batch_size
         self.skeleton = get_skeleton(clips.packed.skeleton)
         self.evaluators = [name for name in judging.judges if name != REWARD]
-        self._real: dict[str, Gaussian] | None = None
+        self._real: dict[str | None, dict[str, Gaussian]] | None = None
 
     def motions(self) -> int:
         """Motions of a replication."""
@@ -60,6 +61,8 @@ class Replicator:
     def measure(self, name: str, make: Make, number: int, made: Made) -> dict[str, Any]:
         """All measures but MModality, over all processes, as `Row.replications` keeps them.
 
+        Where the clips are of several kinds, each that fills a batch is measured apart, too, on the same motions.
+
         Args:
             name: What the motions are called.
             make: Makes them.
@@ -70,32 +73,27 @@ class Replicator:
             InputError: Fewer finite motions than R-precision ranks at once.
         """
         start = time.perf_counter()
-        protocol, scored = self.protocol, REWARD in self.judging.judges
-        metrics = {
-            evaluator: GenerationMetrics(
-                real,
-                identical=protocol.identical,
-                size=protocol.batch,
-                whole_batches=protocol.whole_batches,
-                pairs=protocol.pairs,
-                seed=mix_seed(self.clips.seed, number),
-            ).to(self.device)
-            for evaluator, real in self.real().items()
-        }
-        means = SampleMeans([measure for measure in PLAIN if scored or measure != REWARD]).to(self.device)
-        places = self.clips.draw(protocol.clips, number)
+        places = self.clips.draw(self.protocol.clips, number)
+        tallies = self._tallies(places, mix_seed(self.clips.seed, number))
         for batch in share(self.clips.batches(places, number, self.batch_size)):
             motion = make(batch, self._generators(batch, number))
-            self._judge(batch, motion, metrics, means)
+            self._judge(batch, motion, tallies)
             made(len(batch))
-        tables = {evaluator: _numbers(name, metric) for evaluator, metric in metrics.items()}
-        (excluded,) = {int(table.pop("excluded")) for table in tables.values()}
+        record = tallies.pop(None).compute(name) | {"kinds": {}, "seconds": round(time.perf_counter() - start, 3)}
+        for kind, tally in tallies.items():
+            with suppress(InputError):  # so many of a kind are not finite that they fill no batch
+                record["kinds"][kind] = tally.compute(f"{kind} {name}")
+        return record
+
+    def _tallies(self, places: list[int], seed: int) -> "dict[str | None, _Tally]":
+        """What counts all motions, and what counts those of each kind that fills a batch."""
+        kinds = self.clips.kinds([self.clips.ids[place] for place in places])
+        counts = {None: len(places), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+        measures = [measure for measure in PLAIN if measure != REWARD or REWARD in self.judging.judges]
         return {
-            "clips": len(places) - excluded,
-            "excluded": excluded,
-            "seconds": round(time.perf_counter() - start, 3),
-            "measures": {measure: float(value) for measure, value in means.compute().items()},
-            "evaluators": tables,
+            kind: _Tally(count, self.real()[kind], self.protocol, measures, seed, self.device)
+            for kind, count in counts.items()
+            if kind is None or self.protocol.batch <= count < len(places)
         }
 
     def diversify(self, make: Make, number: int, made: Made) -> dict[str, Any]:
@@ -121,22 +119,28 @@ class Replicator:
             "evaluators": {name: float(table["MModality"]) for name, table in tables.items()},
         }
 
-    def real(self) -> dict[str, Gaussian]:
-        """What FID compares with, by evaluator: one draw of crops of all clips, the same for all replications."""
+    def real(self) -> dict[str | None, dict[str, Gaussian]]:
+        """What FID compares with, by kind (None: all) and evaluator: one draw of crops of all clips, the same for all
+        replications."""
         if self._real is None:
-            found: dict[str, list[Tensor]] = {name: [] for name in self.evaluators}
+            parts: dict[str, list[Tensor]] = {name: [] for name in self.evaluators}
+            kinds: list[str] = []
             for batch in self.clips.batches(self.clips.places, "real", self.batch_size):
-                for name, parts in found.items():
-                    parts.append(self.judging.motions(name, batch.motion.to(self.device), batch.lengths))
-            self._real = {name: Gaussian.of(torch.cat(parts)) for name, parts in found.items()}
+                kinds += self.clips.kinds(batch.ids)
+                for name, rows in parts.items():
+                    rows.append(self.judging.motions(name, batch.motion.to(self.device), batch.lengths))
+            chosen = {None: torch.arange(len(kinds))}
+            chosen |= {kind: torch.tensor([i for i, each in enumerate(kinds) if each == kind]) for kind in set(kinds)}
+            embedded = {name: torch.cat(rows) for name, rows in parts.items()}
+            self._real = {
+                kind: {name: Gaussian.of(rows[places.to(rows.device)]) for name, rows in embedded.items()}
+                for kind, places in chosen.items()
+                if len(places) > 1
+            }
         return self._real
 
     def _judge(
-        self,
-        batch: MotionTextBatch,
-        motion: Float[Tensor, "B F C"],
-        metrics: dict[str, GenerationMetrics],
-        means: SampleMeans,
+        self, batch: MotionTextBatch, motion: Float[Tensor, "B F C"], tallies: "dict[str | None, _Tally]"
     ) -> None:
         lengths = batch.lengths.to(self.device)
         values = measure_motions(motion, lengths, self.skeleton)
@@ -146,13 +150,16 @@ class Replicator:
         # the same motions for every measure: what is too large for one of them counts for none
         finite = torch.stack([motion.flatten(1).sum(1), *values.values(), *(e.sum(1) for e in embedded.values())])
         finite = finite.isfinite().all(0)
-        kept = [each for each, good in zip(batch.ids, finite.tolist(), strict=True) if good]
-        means.update(kept, {measure: value[finite] for measure, value in values.items()})
         # a draw may word the same label in two ways: motions are alike where their first captions are
         shown = self.clips.first_captions(batch.ids)
-        for name, metric in metrics.items():
-            known = embedded[name].masked_fill(~finite[:, None], torch.nan)
-            metric.update(self.judging.text(name, batch.captions), known, batch.ids, shown)
+        pairs = {
+            name: (self.judging.text(name, batch.captions), embedded[name].masked_fill(~finite[:, None], torch.nan))
+            for name in self.evaluators
+        }
+        kinds = self.clips.kinds(batch.ids)
+        for kind, tally in tallies.items():
+            rows = [row for row, each in enumerate(kinds) if kind in (None, each)]
+            tally.update(rows, batch.ids, shown, pairs, values, finite)  # without any, too: processes must agree
 
     def _generators(
         self, batch: MotionTextBatch, draw: Draw, numbers: list[int] | None = None
@@ -161,6 +168,60 @@ class Replicator:
         counted = numbers if numbers is not None else [0] * len(batch)
         seeds = [mix_seed(self.clips.seed, draw, *each) for each in zip(batch.ids, counted, strict=True)]
         return sample_generators(seeds, "evaluate")
+
+
+class _Tally:
+    """The measures of all motions of a replication, or of one kind."""
+
+    def __init__(
+        self,
+        clips: int,
+        real: dict[str, Gaussian],
+        protocol: Protocol,
+        measures: list[str],
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.clips = clips
+        self.metrics = {
+            evaluator: GenerationMetrics(
+                gaussian,
+                identical=protocol.identical,
+                size=protocol.batch,
+                whole_batches=protocol.whole_batches,
+                pairs=protocol.pairs,
+                seed=seed,
+            ).to(device)
+            for evaluator, gaussian in real.items()
+        }
+        self.means = SampleMeans(measures).to(device)
+
+    def update(
+        self,
+        rows: list[int],
+        ids: Sequence[str],
+        shown: Sequence[str],
+        pairs: dict[str, tuple[Tensor, Tensor]],
+        values: dict[str, Tensor],
+        finite: Tensor,
+    ) -> None:
+        """Add some rows of a batch: their ids, captions, embeddings of caption and motion, and plain measures."""
+        kept = [row for row in rows if finite[row]]
+        self.means.update([ids[row] for row in kept], {measure: value[kept] for measure, value in values.items()})
+        for name, metric in self.metrics.items():
+            text, motion = pairs[name]
+            metric.update(text[rows], motion[rows], [ids[row] for row in rows], [shown[row] for row in rows])
+
+    def compute(self, name: str) -> dict[str, Any]:
+        """The record of a replication, but for its seconds."""
+        tables = {evaluator: _numbers(name, metric) for evaluator, metric in self.metrics.items()}
+        (excluded,) = {int(table.pop("excluded")) for table in tables.values()}
+        return {
+            "clips": self.clips - excluded,
+            "excluded": excluded,
+            "measures": {measure: float(value) for measure, value in self.means.compute().items()},
+            "evaluators": tables,
+        }
 
 
 def _count(batch: MotionTextBatch, counted: dict[str, int]) -> list[int]:

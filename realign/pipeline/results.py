@@ -42,7 +42,8 @@ class Row:
         name: Of the setting; ``real`` for recorded motions.
         setting: The setting's fields; None for real motions.
         replications: One record each: ``clips``, ``excluded`` (not finite, so in no measure), ``seconds`` of sampling,
-            ``measures`` (physical ones, and the reward) and ``evaluators``, the latter's measures by their name.
+            ``measures`` (physical ones, and the reward), ``evaluators``, the latter's measures by their name, and
+            ``kinds``, by each kind of clips apart a record of the same motions.
         multimodality: MModality, one record a replication: ``excluded``, and by the evaluator's name ``evaluators``.
         speed: Seconds for one sentence, see `realign.pipeline.speed`; None where not measured.
     """
@@ -63,20 +64,29 @@ class Row:
         """Motions with a value that is not finite, over all replications of MModality."""
         return sum(record["excluded"] for record in self.multimodality)
 
-    def estimate(self, measure: str, evaluator: str | None = None) -> Estimate | None:
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of clips that were measured apart."""
+        return sorted({kind for record in self.replications for kind in record.get("kinds", {})})
+
+    def estimate(self, measure: str, evaluator: str | None = None, kind: str | None = None) -> Estimate | None:
         """Mean and interval of a measure; None where it was not taken.
 
         Args:
             measure: R@1, R@2, R@3, MM-Dist, FID, Diversity or MModality of an evaluator, or without one foot_skating,
                 penetration_m, floating_m, jerk_m_s3, bone_variation or reward.
             evaluator: Its name.
+            kind: Over clips of that kind alone; MModality is taken of all.
         """
+        records = self.replications
+        if kind is not None:
+            records = [record["kinds"][kind] for record in records if kind in record.get("kinds", {})]
         if measure == "MModality":
-            values = [record["evaluators"].get(evaluator) for record in self.multimodality]
+            values = [record["evaluators"].get(evaluator) for record in self.multimodality if kind is None]
         elif evaluator is None:
-            values = [record["measures"].get(measure) for record in self.replications]
+            values = [record["measures"].get(measure) for record in records]
         else:
-            values = [record["evaluators"].get(evaluator, {}).get(measure) for record in self.replications]
+            values = [record["evaluators"].get(evaluator, {}).get(measure) for record in records]
         kept = [float(value) for value in values if value is not None]
         return Estimate.of(kept) if kept else None
 

@@ -50,7 +50,8 @@ _LATEX = {"up": r"$\uparrow$", "down": r"$\downarrow$", "real": r"$\rightarrow$"
 
 
 def markdown(results: Results) -> str:
-    """A table for every evaluator, one of physical measures and the reward, and one of speed where it was measured."""
+    """A table for every evaluator, one of physical measures and the reward, both again for each kind of clips where
+    there are several, and one of speed where it was measured."""
     about = results.about
     data = about["data"]
     kind = f" {data['kind']}" if data["kind"] else ""
@@ -58,11 +59,12 @@ def markdown(results: Results) -> str:
         f"Protocol {about['protocol']['name']}, {data['clips']}{kind} clips of the {data['split']} split, seed "
         f"{about['seed']}, sampled in {about['precision']}; mean ± 95 % interval over the replications in brackets."
     ]
-    for evaluator in [*results.evaluators, None]:
-        columns = _columns(results, evaluator)
+    for evaluator, kind in _blocks(results):
+        columns = _columns(results, evaluator, kind)
         title = f"Evaluator: {evaluator}" if evaluator else "Physical measures" + _and_reward(columns)
+        title += f"; {kind} clips apart" if kind else ""
         head = ["Setting", *(column.title + _MARKDOWN[column.better] for column in columns)]
-        rows = [[_title(row), *(_cells(row, columns, evaluator, "{} ± {}"))] for row in results.rows]
+        rows = [[_title(row), *(_cells(row, columns, evaluator, kind, "{} ± {}"))] for row in results.rows]
         parts.append(f"**{title}**\n\n" + _pipes(head, rows))
     timed = [row for row in results.rows if row.speed]
     if timed:
@@ -77,12 +79,13 @@ def markdown(results: Results) -> str:
 
 def latex(results: Results) -> str:
     """The same tables as rows for a tabular environment, one block an evaluator, with a comment for a head."""
-    blocks = []
-    for evaluator in [*results.evaluators, None]:
-        columns = _columns(results, evaluator)
+    blocks, form = [], "${}^{{\\pm {}}}$"
+    for evaluator, kind in _blocks(results):
+        columns = _columns(results, evaluator, kind)
         head = ["Setting", *(_escape(column.title) + _LATEX[column.better] for column in columns)]
-        rows = [head, *([_escape(_title(r)), *_cells(r, columns, evaluator, "${}^{{\\pm {}}}$")] for r in results.rows)]
-        blocks.append(f"% {evaluator or 'physical measures'}\n" + "".join(" & ".join(row) + " \\\\\n" for row in rows))
+        rows = [head, *([_escape(_title(r)), *_cells(r, columns, evaluator, kind, form)] for r in results.rows)]
+        title = f"% {evaluator or 'physical measures'}" + (f", {kind} clips" if kind else "")
+        blocks.append(f"{title}\n" + "".join(" & ".join(row) + " \\\\\n" for row in rows))
     return "\n".join(blocks)
 
 
@@ -147,10 +150,16 @@ def write_tables(path: str | Path, results: Results) -> list[Path]:
     return [*written, draw(Path(path).with_suffix(".png"), results)]
 
 
-def _columns(results: Results, evaluator: str | None) -> Sequence[Column]:
+def _blocks(results: Results) -> list[tuple[str | None, str | None]]:
+    """What gets a table of its own: evaluators, then (None) plain measures, of all clips, then of each kind apart."""
+    kinds = sorted({kind for row in results.rows for kind in row.kinds})
+    return [(evaluator, kind) for kind in [None, *kinds] for evaluator in [*results.evaluators, None]]
+
+
+def _columns(results: Results, evaluator: str | None, kind: str | None = None) -> Sequence[Column]:
     """The measures that some row has."""
     every = PHYSICAL if evaluator is None else LEARNED
-    return [each for each in every if any(row.estimate(each.measure, evaluator) is not None for row in results.rows)]
+    return [each for each in every if any(row.estimate(each.measure, evaluator, kind) for row in results.rows)]
 
 
 def _and_reward(columns: Sequence[Column]) -> str:
@@ -166,10 +175,10 @@ def _title(row: Row) -> str:
     return f"{row.name} ({', '.join(told)})"
 
 
-def _cells(row: Row, columns: Sequence[Column], evaluator: str | None, form: str) -> list[str]:
+def _cells(row: Row, columns: Sequence[Column], evaluator: str | None, kind: str | None, form: str) -> list[str]:
     cells = []
     for column in columns:
-        found, digits = row.estimate(column.measure, evaluator), column.digits
+        found, digits = row.estimate(column.measure, evaluator, kind), column.digits
         if found is None:
             cells.append("–")
             continue

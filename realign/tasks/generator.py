@@ -11,7 +11,7 @@ from torch import Tensor
 
 from realign.batch import MotionTextBatch, TextFeatures
 from realign.diffusion.guidance import Guidance
-from realign.diffusion.prediction import target
+from realign.diffusion.prediction import PredictionType, target, to_sample, truncated_snr
 from realign.diffusion.sampler import Predict, Sampler
 from realign.diffusion.schedule import (
     add_noise,
@@ -42,6 +42,10 @@ class GeneratorTask(SpaceTask):
         text_dropout: Share of samples trained without their caption, for classifier-free guidance.
         steps: Denoising steps.
         sampling_scheduler: ddim, ddpm, dpm or unipc: what to sample with; the scheduler trained with when None.
+        velocity_weight: Weight of the loss on differences between neighbouring tokens of the predicted clean sample
+            (MDM, Tevet et al. 2023, eq. 5): smooth motions where a token is a frame.
+        snr_limit: Largest weight of a nearly clean sample, whose error small motions ride on; 1 weighs all alike.
+            Above 1 only for the prediction type sample: noise and velocity weigh by themselves.
         optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
         lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
         skeleton: Name of the skeleton; taken from the data when None.
@@ -60,6 +64,8 @@ class GeneratorTask(SpaceTask):
         text_dropout: float = 0.1,
         steps: int = 50,
         sampling_scheduler: str | None = None,
+        velocity_weight: float = 0.0,
+        snr_limit: float = 1.0,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
         skeleton: str | None = None,
@@ -69,22 +75,38 @@ class GeneratorTask(SpaceTask):
         self.check_widths("denoiser", denoiser.width, denoiser.text_dim)
         if not 0 <= text_dropout <= 1:
             raise InputError(f"text_dropout is a share between 0 and 1, but is {text_dropout}.")
-        self.denoiser = denoiser
+        if snr_limit < 1 or (snr_limit > 1 and self._kind != "sample"):
+            raise InputError(
+                f"snr_limit is at least 1, and 1 unless the scheduler's prediction type is sample, but is {snr_limit} "
+                f"with {self._kind}."
+            )
+        self.denoiser, self.velocity_weight, self.snr_limit = denoiser, velocity_weight, snr_limit
         self.guidance_scale, self.text_dropout, self.steps = guidance_scale, text_dropout, steps
         self.sampling_scheduler = sampling_scheduler
         self.sampler()  # refuses now what would fail after hours of training
 
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
-        """Mean squared error of the prediction at a random step of each sample."""
+        """Mean squared error of the prediction at a random step of each sample, and of its velocity if that counts."""
         x, tokens = self.clean_tokens(batch)
         generators = sample_generators(batch.seeds, f"generator {purpose}")
         t = randint_per_sample(generators, _config(self.scheduler).num_train_timesteps).to(x.device)
         dropped = rand_per_sample(generators) < (self.text_dropout if purpose == "train" else 0.0)
         noise = noise_like_mask(generators, tokens, self.space.width)
         text = self._drop(self.encode_text(batch.captions), dropped)
-        predicted = self.denoiser(add_noise(self.scheduler, x, noise, t), t, tokens, text).float()
-        wanted = target(x, noise, alpha_bar(self.scheduler, t), _config(self.scheduler).prediction_type)
-        return {"loss": masked_loss((predicted - wanted).square(), tokens)}
+        x_t, abar, kind = add_noise(self.scheduler, x, noise, t), alpha_bar(self.scheduler, t), self._kind
+        predicted = self.denoiser(x_t, t, tokens, text).float()
+        weight = truncated_snr(abar, self.snr_limit)
+        loss = masked_loss(weight * (predicted - target(x, noise, abar, kind)).square(), tokens)
+        if not self.velocity_weight:
+            return {"loss": loss}
+        jumps = (to_sample(predicted, x_t, abar, kind) - x).diff(dim=1)
+        velocity = masked_loss(weight * jumps.square(), tokens[:, 1:])
+        return {"loss": loss + self.velocity_weight * velocity, "prediction": loss, "velocity": velocity}
+
+    @property
+    def _kind(self) -> PredictionType:
+        """What the denoiser predicts."""
+        return _config(self.scheduler).prediction_type
 
     def _drop(self, text: TextFeatures, dropped: Bool[Tensor, "B"]) -> TextFeatures:
         """Replace the features of dropped samples by those of the empty caption."""

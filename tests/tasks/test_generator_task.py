@@ -11,7 +11,7 @@ from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import masked_loss
 from realign.nn import ConvVAE, Denoiser, FeatureSpace, LatentSpace, MdmDenoiser, MldDenoiser
-from realign.seeding import sample_generators
+from realign.seeding import randint_per_sample, sample_generators
 from realign.tasks import GeneratorTask
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
@@ -170,6 +170,32 @@ def test_the_loss_is_that_of_the_prediction_type(prediction: str) -> None:
     low, high = min(1.0, power), max(1.0, power)
     expected = {"sample": (power, power), "epsilon": (1.0, 1.0), "v_prediction": (low, high)}[prediction]
     assert expected[0] - 0.02 <= loss.mean().item() <= expected[1] + 0.02
+
+
+def test_velocity_and_nearly_clean_samples_weigh_as_asked() -> None:
+    batch, limit = one_batch(8), 5.0
+    task = build("sample", velocity_weight=2.0, snr_limit=limit)
+    task.denoiser = Silent()  # the error is the motion itself
+    motion, mask = task.normalize(batch)
+    losses = task.losses(batch, "val")
+    t = randint_per_sample(sample_generators(batch.seeds, "generator val"), 100)
+    abar = task.scheduler.alphas_cumprod[t]
+    weights = (abar / (1 - abar)).clamp(1, limit)
+    assert weights.min() == 1 and weights.max() == limit and len(set(weights.tolist())) > 2
+    rows = zip(weights, motion, batch.lengths.tolist(), strict=True)
+    errors = [
+        (w * row[:length].square().mean(), w * row[:length].diff(dim=0).square().mean()) for w, row, length in rows
+    ]
+    prediction, velocity = (torch.stack(each).mean() for each in zip(*errors, strict=True))
+    torch.testing.assert_close(losses["prediction"], prediction)
+    torch.testing.assert_close(losses["velocity"], velocity)
+    torch.testing.assert_close(losses["loss"], prediction + 2 * velocity)
+
+
+@pytest.mark.parametrize(("prediction", "limit"), [("sample", 0.5), ("v_prediction", 5.0), ("epsilon", 2.0)])
+def test_a_limit_that_says_nothing_is_refused(prediction: str, limit: float) -> None:
+    with pytest.raises(InputError, match=f"snr_limit is at least 1.*but is {limit} with {prediction}"):
+        build(prediction, snr_limit=limit)
 
 
 def test_learns_eight_motions_by_heart() -> None:
