@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def make_shelf(folder: Path) -> Path:
-    """A prepared set (3 of 36 test clips composed), a generator, a reward of its noise, and two judges that share nothing with the reward."""
+    """A prepared set (3 of 36 test clips composed), a generator, a reward of its noise, two judges apart from it."""
     from realign.tasks.checkpoint import save_pretrained
 
     parts = {

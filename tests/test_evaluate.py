@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -14,10 +15,13 @@ from torch.nn.functional import pad
 from realign.batch import TextFeatures
 from realign.cli import main
 from realign.commands import evaluate as evaluate_command
+from realign.commands.common import model_path
 from realign.diffusion.guidance import DEFAULT_OPTIONS
 from realign.errors import InputError
+from realign.index import MotionIndex, MotionItem
 from realign.metrics.generation import Gaussian, frechet_distance, matching_batches, mm_dist
 from realign.pipeline.clips import EvaluationClips
+from realign.pipeline.common import pretrained_folder
 from realign.pipeline.evaluate import Evaluation
 from realign.pipeline.judges import load_judge
 from realign.pipeline.load_evaluation import load_evaluation
@@ -298,6 +302,29 @@ def test_settings_are_read_from_words() -> None:
     }.items():  # fmt: skip
         with pytest.raises(InputError, match=match):
             Setting.parse(words)
+
+
+def test_a_generator_is_guided_by_its_own_reward_where_none_is_named(shelf: Path, tmp_path: Path) -> None:
+    shutil.copytree(shelf / "generator", tmp_path / "generator")
+    shutil.copytree(shelf / "reward", tmp_path / "mine")
+    (tmp_path / "generator/guidance.yaml").write_text("{reward: mine, index: found}", encoding="utf-8")
+    task = load_task(tmp_path / "mine")
+    vectors = task.embed_captions(["walk"])
+    MotionIndex.build(vectors, [MotionItem("walk")], fingerprint=task.fingerprint).save(tmp_path / "found")
+    parts = {"generator": tmp_path / "generator", "evaluators": [str(shelf / "judge")]}
+    guided = load_evaluation(shelf / "data", **parts, guided=True)
+    assert guided.reward.fingerprint == task.fingerprint and guided.index is None
+    assert len(load_evaluation(shelf / "data", **parts, guided=True, anchored=True).index) == 1
+    assert load_evaluation(shelf / "data", **parts).reward is None
+
+
+def test_shipped_weights_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = model_path("reward")
+    assert shipped == pretrained_folder("reward") and shipped.is_absolute()
+    assert model_path("runs/reward") == Path("runs/reward") and model_path("unknown") == Path("unknown")
+    Path("reward").mkdir()
+    assert model_path("reward") == Path("reward"), "what is there wins"
 
 
 def test_bad_input_is_one_sentence(shelf: Path, evaluation: Evaluation, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
 
 
 def note(text: str) -> None:
@@ -20,3 +22,9 @@ def loading() -> Iterator[None]:
         gc.freeze()
     finally:
         gc.enable()
+
+
+def model_path(text: str) -> Path:
+    """A path as it stands; the name of weights or of an index that the package ships where nothing lies under it."""
+    path, shipped = Path(text), Path(str(files("realign"))) / "pretrained" / text
+    return shipped if not path.exists() and path.name == text and shipped.is_dir() else path

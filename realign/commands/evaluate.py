@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from realign.commands.common import model_path
 from realign.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def add_measuring(parser: argparse.ArgumentParser) -> None:
     """What is measured, on which clips and by whom."""
-    parser.add_argument("--generator", type=Path, help="a .ckpt or a folder of weights (default: the shipped ones)")
+    parser.add_argument(
+        "--generator", type=model_path, help="a .ckpt, a folder of weights or a shipped name (default: generator)"
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
     parser.add_argument(
         "--evaluator", action="append", metavar="[NAME=]PATH",
@@ -76,8 +79,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help='a further setting, such as "name=strong guidance=reward strength=2 profile=signal steps=20"; what it '
         "leaves out comes from the options below",
     )  # fmt: skip
-    group.add_argument("--reward", type=Path, metavar="CHECKPOINT", help="guides, and scores every row's motions")
-    group.add_argument("--index", type=Path, metavar="DIR", help="index made with the reward, for --eta")
+    group.add_argument("--reward", type=model_path, metavar="CHECKPOINT", help="guides, and scores every row's motions")
+    group.add_argument("--index", type=model_path, metavar="DIR", help="index made with the reward, for --eta")
     group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the caption (default: 1)")
     group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion (default: 0)")
     group.add_argument("--strength", type=float, metavar="W", help="of guidance by the gradient (default: 300)")

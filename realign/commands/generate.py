@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import loading, note
+from realign.commands.common import loading, model_path, note
 from realign.commands.sweep import window
 from realign.errors import InputError
 
@@ -32,7 +32,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--cfg", type=float, metavar="W", help="classifier-free guidance scale (default: the model's)")
     parser.add_argument("--scheduler", choices=("ddim", "ddpm", "dpm", "unipc"), help="sampler (default: the model's)")
     _add_guidance(parser)
-    parser.add_argument("--checkpoint", type=Path, help="a .ckpt or a folder of weights (default: the shipped ones)")
+    parser.add_argument(
+        "--checkpoint", type=model_path, help="a .ckpt, a folder of weights or a shipped name (default: generator)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("motion.gif"), metavar="OUT",
@@ -58,9 +60,12 @@ def _add_guidance(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the sentence")
     group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion")
     group.add_argument("--anchors", type=int, metavar="K", help="real motions that --eta means, softly weighted")
-    group.add_argument("--reward", type=Path, metavar="CHECKPOINT", help="a reward's .ckpt or folder of weights")
+    group.add_argument("--reward", type=model_path, metavar="CHECKPOINT", help="a reward's .ckpt or folder of weights")
     group.add_argument(
-        "--index", type=Path, metavar="DIR", help="index made with the reward, for --eta and for the usual lengths"
+        "--index",
+        type=model_path,
+        metavar="DIR",
+        help="index made with the reward, for --eta and for the usual lengths",
     )
     group.add_argument("--candidates", type=int, metavar="N", help="motions that best-of chooses from (default: 4)")
     group.add_argument(

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from realign.commands.common import model_path
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command and its options."""
@@ -14,7 +16,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Embed the clean motions of one split and all their captions with a reward model or retriever, and "
         "write them as a folder that `realign search --index` opens.",
     )
-    build.add_argument("--checkpoint", type=Path, help="a .ckpt or a folder of weights (default: the shipped ones)")
+    build.add_argument(
+        "--checkpoint", type=model_path, help="a .ckpt, a folder of weights or a shipped name (default: retriever)"
+    )
     build.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to make")
     build.add_argument("--split", default="train", help="train, val, test or all (default: train)")

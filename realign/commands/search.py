@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import loading, note
+from realign.commands.common import loading, model_path, note
 from realign.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--render", type=Path, metavar="OUT",
         help="draw the hits side by side: .png .html .gif .mp4, or save them: .bvh .npy; one file a query",
     )  # fmt: skip
-    parser.add_argument("--index", type=Path, metavar="DIR", help="folder of an index (default: the shipped one)")
-    parser.add_argument("--checkpoint", type=Path, help="the model that made the index (default: the shipped one)")
+    parser.add_argument("--index", type=model_path, metavar="DIR", help="folder of an index (default: the shipped one)")
+    parser.add_argument(
+        "--checkpoint", type=model_path, help="the model that made the index (default: the shipped one)"
+    )
     parser.add_argument("--data", type=Path, help="prepared set with the motions, where the index keeps none")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
 

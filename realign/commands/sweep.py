@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from realign.commands.common import model_path
 from realign.commands.evaluate import add_measuring, measure
 from realign.errors import InputError
 
@@ -30,8 +31,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--window", type=window, nargs="+", metavar="START,STOP", help="shares of the steps to guide in, such as .2,1"
     )
     group = parser.add_argument_group("all settings")
-    group.add_argument("--reward", type=Path, metavar="CHECKPOINT", help="guides, and scores every row's motions")
-    group.add_argument("--index", type=Path, metavar="DIR", help="index made with the reward, for --eta")
+    group.add_argument("--reward", type=model_path, metavar="CHECKPOINT", help="guides, and scores every row's motions")
+    group.add_argument("--index", type=model_path, metavar="DIR", help="index made with the reward, for --eta")
     group.add_argument(
         "--common", default="", metavar="WORDS",
         help='further options, such as "profile=signal norm=clip cfg=2.5 scheduler=dpm through_decoder=true"',

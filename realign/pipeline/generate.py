@@ -75,7 +75,7 @@ class TextToMotion:
         own = None
         if default is not None or checkpoint is None:
             named = default or DefaultGuidance()
-            own = Guide(folder.parent / named.reward, folder.parent / named.index, chosen)
+            own = Guide(*named.beside(folder), chosen)
         model = cls(task, guide=own, default=default)
         if index is not None:
             model.guide = model._guide(reward, index)

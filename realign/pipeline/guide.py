@@ -70,6 +70,10 @@ class DefaultGuidance:
             detail = " ".join(str(error).split())[:300]
             raise InputError(f"{path} does not describe a guidance ({detail}); correct or remove it.") from error
 
+    def beside(self, folder: Path) -> tuple[Path, Path]:
+        """Reward and index that belong to the generator of a folder."""
+        return folder.parent / self.reward, folder.parent / self.index
+
     def override(self, given: dict[str, Any]) -> "DefaultGuidance":
         """The same but for what is given: fields by their names, and fields of `options` by theirs.
 

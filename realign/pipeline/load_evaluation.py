@@ -11,6 +11,7 @@ from realign.index.motion_index import MotionIndex
 from realign.pipeline.clips import EvaluationClips
 from realign.pipeline.common import pretrained_folder
 from realign.pipeline.evaluate import Evaluation
+from realign.pipeline.guide import DefaultGuidance
 from realign.pipeline.judges import judge_name, load_judge
 from realign.pipeline.settings import PROTOCOLS, Precision
 from realign.tasks.checkpoint import load_task
@@ -42,8 +43,8 @@ def load_evaluation(
         reward: Checkpoint or folder of a reward.
         index: Folder of an index that this reward made.
         protocol: Name of a protocol.
-        guided: Some setting guides: without a reward the one in the package is taken.
-        anchored: Some setting takes anchors: with the reward in the package, its index is taken where none is named.
+        guided: Some setting guides: without a reward the generator's own is taken, else the one in the package.
+        anchored: Some setting takes anchors: with such a reward, its index is taken where none is named.
         device: A torch device.
         batch_size: Motions made at once.
         precision: What the generator computes in.
@@ -65,12 +66,17 @@ def load_evaluation(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"Two evaluators are called {twice!r}; name them apart with NAME=PATH.")
+    folder = pretrained_folder("generator") if generator is None else Path(generator)
     if reward is None and guided:
-        reward = pretrained_folder("reward", "a reward with --reward")
-        if index is None and anchored:
-            index = pretrained_folder("reward_index", "an index made with the reward, with --index")
+        own = DefaultGuidance.read(folder)
+        if own is not None:
+            reward, belongs = own.beside(folder)
+        else:
+            reward = pretrained_folder("reward", "a reward with --reward")
+            belongs = pretrained_folder("reward_index", "an index made with the reward, with --index")
+        index = belongs if index is None and anchored else index
     with torch.inference_mode(False):
-        task = load_task(pretrained_folder("generator") if generator is None else generator, GeneratorTask).to(device)
+        task = load_task(folder, GeneratorTask).to(device)
         judge = None if reward is None else load_task(reward, EmbeddingTask)  # type: ignore[type-abstract]
     return Evaluation(
         task,
