@@ -80,7 +80,7 @@ def ablated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_pretrained(cli.model, folder / "realign/pretrained/evaluator")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name, laid in (("reward_feature_mocap", []), ("reward_feature_mocap_blind", [BLIND])):
+        for name, laid in (("reward_feature_mocap", []), ("reward_mocap_blind", [BLIND])):
             configs = [
                 word for path in [ROOT / "configs/tiny/reward_feature.yaml", *laid] for word in ("--config", str(path))
             ]
@@ -110,7 +110,7 @@ def test_an_ablation_runs_as_it_stands_laid_over_a_generator(
     assert (rows[0] == rows[1]) == (path.stem == "none")
 
 
-def test_the_ablation_is_every_part_of_the_reward_with_and_without_the_step_token() -> None:
+def test_the_ablation_is_every_part_of_the_reward_step_aware_and_step_blind() -> None:
     found = {}
     for path in ABLATION:
         options = yaml.safe_load(path.read_text())["trainer"]["callbacks"][0]["init_args"]
@@ -122,6 +122,7 @@ def test_the_ablation_is_every_part_of_the_reward_with_and_without_the_step_toke
     assert found == expected | {"none": (False, False, False)}
     cli = build(["--config", str(ROOT / "configs/reward/feature_mocap.yaml"), "--config", str(BLIND)])
     assert not cli.model.model.step_aware and cli.model.model.patch == 4
+    assert cli.model.clean_probability == 1 and not cli.model.paired and cli.model.checkpoint is None
 
 
 def test_no_tiny_configuration_is_left_out() -> None:
