@@ -22,6 +22,7 @@ def build_index(
     split: str = "train",
     factory: str | None = None,
     with_motions: bool = False,
+    with_captions: bool = True,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     devices: int = 1,
@@ -37,6 +38,7 @@ def build_index(
         split: train, val, test or all.
         factory: A FAISS factory string; chosen by the number of motions when None.
         with_motions: Keep the motions in the index too, so that hits can be drawn without the prepared set.
+        with_captions: Index the captions, too.
         batch_size: Motions a batch of one process.
         device: A torch device; its kind alone where there are several.
         devices: Devices, each with a process of its own.
@@ -62,7 +64,7 @@ def build_index(
     motions = len(module.dataset(split, whole=True))
     if motions < devices:
         raise InputError(f"{motions} motions cannot be shared by {devices} devices; use fewer.")
-    builder = IndexBuilder(str(folder), factory, with_motions)
+    builder = IndexBuilder(str(folder), factory, with_motions, with_captions)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")  # hints about loaders that deal the shares themselves

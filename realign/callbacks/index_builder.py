@@ -46,10 +46,14 @@ class IndexBuilder(Callback):
         factory: A FAISS factory string; chosen by the number of motions when None.
         with_motions: Keep the motions in the index too, so that hits can be drawn without the prepared set; about 45
             bytes a frame.
+        with_captions: Index the captions, too, so that motions can be described by them.
     """
 
-    def __init__(self, folder: str, factory: str | None = None, with_motions: bool = False) -> None:
-        self.folder, self.factory, self.with_motions = Path(folder), factory, with_motions
+    def __init__(
+        self, folder: str, factory: str | None = None, with_motions: bool = False, with_captions: bool = True
+    ) -> None:
+        self.folder, self.factory = Path(folder), factory
+        self.with_motions, self.with_captions = with_motions, with_captions
         self._packed: PackedMotions | None = None
         self._rows: dict[str, int] = {}
         self._shard = _Shard()
@@ -89,6 +93,8 @@ class IndexBuilder(Callback):
         shard.items += [self._item(*row) for row in rows]
         shard.motions += list(outputs.motion.numpy())
         shard.places += [(batch_idx, row, trainer.global_rank) for row in range(len(outputs.ids))]
+        if not self.with_captions:
+            return
         shard.captions.update(zip(outputs.captions, outputs.text.numpy(), strict=True))
         texts = dict.fromkeys(text for item in shard.items[first:] for text in item.captions if text.strip())
         new = [text for text in texts if text not in shard.captions]

@@ -27,6 +27,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--with-motions", action="store_true",
         help="keep the motions too (about 45 bytes a frame), so that hits can be drawn without --data",
     )  # fmt: skip
+    build.add_argument(
+        "--without-captions", action="store_true",
+        help="index no captions: enough for guidance and lengths, but motions are not described",
+    )  # fmt: skip
     build.add_argument("--batch-size", type=int, default=64, help="motions a batch of one device (default: 64)")
     build.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     build.add_argument("--devices", type=int, default=1, metavar="N", help="devices to embed on, by DDP (default: 1)")
@@ -54,6 +58,7 @@ def run(options: argparse.Namespace) -> None:
         split=options.split,
         factory=options.factory,
         with_motions=options.with_motions,
+        with_captions=not options.without_captions,
         batch_size=options.batch_size,
         device=device,
         devices=options.devices,

@@ -63,6 +63,13 @@ def test_captions_and_motions_are_kept(parts: tuple[EmbeddingTask, PackedMotions
     np.testing.assert_allclose(joints[7], want, atol=1e-3)  # 1 mm
 
 
+def test_captions_can_stay_out(parts: tuple[EmbeddingTask, PackedMotions], built: Path, tmp_path: Path) -> None:
+    task, packed = parts
+    assert build_index(task, packed.folder, tmp_path / "index", split="all", with_captions=False)
+    library, whole = MotionLibrary.load(tmp_path / "index"), MotionLibrary.load(built)
+    assert library.captions is None and list(library.motions.items) == list(whole.motions.items)
+
+
 def test_two_processes_build_the_index_of_one(
     parts: tuple[EmbeddingTask, PackedMotions], built: Path, tmp_path: Path
 ) -> None:
