@@ -9,13 +9,14 @@ import torch
 from realign import MotionClip, MotionSearch, TextToMotion
 from realign.motion.features import joints_to_features
 from realign.motion.skeleton import get_skeleton
+from realign.pipeline import pretrained_folder
 from realign.tasks import EvaluatorTask, load_task
 
 SIDES = {"left": 20, "right": 21}  # wrists
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MotionClip]:
+@pytest.fixture(scope="module", params=["generator", "generator_features"])
+def clips(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, MotionClip]:
     patch = pytest.MonkeyPatch()
     patch.setenv("REALIGN_CACHE", str(tmp_path_factory.mktemp("cache")))
     sentences = [
@@ -26,7 +27,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MotionClip]:
         "a person raises the left hand",
         "a person waves the right hand",
     ]
-    made = TextToMotion.from_pretrained(device="cpu").generate(sentences, seconds=4, steps=20)
+    model = TextToMotion.from_pretrained(pretrained_folder(request.param), device="cpu")
+    assert model.default is not None, "guided where nobody says otherwise"
+    made = model.generate(sentences, seconds=4, steps=20)
     patch.undo()
     return {clip.caption: clip for clip in made}
 
@@ -77,6 +80,11 @@ def test_people_stand_on_the_floor(clips: dict[str, MotionClip]) -> None:
     for clip in clips.values():
         assert -0.12 < np.percentile(clip.joints[..., 1].min(1), 5) < 0.12, clip.caption
         assert 1.3 < clip.joints[:, 15, 1].max() < 1.9, clip.caption
+
+
+def test_all_weights_together_are_small() -> None:
+    files = [path for path in pretrained_folder("generator").parent.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 60e6
 
 
 def test_the_evaluator_finds_the_sentence_of_every_clip(clips: dict[str, MotionClip]) -> None:
