@@ -88,7 +88,8 @@ class Replicator:
     def _tallies(self, places: list[int], seed: int) -> "dict[str | None, _Tally]":
         """What counts all motions, and what counts those of each kind that fills a batch."""
         kinds = self.clips.kinds([self.clips.ids[place] for place in places])
-        counts = {None: len(places), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+        counts: dict[str | None, int] = {None: len(places)}
+        counts |= {kind: kinds.count(kind) for kind in sorted(set(kinds))}
         measures = [measure for measure in PLAIN if measure != REWARD or REWARD in self.judging.judges]
         return {
             kind: _Tally(count, self.real()[kind], self.protocol, measures, seed, self.device)
@@ -129,7 +130,7 @@ class Replicator:
                 kinds += self.clips.kinds(batch.ids)
                 for name, rows in parts.items():
                     rows.append(self.judging.motions(name, batch.motion.to(self.device), batch.lengths))
-            chosen = {None: torch.arange(len(kinds))}
+            chosen: dict[str | None, Tensor] = {None: torch.arange(len(kinds))}
             chosen |= {kind: torch.tensor([i for i, each in enumerate(kinds) if each == kind]) for kind in set(kinds)}
             embedded = {name: torch.cat(rows) for name, rows in parts.items()}
             self._real = {

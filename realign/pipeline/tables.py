@@ -54,9 +54,9 @@ def markdown(results: Results) -> str:
     there are several, and one of speed where it was measured."""
     about = results.about
     data = about["data"]
-    kind = f" {data['kind']}" if data["kind"] else ""
+    only = f" {data['kind']}" if data["kind"] else ""
     parts = [
-        f"Protocol {about['protocol']['name']}, {data['clips']}{kind} clips of the {data['split']} split, seed "
+        f"Protocol {about['protocol']['name']}, {data['clips']}{only} clips of the {data['split']} split, seed "
         f"{about['seed']}, sampled in {about['precision']}; mean ± 95 % interval over the replications in brackets."
     ]
     for evaluator, kind in _blocks(results):
