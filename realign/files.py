@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 
@@ -33,6 +34,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def cache_folder(name: str) -> Path:
     """Where what can be made again is kept: ``$REALIGN_CACHE/name``, else ``~/.cache/realign/name``."""
     return Path(os.environ.get("REALIGN_CACHE") or "~/.cache/realign").expanduser() / name
+
+
+def shipped_folder(name: str) -> Path:
+    """Where the package keeps weights, or an index, of a name; it need not be there."""
+    return Path(str(files("realign"))) / "pretrained" / name
 
 
 def sha256_file(path: str | Path) -> str:

@@ -4,8 +4,9 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
+
+from realign.files import shipped_folder
 
 
 def note(text: str) -> None:
@@ -26,5 +27,5 @@ def loading() -> Iterator[None]:
 
 def model_path(text: str) -> Path:
     """A path as it stands; the name of weights or of an index that the package ships where nothing lies under it."""
-    path, shipped = Path(text), Path(str(files("realign"))) / "pretrained" / text
+    path, shipped = Path(text), shipped_folder(text)
     return shipped if not path.exists() and path.name == text and shipped.is_dir() else path

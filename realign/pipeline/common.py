@@ -2,12 +2,12 @@
 
 import unicodedata
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 
 from realign.errors import InputError
+from realign.files import shipped_folder
 
 UNIT = 4  # frames: lengths are multiples of the unit that training crops to
 
@@ -22,7 +22,7 @@ def pretrained_folder(name: str, remedy: str = "a checkpoint with --checkpoint")
     Raises:
         InputError: When this installation carries none.
     """
-    folder = Path(str(files("realign"))) / "pretrained" / name
+    folder = shipped_folder(name)
     if not folder.is_dir():
         raise InputError(f"This installation ships no {name!r}; name {remedy}.")
     return folder
