@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # light commands come here, too
+    from numpy.typing import NDArray
 
 
 @contextmanager
@@ -24,9 +28,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = holder / path.name
     try:
         yield temporary
+        replaced = holder / "replaced"
         if path.is_dir():
-            os.rename(path, holder / "replaced")  # a folder cannot be overwritten by a rename
-        os.replace(temporary, path)
+            os.rename(path, replaced)  # a folder cannot be overwritten by a rename
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if replaced.is_dir():
+                os.rename(replaced, path)
+            raise
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 
@@ -39,6 +49,34 @@ def cache_folder(name: str) -> Path:
 def shipped_folder(name: str) -> Path:
     """Where the package keeps weights, or an index, of a name; it need not be there."""
     return Path(str(files("realign"))) / "pretrained" / name
+
+
+def load_npy(path: str | Path, mapped: bool = False) -> "NDArray[Any]":
+    """The array of a .npy file, without executing pickled code.
+
+    Args:
+        path: The file.
+        mapped: Map it read-only instead of reading it.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged, or no .npy file; the message is one line.
+        OSError: It cannot be read.
+    """
+    import tokenize
+
+    import numpy as np
+
+    try:
+        # by name: numpy.load would take an archive, too
+        with open(path, "rb") as file:
+            if not mapped:
+                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+        return np.lib.format.open_memmap(path, mode="r")
+    # a header is parsed as Python: a damaged one fails in all of these ways
+    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, tokenize.TokenError) as error:
+        lines = str(error.args[0] if error.args else "").splitlines()
+        raise ValueError(lines[0] if lines else type(error).__name__) from error
 
 
 def sha256_file(path: str | Path) -> str:

@@ -65,6 +65,9 @@ def test_nothing_is_left_half_written(tmp_path: Path) -> None:
         path.mkdir()
         (path / "two").write_text("2")
     assert [file.name for file in (tmp_path / "folder").iterdir()] == ["two"]
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "folder"):
+        pass  # nothing was made: what was there stays
+    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["two"]
     assert (tmp_path / "deep" / "x.txt").read_text() == "whole"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["deep", "folder"]
     assert sha256_file(tmp_path / "folder" / "two") == (

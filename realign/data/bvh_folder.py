@@ -54,6 +54,11 @@ class BvhFolder(Source):
         if rig is not None and not rig.is_file():
             raise InputError(f"The rig map {rig} does not exist; check the path given with --rig.")
         found = HUMANML3D if skeleton is None else get_skeleton(skeleton)
+        if found.rest_offsets is None:
+            raise InputError(
+                f"--skeleton {found.name} is for folders in its own layout: BVH files are brought to the skeleton "
+                f"{HUMANML3D.name}; drop the option."
+            )
         return cls(
             root,
             found,
@@ -76,30 +81,31 @@ class BvhFolder(Source):
         splitter = Splitter(self.splits_option, self.root)
         if self.captions_file is None:
             raise InputError("A folder of BVH files needs a captions file.")
-        paths: dict[str, Path] = {}
-        for path in bvh_files(self.root):
-            if path.stem in paths:
-                where = path.relative_to(self.root)
-                self.problems.append((path.stem, "same name twice", f"{where} has the name of another file"))
-            else:
-                paths[path.stem] = path
+        names = _Names(self.root)
         groups: dict[tuple[str, float, float], list[CaptionRow]] = {}
+        unknown: dict[str, list[str]] = {}
         for row in read_captions_file(self.captions_file):
-            groups.setdefault((row.key, row.caption.start, row.caption.end), []).append(row)
+            found = names.match(row.key)
+            if len(found) == 1:
+                groups.setdefault((found[0], row.caption.start, row.caption.end), []).append(row)
+            else:
+                unknown[row.key] = found
         captioned = {key for key, _, _ in groups}
-        self.problems += [(name, "no caption", "") for name in paths if name not in captioned]
-        self.problems += [(name, "no motion file", "captioned only") for name in sorted(captioned - paths.keys())]
+        self.problems += [(name, "no caption", "") for name in names.paths if name not in captioned]
+        for name, found in sorted(unknown.items()):
+            several = f"{' and '.join(found)}: write the path"
+            self.problems.append(
+                (name, "name of several files", several) if found else (name, "no motion file", "captioned only")
+            )
         items = []
         for (key, start, end), rows in groups.items():
-            if key not in paths:
-                continue
             name = key if start == end == 0 else f"{key}_{start:g}-{end:g}"
             split = next((1 << SPLITS.index(row.split) for row in rows if row.split), 0) or splitter(name, key)
             if not split:
                 self.problems.append((name, "in no split", "none of train.txt, val.txt and test.txt lists it"))
                 continue
             captions = tuple(Caption(row.caption.text) for row in rows)
-            items.append(Item(name, paths[key], captions, split, start=start, end=end))
+            items.append(Item(name, names.paths[key], captions, split, start=start, end=end))
         return sorted(items, key=lambda item: (str(item.path), item.start))  # parts of one file one after the other
 
     def load(self, item: Item) -> NDArray[np.float32]:
@@ -121,3 +127,32 @@ class BvhFolder(Source):
                 raise LeftOut("unreadable", str(error)) from None
             self._last = (path, np.asarray(joints, dtype=np.float32))
         return self._last[1]
+
+
+class _Names:
+    """Recordings of a folder by id: the file's name, or its path where files of several folders share the name.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._alike: dict[str, list[str]] = {}
+        found = {path.relative_to(root).with_suffix("").as_posix(): path for path in bvh_files(root)}
+        for where, path in found.items():
+            self._alike.setdefault(path.stem, []).append(where)
+        self.paths = {self._id(where): path for where, path in found.items()}
+
+    def _id(self, where: str) -> str:
+        stem = where.rsplit("/", 1)[-1]
+        return where if len(self._alike[stem]) > 1 else stem
+
+    def match(self, key: str) -> list[str]:
+        """Ids of the files that a key of a captions file may mean: the path may begin above the folder, or below."""
+        alike = self._alike.get(key.rsplit("/", 1)[-1], [])
+        exact = [where for where in alike if where == key]
+        return [
+            self._id(where)
+            for where in exact or alike
+            if f"/{key}".endswith(f"/{where}") or f"/{where}".endswith(f"/{key}")
+        ]

@@ -42,11 +42,22 @@ class Caption:
 
 @dataclass(frozen=True)
 class CaptionRow:
-    """One line of a captions file: which motion (file stem), the sentence, and the split if the file names one."""
+    """One line of a captions file.
+
+    Attributes:
+        key: Which motion: an id, or the path of a file without its suffix and with plain slashes.
+        caption: The sentence.
+        split: Where the file names one.
+    """
 
     key: str
     caption: Caption
     split: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The key without folders."""
+        return self.key.rsplit("/", 1)[-1]
 
 
 def swap_sides(text: str) -> str:
@@ -126,7 +137,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 )
             yield number, record
         return
-    yield from enumerate(csv.DictReader(text.splitlines()), 2)
+    yield from enumerate(csv.DictReader(text.splitlines(keepends=True)), 2)
 
 
 def read_captions_file(path: str | Path) -> list[CaptionRow]:
@@ -155,13 +166,13 @@ def read_captions_file(path: str | Path) -> list[CaptionRow]:
         split = str(record.get("split") or "").strip().lower()
         if split not in ("", "train", "val", "test"):
             raise InputError(f"{where}: the split {split!r} is unknown; use train, val or test.")
-        rows.append(CaptionRow(_stem(str(key)), Caption(text, start, end), split))
+        rows.append(CaptionRow(_key(str(key)), Caption(text, start, end), split))
     if not rows:
         raise InputError(f"The captions file {path} holds no captions; give it rows of id, caption.")
     return rows
 
 
-def _stem(key: str) -> str:
-    """A clip's name from an id or a file path in either slash style."""
-    name = key.strip().replace("\\", "/").rsplit("/", 1)[-1]
+def _key(key: str) -> str:
+    """An id or a file path in either slash style, without suffix."""
+    name = key.strip().replace("\\", "/").removeprefix("./")
     return re.sub(r"\.(bvh|npy)$", "", name, flags=re.IGNORECASE)

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from realign.data.captions import Caption, read_captions_file, read_text_file
 from realign.data.describe import knows
 from realign.data.packed import SPLITS
-from realign.data.source import Item, LeftOut, Source, Splitter
+from realign.data.source import Item, LeftOut, Source, Splitter, read_lines
 from realign.errors import InputError
+from realign.files import load_npy
 from realign.motion.skeleton import HUMANML3D, KIT, Skeleton, get_skeleton
 
 _SENTENCES = "humanml3d_captions.json.gz"
+_BROKEN = "unreadable captions"
 
 
 def is_layout(folder: Path) -> bool:
@@ -27,12 +29,12 @@ def is_layout(folder: Path) -> bool:
 
 def _array(path: Path) -> NDArray[np.float32]:
     try:
-        array = np.load(path, allow_pickle=False)
+        array = load_npy(path)
     except FileNotFoundError:
         raise LeftOut("no motion file", f"{path.name} does not exist") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise LeftOut("unreadable", f"{path.name}: {str(error).splitlines()[0] if str(error) else 'empty'}") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+    except (ValueError, OSError) as error:
+        raise LeftOut("unreadable", f"{path.name}: {error}") from None
+    if array.dtype.kind not in "fiu":
         raise LeftOut("unreadable", f"{path.name} holds no array of numbers")
     return array.astype(np.float32, copy=False)
 
@@ -119,8 +121,9 @@ class LayoutFolder(Source):
         if self.captions_file is not None:
             for missing in sorted(set(by_id) - ids - set(splitter.lists)):
                 self.problems.append((missing, "no motion file", "captioned, but there is no such file"))
+        broken = {name for name, reason, _ in self.problems if reason == _BROKEN}
         items = []
-        for path in self._paths:
+        for path in (path for path in self._paths if path.stem not in broken):
             name = path.stem
             double = name[1:] if name.startswith("M") and name[1:] in ids else None
             splits = file_splits.get(name) or splitter(name, double)
@@ -150,9 +153,9 @@ class LayoutFolder(Source):
             by_id: dict[str, list[Caption]] = {}
             splits = {}
             for row in read_captions_file(self.captions_file):
-                by_id.setdefault(row.key, []).append(row.caption)
+                by_id.setdefault(row.stem, []).append(row.caption)
                 if row.split:
-                    splits[row.key] = 1 << SPLITS.index(row.split)
+                    splits[row.stem] = 1 << SPLITS.index(row.split)
             return by_id, dict(kinds), splits
         if (self.root / "texts").is_dir():
             self.captions_from = "texts"
@@ -170,8 +173,7 @@ class LayoutFolder(Source):
         path = self.root / "index.csv"
         if not path.is_file():
             return {}
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("id") and "content" in row]
+        rows = [row for row in csv.DictReader(read_lines(path)) if row.get("id") and "content" in row]
         labels = {}
         for row in rows:
             kind = "composed" if row.get("source") == "composed" else "recorded"
@@ -205,5 +207,5 @@ class _Texts:
             except FileNotFoundError:
                 continue
             except (InputError, OSError) as error:
-                self.problems.append((name, "unreadable captions", str(error)))
+                self.problems.append((name, _BROKEN, str(error)))
         return found

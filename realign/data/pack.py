@@ -34,11 +34,16 @@ class PackedWriter:
     Args:
         folder: Existing folder to write into.
         num_features: Width C.
+
+    Attributes:
+        frames: Frames written.
+        motions: Ids of the motions added, but for those without any part that is long enough.
     """
 
     def __init__(self, folder: Path, num_features: int) -> None:
         self.folder, self.width = folder, num_features
         self.frames = 0
+        self.motions: list[str] = []
         self._rows: list[tuple[Any, ...]] = []
         self._ids: list[str] = []
         self._id_bytes = 0
@@ -93,6 +98,8 @@ class PackedWriter:
             self._captions += [c.text for c in group]
             self._tokens += [c.tokens for c in group]
             first = 0
+        if not first:
+            self.motions.append(clip_id)
         return left_out
 
     def finish(self) -> NDArray[np.void]:

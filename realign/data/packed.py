@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realign.errors import InputError
+from realign.files import load_npy
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
@@ -39,12 +40,12 @@ def read_array(path: Path, mapped: bool = True) -> NDArray[Any]:
         mapped: Map it read-only instead of reading it.
     """
     try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        array = load_npy(path, mapped)
         if isinstance(array, np.memmap) and array.offset + array.nbytes != path.stat().st_size:
             raise ValueError("its size is not what its header says")
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run `realign prepare` with --overwrite to make the set again.") from None
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise InputError(f"{path} is cut off or broken ({error}); run `realign prepare` with --overwrite.") from None
     return array.view(np.ndarray) if isinstance(array, np.memmap) else array
 

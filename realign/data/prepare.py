@@ -21,6 +21,7 @@ from realign.data.source import Item, LeftOut, Source
 from realign.data.statistics import dataset_statistics
 from realign.errors import InputError
 from realign.files import atomic_path
+from realign.motion.canonical import clip_fault
 from realign.motion.features import clips_to_features
 from realign.motion.skeleton import Skeleton
 
@@ -131,7 +132,8 @@ class _Run:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.report.reasons.items()) or "it is empty"
             detail = next((f"; {record['id']}: {record['detail']}" for record in self.report.left_out), "")
             raise InputError(f"No clip of {self.source.root} can be used ({reasons}{detail}).")
-        self._write_tables(items, clips, about)
+        written = set(writer.motions)
+        self._write_tables([item for item in items if item.id in written], clips, about)
         return self.report
 
     def _leave(self, name: str, why: LeftOut) -> None:
@@ -168,8 +170,11 @@ class _Run:
             raise LeftOut("too short", f"{max(frames, 0)} frames of features")
         if not np.isfinite(array).all():
             raise LeftOut("NaN", f"{int((~np.isfinite(array)).any(axis=tuple(range(1, array.ndim))).sum())} frames")
-        if not self.source.gives_features and not np.ptp(array.reshape(len(array), -1), axis=1).all():
-            raise LeftOut("unreadable", "all joints lie in one point")
+        if not self.source.gives_features:
+            if not np.ptp(array.reshape(len(array), -1), axis=1).all():
+                raise LeftOut("unreadable", "all joints lie in one point")
+            if fault := clip_fault(torch.from_numpy(array), self.skeleton):
+                raise LeftOut("unreadable", fault)
         sentences: Sequence[Caption] = item.captions
         if not sentences and item.label is not None:
             sentences = [Caption(text) for text in describe(item.id, *item.label, array, self.skeleton.fps)]
@@ -181,13 +186,13 @@ class _Run:
         names = {item.id for item in items}
         mirrored = any(name.startswith("M") and name[1:] in names for name in names)
         given = self.source.statistics()
+        over = "the train split" if (clips["splits"] & 1).any() else "all clips, as there is no train split"
         mean, std = given or dataset_statistics(stored, clips, self.skeleton, symmetric=not mirrored)
         np.save(self.folder / "Mean.npy", mean)
         np.save(self.folder / "Std.npy", std)
-        gone = {record["id"] for record in self.report.left_out}
         counts: dict[str, Any] = {}
         for k, split in enumerate(SPLITS):
-            chosen = [item.id for item in items if item.splits >> k & 1 and item.id not in gone]
+            chosen = [item.id for item in items if item.splits >> k & 1]
             (self.folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in chosen), encoding="utf-8")
             counts[split] = len(chosen)
         records = self.report.left_out + self.report.outside
@@ -200,7 +205,7 @@ class _Run:
             "num_features": self.skeleton.num_features,
             **about,
             "captions": self.source.captions_from,
-            "statistics": "Mean.npy and Std.npy of the source" if given else "computed over the train split",
+            "statistics": "Mean.npy and Std.npy of the source" if given else f"computed over {over}",
             "mirrored_included": mirrored,
             "counts": {
                 "motions": int(clips["first"].sum()),

@@ -44,7 +44,8 @@ def fingerprint_of(source: Source, skeleton: str | None, splits: str | None) -> 
     digest = hashlib.sha256(repr((FORMAT_VERSION, type(source).__name__, skeleton, splits)).encode())
     for path in source.files():
         stat = path.stat()
-        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        name = path.relative_to(source.root) if path.is_relative_to(source.root) else path.name
+        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

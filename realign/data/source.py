@@ -111,13 +111,26 @@ def hash_split(key: str, shares: Iterable[float] = SHARES) -> int:
     return 1 if draw < train else 2 if draw < train + val else 4
 
 
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file, without blanks around them and without empty ones.
+
+    Raises:
+        InputError: It is not UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
 def read_split_lists(folder: Path) -> dict[str, int]:
     """Ids with their split bits, from train.txt, val.txt and test.txt; empty where none of them exists."""
     splits: dict[str, int] = {}
     for k, name in enumerate(SPLITS):
         path = folder / f"{name}.txt"
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").split():
+            for line in read_lines(path):
                 splits[line] = splits.get(line, 0) | 1 << k
     return splits
 

@@ -12,7 +12,7 @@ from realign.motion.skeleton import Skeleton
 def dataset_statistics(
     features: NDArray[np.float32], clips: NDArray[np.void], skeleton: Skeleton, symmetric: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and grouped standard deviation over the train split.
+    """Mean and grouped standard deviation over the train split, or over all clips where there is none.
 
     Args:
         features: (total frames, C).
@@ -23,8 +23,9 @@ def dataset_statistics(
     Returns:
         Mean and standard deviation (C,); the latter is averaged in each feature group.
     """
-    whole = clips[clips["part"] == 0]
-    rows = next((r for r in (whole[(whole["splits"] & 1) > 0], whole, clips) if len(r)), clips)
+    rows = clips[(clips["splits"] & 1) > 0] if (clips["splits"] & 1).any() else clips
+    if (rows["part"] == 0).any():
+        rows = rows[rows["part"] == 0]  # parts lie within, and would count twice
     total = np.zeros(features.shape[1])
     squares, frames = np.zeros_like(total), 0
     for start, length in zip(rows["start"].tolist(), rows["frames"].tolist(), strict=True):

@@ -135,8 +135,8 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def _array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        return load_npy(path)
+    except (ValueError, OSError) as error:
         raise InputError(f"{path} is no array of numbers, or is cut short; copy it again.") from error
 
 

@@ -43,7 +43,10 @@ def parse_hierarchy(
     for line in re.sub(r"([{}])", r"\n\1\n", header).split("\n"):
         words = line.split()
         keyword = words[0].upper() if words else ""
-        if keyword in ("ROOT", "JOINT") or line.strip().upper().startswith("END SITE"):
+        ends = line.strip().upper().startswith("END SITE")
+        if not names and (ends or keyword in ("OFFSET", "CHANNELS")):
+            raise InputError(f"{path}: {line.strip()[:60]!r} comes before any ROOT; export the file again.")
+        if keyword in ("ROOT", "JOINT") or ends:
             parent = open_joints[-1] if open_joints else -1
             names.append(" ".join(words[1:]) if keyword != "END" else _end_name(names[parent], names))
             parents.append(parent)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from realign.errors import InputError
+from realign.files import load_npy
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import HUMANML3D, KIT, Skeleton, get_skeleton
 
@@ -101,13 +102,12 @@ def load_array(path: str | Path) -> np.ndarray:
         InputError: The file is missing, truncated, no array of numbers, empty, or holds NaN or infinity.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        array = load_npy(path)
     except FileNotFoundError:
         raise InputError(f"no such motion file: {path}; check the path") from None
-    except (ValueError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"cannot read {path} ({reason}): the file is damaged, write or fetch it again") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+    except (ValueError, OSError) as error:
+        raise InputError(f"cannot read {path} ({error}): the file is damaged, write or fetch it again") from error
+    if array.dtype.kind not in "fiu":
         raise InputError(f"{path} holds no array of numbers: give joints or features saved by numpy.save")
     if not array.size:
         raise InputError(f"{path} holds no frames (shape {array.shape}): give at least one frame")

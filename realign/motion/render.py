@@ -12,6 +12,7 @@ import numpy as np
 
 from realign.errors import InputError
 from realign.files import atomic_path
+from realign.motion.camera import choose_follow
 from realign.motion.clip import MotionClip
 from realign.motion.figure import SOLE, Figure, make_figure
 from realign.motion.skeleton import get_skeleton
@@ -178,7 +179,7 @@ def _write_html(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
     data = {
         "azimuth": look.azimuth,
         "elevation": look.elevation,
-        "follow": look.camera != "fixed",
+        "follow": choose_follow(figures, look.camera),
         "headRadius": Figure.HEAD_RADIUS,
         "floor": -SOLE,
         "clips": [_describe(figure) for figure in figures],

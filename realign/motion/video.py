@@ -11,6 +11,7 @@ from realign.errors import InputError
 from realign.motion.draw import BACKGROUND, FLOOR, GRID, LEFT, MIDDLE, OUTLINE, RIGHT
 from realign.motion.film import Film
 
+_LONGEST_DELAY = 0xFFFF  # hundredths of a second: what the format can hold
 GIF_MOST_FPS = 50.0  # viewers slow down anything shorter than 2 hundredths of a second
 
 
@@ -22,7 +23,7 @@ def gif_delays(frames: int, fps: float) -> list[int]:
         fps: Frames per second, at most 50.
     """
     ends = [round(100 * (number + 1) / fps) for number in range(frames)]
-    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    return [min(end - start, _LONGEST_DELAY) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def write_gif(path: Path, film: Film) -> None:

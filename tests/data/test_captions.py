@@ -57,7 +57,7 @@ def test_csv_and_jsonl_agree(tmp_path):
     ]
     lines.write_text("\n".join(map(json.dumps, rows)))
     assert read_captions_file(table) == read_captions_file(lines)
-    assert [row.key for row in read_captions_file(table)] == ["a", "b"]
+    assert [(row.key, row.stem) for row in read_captions_file(table)] == [("sub/a", "a"), ("b", "b")]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_features_and_statistics(layout, prepared):
 
 
 def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
-    names = ["good", "nan", "short", "cut", "wide", "mute", "long", "blank", "M-good"]
+    names = ["good", "nan", "short", "cut", "wide", "mute", "long", "blank", "M-good", "torn", "legless", "misspelt"]
     source = write_layout(tmp_path / "s", dict.fromkeys(names, 50))
     joints = source / "new_joints"
     np.save(joints / "long.npy", make_joints(230))
@@ -56,16 +56,25 @@ def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
     broken[10, 3] = np.nan
     np.save(joints / "nan.npy", broken)
     (joints / "cut.npy").write_bytes((joints / "good.npy").read_bytes()[:1000])
+    (joints / "torn.npy").write_bytes((joints / "good.npy").read_bytes().replace(b"}", b" ", 1))
+    legless = make_joints(50)
+    legless[0] = legless[0, :1]
+    legless[0, 15] += 1
+    np.save(joints / "legless.npy", legless)
+    (source / "texts" / "misspelt.txt").write_text("walks#w/X#then#0\n")
     (source / "texts" / "mute.txt").unlink()
     (source / "texts" / "blank.txt").write_text("\n")
     (source / "train.txt").write_text("\n".join([*names, "ghost"]))
     assert run(source, "-o", tmp_path / "out") == 0
-    left_out = {r["id"]: r["reason"] for r in records(tmp_path / "out") if not r["stored"]}
-    assert left_out == {
+    left_out = [(r["id"], r["reason"]) for r in records(tmp_path / "out") if not r["stored"]]
+    assert len(left_out) == 10 and dict(left_out) == {
         "nan": "NaN",
         "short": "too short",
         "cut": "unreadable",
         "wide": "unreadable",
+        "torn": "unreadable",
+        "legless": "unreadable",
+        "misspelt": "unreadable captions",
         "mute": "no caption",
         "blank": "no caption",
         "ghost": "no motion file",
@@ -74,7 +83,7 @@ def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
     packed = PackedMotions.open(tmp_path / "out")
     assert sorted(packed.ids(range(3))) == ["M-good", "good", "long"] and np.isfinite(packed.features).all()
     shown = capsys.readouterr().out
-    assert "left out, unreadable: 2 (cut, wide)" in shown and "report.jsonl" in shown
+    assert "left out, unreadable: 4 (cut, legless, torn, wide)" in shown and "report.jsonl" in shown
 
 
 def test_features_that_exist_are_used_with_their_mean_and_std(tmp_path):
@@ -168,8 +177,37 @@ def test_parts_of_published_text_files(tmp_path):
     assert (packed.motion(1) == packed.motion(0)[20:80]).all() and packed.captions(1) == ["part"]
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_statistics_are_of_the_train_split_alone(tmp_path, whole):
+    source = write_layout(tmp_path / "s", {f"{i:03d}": 60 for i in range(12)})
+    for path in (source / "texts").iterdir():
+        path.write_text("part#p/X#0.5#2.5\n" if path.stem < "004" or not whole else "whole#w/X#0#0\n")
+    packed = PackedMotions.open(prepare(source, tmp_path / "out").folder)
+    train = np.concatenate([packed.motion(int(i)) for i in packed.select("train")]).astype(np.float64)
+    both = np.concatenate([train, mirror_features(torch.from_numpy(train)).numpy()])
+    assert packed.meta["counts"]["train"] == 4 and np.abs(packed.mean - both.mean(0)).max() < 1e-5
+    report = prepare(source, tmp_path / "test", splits="0/0/100")
+    assert "there is no train split" in report.meta["statistics"]
+
+
+def test_up_to_date_however_the_path_is_written(tmp_path, monkeypatch):
+    source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
+    monkeypatch.chdir(tmp_path)
+    prepare("s", "out")
+    assert prepare(source, tmp_path / "out").up_to_date
+
+
+def test_split_lists_take_names_with_blanks_in_utf8(tmp_path):
+    source = write_layout(tmp_path / "s", {"Walking Turn": 50, "b": 60})
+    (source / "train.txt").write_text("\ufeffWalking Turn\n\nb \n", encoding="utf-8")
+    assert prepare(source, tmp_path / "out").meta["counts"]["train"] == 2
+    (source / "train.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(InputError, match="is not UTF-8"):
+        prepare(source, tmp_path / "other")
+
+
 def bvh_folder(folder: Path) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for k, name in enumerate(("one", "two")):
         write_bvh(folder / f"{name}.bvh", make_joints(100, k), HUMANML3D, 20.0)
     return folder
@@ -194,6 +232,31 @@ def test_bvh_folder_with_parts(tmp_path):
     }
     with pytest.raises(InputError, match="give --captions FILE"):
         prepare(source, tmp_path / "out2")
+
+
+def test_bvh_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for folder in ("a", "b"):
+        bvh_folder(tmp_path / "s" / folder)
+    (tmp_path / "s" / "a" / "two.bvh").rename(tmp_path / "s" / "a" / "three.bvh")
+    captions = tmp_path / "c.csv"
+    captions.write_text(
+        "file,caption\na/one.bvh,first\n./s/b/one.bvh,second\none.bvh,which\nthree,third\nb/three.bvh,elsewhere\n"
+    )
+    report = prepare(tmp_path / "s", tmp_path / "out", captions=captions, splits="100/0/0")
+    packed = PackedMotions.open(tmp_path / "out")
+    assert {packed.ids([i])[0]: packed.captions(i) for i in range(len(packed.clips))} == {
+        "a/one": ["first"],
+        "b/one": ["second"],
+        "three": ["third"],
+    }
+    assert (tmp_path / "out" / "train.txt").read_text().split() == ["a/one", "three", "b/one"]
+    assert {(r["id"], r["reason"]) for r in report.left_out} == {
+        ("one", "name of several files"),
+        ("b/three", "no motion file"),
+        ("two", "no caption"),
+    }
+    with pytest.raises(InputError, match="drop the option"):
+        prepare(tmp_path / "s", tmp_path / "other", captions=captions, skeleton="kit")
 
 
 @pytest.mark.parametrize(

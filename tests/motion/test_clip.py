@@ -42,7 +42,11 @@ def test_bad_files_are_one_sentence(tmp_path):
     cut.write_bytes(whole[: len(whole) // 2])
     alien.write_bytes(b"not an array")
     empty.write_bytes(b"")
-    for path in (cut, alien, empty):
+    torn, archive, huge = tmp_path / "torn.npy", tmp_path / "archive.npy", tmp_path / "huge.npy"
+    torn.write_bytes(whole.replace(b"}", b" ", 1))  # the header is parsed as Python
+    archive.write_bytes(b"PK\x03\x04" + whole)
+    huge.write_bytes(whole.replace(b"(30, 22, 3), }          ", b"(30, 22, 3000000000), } ", 1))
+    for path in (cut, alien, empty, torn, archive, huge):
         with pytest.raises(InputError, match=f"cannot read .*{path.name}.*damaged"):
             MotionClip.load(path)
     for array, reason in (

@@ -82,6 +82,7 @@ def test_gif_holds_every_frame_at_its_speed(tmp_path: Path, fps: float, delay: i
 def test_gif_delays_keep_the_duration_and_stay_playable(tmp_path: Path) -> None:
     assert gif_delays(6, 30.0) == [3, 4, 3, 3, 4, 3]
     assert sum(gif_delays(300, 30.0)) == 1000
+    assert gif_delays(1, 0.001) == [65535]
     save_motions(tmp_path / "x.gif", [walker(240, 120.0, 0.2)], size=64)
     _, durations = gif_frames(tmp_path / "x.gif")
     assert min(durations) >= 20 and sum(durations) == 2000
@@ -172,6 +173,7 @@ def test_html_is_self_contained_and_safe(tmp_path: Path) -> None:
     assert page.count("<script") == 2 and page.count("</script") == 2 and "/*PLAYER*/" not in page
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])  # type: ignore[index]
     assert [clip["caption"] for clip in data["clips"]] == [clip.caption for clip in clips]
+    assert data["follow"] is False  # their ways are short
     for told, clip in zip(data["clips"], clips, strict=True):
         steps = np.frombuffer(base64.b64decode(told["data"]), "<i2").reshape(told["frames"], told["points"], 3)
         assert told["fps"] == 20.0
