@@ -4,14 +4,14 @@ Nothing heavy is imported before a command is known, so that `realign --help` an
 """
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
-from realign.errors import InputError
+from realign.errors import explain
 
 if TYPE_CHECKING:
     from realign.training import TrainingCLI
@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line; 0 when it worked, 2 with one sentence on standard error when the input was at fault."""
     arguments = list(sys.argv[1:] if args is None else args)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a sentence may hold what the terminal cannot show
     try:
         if arguments and arguments[0] in TRAINING:
             from realign.training import TrainingCLI
@@ -65,40 +68,19 @@ def main(args: Sequence[str] | None = None) -> int:
         else:
             options = parser().parse_args(arguments)
             import_module(f"realign.commands.{options.command}").run(options)
+    except BrokenPipeError:  # who read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
+        return 141
     except KeyboardInterrupt:
         print("realign: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        sentence = _sentence(error)
-        if sentence is None:
+        told = explain(error)
+        if told is None:
             raise
-        print(f"realign: {' '.join(sentence.split())}", file=sys.stderr)
+        print(f"realign: {' '.join(told.split())}", file=sys.stderr)
         return 2
     return 0
-
-
-def _sentence(error: BaseException | None) -> str | None:
-    """What to tell about an error that a person can correct, also where a library wrapped it; None for a defect."""
-    while error is not None:
-        if isinstance(error, InputError):
-            return str(error)
-        if isinstance(error, OSError) and error.errno is not None:
-            return _explain(error)
-        if os.strerror(errno.ENOSPC) in str(error):  # libraries that write weights raise errors of their own
-            return _explain(OSError(errno.ENOSPC, ""))
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _explain(error: OSError) -> str:
-    place = f" {error.filename}" if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"The disk is full while writing{place}; free some space or choose another output place."
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"No permission for{place or ' that file'}; choose a place that you may write to."
-    if error.errno == errno.ENOENT:
-        return f"There is no file or folder{place}; check the path."
-    return f"{error.strerror or error}{':' + place if place else ''}."
 
 
 def run() -> Any:

@@ -1,5 +1,33 @@
+import errno
+import os
+
+
 class InputError(ValueError):
     """Input that a person can correct: one sentence that holds the offending value and the remedy.
 
     Commands print the sentence and leave with exit code 2; in Python it is an ordinary ``ValueError``.
     """
+
+
+def explain(error: BaseException | None) -> str | None:
+    """What to tell about an error that a person can correct, also where a library wrapped it; None for a defect."""
+    while error is not None:
+        if isinstance(error, InputError):
+            return str(error)
+        if isinstance(error, OSError) and error.errno is not None:
+            return _of_system(error)
+        if os.strerror(errno.ENOSPC) in str(error):  # libraries that write weights raise errors of their own
+            return _of_system(OSError(errno.ENOSPC, ""))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _of_system(error: OSError) -> str:
+    place = f" {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"The disk is full while writing{place}; free some space or choose another output place."
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f"No permission for{place or ' that file'}; choose a place that you may write to."
+    if error.errno == errno.ENOENT:
+        return f"There is no file or folder{place}; check the path."
+    return f"{error.strerror or error}{':' + place if place else ''}."

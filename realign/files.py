@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import shutil
@@ -28,6 +29,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = holder / path.name
     try:
         yield temporary
+        if path.is_dir() and temporary.is_file():
+            raise IsADirectoryError(errno.EISDIR, "A folder has that name; choose another for the file", str(path))
         replaced = holder / "replaced"
         if path.is_dir():
             os.rename(path, replaced)  # a folder cannot be overwritten by a rename

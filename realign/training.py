@@ -52,6 +52,12 @@ class TrainingCLI(LightningCLI):
         finally:
             sys.argv = before
 
+    def _parse_ckpt_path(self) -> None:
+        """Leave the options as they were given: Lightning lays those of the checkpoint over them without a word.
+
+        A checkpoint that does not fit them is refused when it is loaded (`Task.on_load_checkpoint`).
+        """
+
     def before_instantiate_classes(self) -> None:
         """Use the tensor cores of recent GPUs for float32 products; on a CPU this changes nothing."""
         torch.set_float32_matmul_precision("high")

@@ -42,3 +42,8 @@ def _compose(data: Path, count: int) -> None:
 def refuse(device: object, reason: str) -> None:
     """What a process does that meets bad input."""
     raise InputError(reason)
+
+
+def open_file(device: object, path: str) -> None:
+    """What a process does that finds no file."""
+    open(path).close()

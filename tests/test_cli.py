@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,21 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("realign: ")]
     assert len(lines) == 1 and told in lines[0], lines
     assert "Traceback" not in lines[0]
+
+
+def test_output_goes_on_where_a_terminal_cannot_show_it_and_ends_where_nobody_reads(tmp_path: Path) -> None:
+    (tmp_path / "talk.py").write_text(
+        "import sys, realign.commands.render as render\nfrom realign.cli import run\n"
+        "render.run = lambda options: [print('\u2191' * 100) for _ in range(20000)]\n"
+        "sys.argv[1:] = ['render', 'x.npy', '-o', 'x.gif']\nrun()\n", encoding="utf-8"
+    )  # fmt: skip
+    command = [sys.executable, str(tmp_path / "talk.py")]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline().startswith(b"\\u2191")
+        process.stdout.close()
+        assert process.wait() == 141 and process.stderr.read() == b""
 
 
 def test_a_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,11 @@ def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> 
     assert all(torch.isfinite(each).all() for each in gradients)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/retriever").glob("*.yaml")), ids=name)
+def test_retrievers_are_tested_on_every_motion(path: Path) -> None:
+    assert yaml.safe_load(path.read_text())["data"]["init_args"]["whole"] is True
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/reward").glob("*_mocap.yaml")), ids=name)
 def test_the_ablations_that_a_reward_names_are_what_they_say(path: Path) -> None:
     (line,) = [line for line in path.read_text().splitlines() if line.startswith("# Ablations: ")]

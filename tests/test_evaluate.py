@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from realign.text.cache import CachedTextEncoder
 from realign.text.hashing import HashingEncoder
 
 sys.path.insert(0, str(Path(__file__).parent))
-from evaluate_parts import make_shelf, refuse
+from evaluate_parts import make_shelf, open_file, refuse
 
 PLAIN, GUIDED = Setting(steps=2), Setting.parse("guidance=reward steps=2 strength=3 norm=normalize")
 
@@ -295,10 +296,12 @@ def test_an_option_reaches_the_settings_it_concerns() -> None:
 def test_settings_are_read_from_words() -> None:
     made = Setting.parse("guidance=reward strength=2 steps=20 through_decoder=true update=additive", {"cfg": 3.0})
     assert made.options.strength == 2 and made.steps == 20 and made.through_decoder and made.cfg == 3
+    assert Setting.parse("strength=1e3 eta=5e-05").options.strength == 1000
     assert Setting().name == "unguided" and "strength=2.0" in made.name
     for words, match in {
         "depth=3": "not understood", "steps=2.5": "whole number", "guidance=magic": "magic",
-        "cfg=.nan": "cfg=nan is no finite number", "guidance=reward strength=.inf": "strength=inf is no finite",
+        "cfg=nan": "cfg=nan is no finite number", "guidance=reward strength=inf": "strength=inf is no finite",
+        "strength=-2": "steer away", "through_decoder=maybe": "true or false",
     }.items():  # fmt: skip
         with pytest.raises(InputError, match=match):
             Setting.parse(words)
@@ -318,11 +321,47 @@ def test_a_generator_is_guided_by_its_own_reward_where_none_is_named(shelf: Path
     assert load_evaluation(shelf / "data", **parts).reward is None
 
 
+def test_guidance_is_measured_as_the_generator_uses_it(shelf: Path, tmp_path: Path) -> None:
+    shutil.copytree(shelf / "generator", tmp_path / "generator")
+    own = "{eta: 0.5, anchors: 3, options: {strength: 7, start: 0, stop: 0.6, profile: noise}}"
+    (tmp_path / "generator/guidance.yaml").write_text(own, encoding="utf-8")
+    parser = argparse.ArgumentParser()
+    evaluate_command.add_parser(parser.add_subparsers())
+
+    def settings(*words: str) -> list[Setting]:
+        common = ["evaluate", "--data", "x", "--generator", str(tmp_path / "generator")]
+        return evaluate_command.settings_of(parser.parse_args([*common, *words]))
+
+    plain, guided, best = settings("--guidance", "none", "reward", "best-of")
+    assert plain == Setting()
+    assert (guided.eta, guided.anchors, guided.options.strength, guided.options.stop) == (0.5, 3, 7, 0.6)
+    assert (best.eta, best.options) == (0.5, DEFAULT_OPTIONS)
+    assert (guided.name, best.name) == ("reward", "best-of")
+    (other,) = settings("--eta", "0.25", "--setting", "guidance=reward strength=9 mu=0")
+    assert (other.mu, other.eta, other.options.strength, other.options.profile) == (0, 0.25, 9, "noise")
+    (foreign,) = settings("--guidance", "reward", "--reward", "elsewhere")
+    assert foreign == Setting(guidance="reward")
+
+
+def test_rows_of_another_index_are_not_continued(shelf: Path, tmp_path: Path) -> None:
+    task = load_task(shelf / "reward")
+    vectors = task.embed_captions(["walk", "run"])
+    parts = {"generator": shelf / "generator", "evaluators": [str(shelf / "judge")], "reward": shelf / "reward"}
+    guided = Setting.parse("name=g guidance=reward eta=1 steps=2")
+    for count in (1, 2):
+        items = [MotionItem(str(k)) for k in range(count)]
+        MotionIndex.build(vectors[:count], items, fingerprint=task.fingerprint).save(tmp_path / str(count))
+        evaluation = load_evaluation(shelf / "data", **parts, index=tmp_path / str(count), limit=32)
+        with pytest.raises(InputError, match="other settings under 'g'") if count == 2 else nullcontext():
+            evaluation.run([guided], replications=1, output=tmp_path / "r.json")
+
+
 def test_shipped_weights_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shipped = model_path("reward")
     assert shipped == pretrained_folder("reward") and shipped.is_absolute()
     assert model_path("runs/reward") == Path("runs/reward") and model_path("unknown") == Path("unknown")
+    assert evaluate_command._judge("mine=evaluator") == f"mine={pretrained_folder('evaluator')}"
     Path("reward").mkdir()
     assert model_path("reward") == Path("reward"), "what is there wins"
 
@@ -405,5 +444,7 @@ def test_two_processes_give_what_one_gives(shelf: Path, tmp_path: Path) -> None:
 def test_what_a_process_refuses_is_told_in_its_sentence() -> None:
     with pytest.raises(InputError, match="^too few clips$"):
         launch(refuse, 2, torch.device("cpu"), "too few clips")
+    with pytest.raises(InputError, match=r"no file or folder .*nowhere"):
+        launch(open_file, 2, torch.device("cpu"), "/nowhere/at/all")
     with pytest.raises(InputError, match="999 devices"):
         launch(refuse, 999, torch.device("cpu"), "never asked")

@@ -65,6 +65,8 @@ def test_nothing_is_left_half_written(tmp_path: Path) -> None:
         path.mkdir()
         (path / "two").write_text("2")
     assert [file.name for file in (tmp_path / "folder").iterdir()] == ["two"]
+    with pytest.raises(IsADirectoryError, match="choose another"), atomic_path(tmp_path / "folder") as path:
+        path.write_text("a file")
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "folder"):
         pass  # nothing was made: what was there stays
     assert [file.name for file in (tmp_path / "folder").iterdir()] == ["two"]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 
 from realign.motion.clip import MotionClip
 from realign.motion.render import save_motions
@@ -15,6 +16,15 @@ from realign.motion.render import save_motions
 def log_folder(trainer: Trainer) -> Path:
     """Where the run writes. Every process must ask, since Lightning sends the answer from one to all."""
     return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def is_due(trainer: Trainer, every_n_epochs: int) -> bool:
+    """Whether to look now: after every n-th epoch while training, as Lightning counts for validation; always else.
+
+    The sanity check before training is passed over.
+    """
+    fitting = trainer.state.fn == TrainerFn.FITTING
+    return not trainer.sanity_checking and (not fitting or (trainer.current_epoch + 1) % every_n_epochs == 0)
 
 
 def show(trainer: Trainer, folder: Path, tag: str, clips: Sequence[MotionClip], suffix: str) -> None:

@@ -5,14 +5,14 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
 from realign.callbacks.comparison import Judge, SampleMetrics
-from realign.callbacks.gallery import log_folder, show
+from realign.callbacks.gallery import is_due, log_folder, show
 from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
+from realign.motion.render import check_suffix
 from realign.seeding import sample_generators
 from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task
@@ -67,9 +67,11 @@ class RewardGuidedSampling(Callback):
         clips: int = 2,
         suffix: str = ".gif",
     ) -> None:
-        for name, value, least in (("every_n_epochs", every_n_epochs, 1), ("clips", clips, 0)):
-            if value < least:
+        numbers = (("every_n_epochs", every_n_epochs, 1), ("clips", clips, 0), ("best_of", best_of, 1))
+        for name, value, least in numbers:
+            if value is not None and value < least:
                 raise InputError(f"{name}={value} must be at least {least}.")
+        check_suffix(f"motions{suffix}")
         self.reward, self.index, self.judge = reward, index, judge
         self.objective = {"mu": mu, "eta": eta, "anchors": anchors, "temperature": temperature}
         self.options, self.through_decoder, self.best_of = options, through_decoder, best_of
@@ -169,9 +171,8 @@ class RewardGuidedSampling(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: MotionTextBatch, batch_idx: int, loader: int,
         stage: str,
     ) -> None:  # fmt: skip
-        epoch = trainer.current_epoch if trainer.state.fn == TrainerFn.FITTING else 0
-        due = loader == 0 and (self.batches is None or batch_idx < self.batches) and epoch % self.every_n_epochs == 0
-        if not due or trainer.sanity_checking:
+        wanted = loader == 0 and (self.batches is None or batch_idx < self.batches)
+        if not wanted or not is_due(trainer, self.every_n_epochs):
             return
         steering, generator = self._parts(pl_module)
         motions = {}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 GUIDANCE = {
     "mu": ("reward", "best-of"),
     "eta": ("reward", "best-of"),
+    "anchors": ("reward", "best-of"),
+    "temperature": ("reward", "best-of"),
     "strength": ("reward",),
     "candidates": ("best-of",),
     "through_decoder": ("reward",),
@@ -49,7 +51,7 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
     parser.add_argument(
-        "--evaluator", action="append", metavar="[NAME=]PATH",
+        "--evaluator", action="append", type=_judge, metavar="[NAME=]PATH",
         help="what judges: an evaluator, or an independent retriever; repeat it for second opinions (default: shipped)",
     )  # fmt: skip
     parser.add_argument("--protocol", default="guo", help="guo, mld, mdm or mocap (default: guo)")
@@ -68,22 +70,49 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
 
 
+def _judge(text: str) -> str:
+    """A judge as told, with the path of shipped weights where it is their name."""
+    name, found, path = text.partition("=")
+    return f"{name}={model_path(path)}" if found else str(model_path(text))
+
+
+def own_guidance(options: argparse.Namespace) -> dict[str, Any]:
+    """What the generator's own guidance says, as words of a setting: what is measured is what `realign generate` does.
+
+    Nothing where another reward is named.
+    """
+    from dataclasses import asdict
+
+    from realign.pipeline import DefaultGuidance, pretrained_folder
+
+    if options.reward is not None:
+        return {}
+    own = DefaultGuidance.read(options.generator or pretrained_folder("generator"))
+    if own is None:
+        return {}
+    told = own.steering()
+    return told | asdict(told.pop("options"))
+
+
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("settings, one row each")
+    group = parser.add_argument_group(
+        "settings, one row each",
+        "Guidance is the generator's own where nothing else is said; with --reward by the caption alone, strength 300.",
+    )
     group.add_argument(
         "--guidance", nargs="+", choices=("none", "reward", "best-of"),
         help="one setting each, with the options below (default: none)",
     )  # fmt: skip
     group.add_argument(
         "--setting", action="append", metavar="WORDS",
-        help='a further setting, such as "name=strong guidance=reward strength=2 profile=signal steps=20"; what it '
+        help='a further setting, such as "name=strong guidance=reward strength=600 steps=20"; what it '
         "leaves out comes from the options below",
     )  # fmt: skip
     group.add_argument("--reward", type=model_path, metavar="CHECKPOINT", help="guides, and scores every row's motions")
     group.add_argument("--index", type=model_path, metavar="DIR", help="index made with the reward, for --eta")
-    group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the caption (default: 1)")
-    group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion (default: 0)")
-    group.add_argument("--strength", type=float, metavar="W", help="of guidance by the gradient (default: 300)")
+    group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the caption")
+    group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion")
+    group.add_argument("--strength", type=float, metavar="W", help="of guidance by the gradient")
     group.add_argument("--candidates", type=int, metavar="N", help="motions that best-of chooses from (default: 4)")
     group.add_argument(
         "--through-decoder", action="store_true", default=None,
@@ -103,7 +132,7 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
     from realign.pipeline.settings import Setting
 
     sampling = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
-    guiding = {name: getattr(options, name) for name in GUIDANCE if getattr(options, name) is not None}
+    guiding = {name: getattr(options, name) for name in GUIDANCE if getattr(options, name, None) is not None}
     ways = options.guidance or ([] if options.setting else ["none"])
     words = [*(f"guidance={way}" for way in ways), *(options.setting or ())]
     found = [Setting.parse(text, sampling) for text in words]
@@ -114,8 +143,13 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
                 "add --guidance, or leave it out."
             )
     # what says nothing about a setting must not give it another name
+    own = own_guidance(options) if any(each.guidance != "none" for each in found) else {}
+
+    def concerning(each: Setting, values: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if each.guidance in GUIDANCE.get(key, ("reward",))}
+
     return [
-        Setting.parse(text, sampling | {name: guiding[name] for name in guiding if each.guidance in GUIDANCE[name]})
+        Setting.parse(text, sampling | concerning(each, guiding), concerning(each, own))
         for each, text in zip(found, words, strict=True)
     ]
 

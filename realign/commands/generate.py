@@ -119,6 +119,7 @@ def run(options: argparse.Namespace) -> None:
     )
     if options.seconds is None:
         for text, seconds in {clip.caption: clip.seconds for clip in clips}.items():
-            note(f"{text!r} got {seconds:g} s, the usual length of such motions; --seconds sets another")
+            usual = "the usual length of such motions" if model.guide else "as no index knows such motions"
+            note(f"{text!r} got {seconds:g} s, {usual}; --seconds sets another")
     for path in save_motions(options.output, clips):
         print(path)

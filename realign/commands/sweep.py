@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from realign.commands.common import model_path
-from realign.commands.evaluate import add_measuring, measure
+from realign.commands.evaluate import add_measuring, measure, own_guidance
 from realign.errors import InputError
 
 _GRID = ("strength", "steps", "mu", "eta", "interval", "window")
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     if options.output.suffix != ".csv":
         raise InputError(f"The sweep goes into a .csv file, not {options.output}; choose another -o.")
     grid = {name: getattr(options, name) for name in _GRID if getattr(options, name) is not None}
-    settings = sweep_settings(grid, options.common)  # refused before models are loaded
+    settings = sweep_settings(grid, options.common, own_guidance(options))  # refused before models are loaded
     kept = options.output.with_suffix(".json")
     launch(measure, options.devices, pick_device(options.device), options, settings, kept)
     results = Results.load(kept)

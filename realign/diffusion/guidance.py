@@ -1,5 +1,6 @@
 """Steering of a frozen generator by a gradient, while it samples."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +66,12 @@ class GuidanceOptions:
             value, choices = getattr(self, option), get_args(allowed)
             if value not in choices:
                 raise InputError(f"Unknown guidance {option} {value!r}; choose one of {', '.join(choices)}.")
+        for option in ("strength", "norm_limit"):
+            value = getattr(self, option)
+            if not math.isfinite(value):
+                raise InputError(f"Guidance {option}={value} is no finite number; give one.")
+        if self.strength < 0:
+            raise InputError(f"Guidance strength {self.strength} would steer away from the sentence; give 0 or more.")
         if not 0 <= self.start <= self.stop <= 1:
             raise InputError(f"The guidance window [{self.start}, {self.stop}] must lie within [0, 1], start first.")
         if self.interval < 1:

@@ -50,6 +50,7 @@ class Sampler:
             raise InputError(f"eta={eta} does not suit {type(scheduler).__name__}; set it to 0.")
         self.scheduler, self.steps, self.eta = scheduler, steps, eta
         self._takes_generator = "generator" in accepted
+        self._strides = "eta" in accepted and hasattr(scheduler, "final_alpha_cumprod")
         self._options: dict[str, Any] = {"eta": eta} if "eta" in accepted else {}
         # A scheduler of unknown kind counts as one that draws noise: right for all, only slower.
         draws = eta > 0 if "eta" in accepted else scheduler.config.get("algorithm_type", "sde").startswith("sde")
@@ -78,13 +79,13 @@ class Sampler:
         """
         lengths = _lengths(shape, mask)
         generators = _generators(generators, len(lengths))
-        scheduler = self._fresh_scheduler()
+        scheduler, steps = self._fresh_scheduler()
         levels, kind = noise_levels(scheduler), scheduler.config.prediction_type
         steering = None if guidance is None else _Steering(guidance, scheduler, levels)
         groups = self._groups(lengths, scheduler)
         x = _initial_noise(shape, lengths, generators).to(mask.device)
         for i, step in enumerate(scheduler.timesteps.tolist()):
-            t = torch.full(shape[:1], step, device=mask.device)
+            t = torch.full(shape[:1], steps[i], device=mask.device)
             output = apply_mask(predict(x, t).float(), mask)
             push = None if steering is None else steering.push(i, x, t, mask, output)
             if steering is None or push is None:
@@ -96,7 +97,8 @@ class Sampler:
             x = apply_mask(x, mask)
         return x
 
-    def _fresh_scheduler(self) -> Scheduler:
+    def _fresh_scheduler(self) -> tuple[Scheduler, list[int]]:
+        """A scheduler to step once through, and the training step that each of its steps is."""
         scheduler = deepcopy(self.scheduler)  # multistep schedulers carry the last outputs along
         scheduler.set_timesteps(self.steps)
         surplus = int((scheduler.timesteps < 0).sum())
@@ -107,7 +109,15 @@ class Sampler:
                 scheduler.sigmas = torch.cat([scheduler.sigmas[: -surplus - 1], scheduler.sigmas[-1:]])
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)  # instead of a search, which goes wrong where two steps round to one
-        return scheduler
+        steps = scheduler.timesteps.tolist()
+        if self._strides:
+            # DDIM goes from a step to the one T // n before it, which is the next chosen one only where n divides T,
+            # and misses the clean sample else. Over a schedule of the chosen steps alone it goes to the next.
+            scheduler.alphas_cumprod = scheduler.alphas_cumprod[scheduler.timesteps.flip(0)]
+            scheduler.timesteps = torch.arange(len(steps)).flip(0)
+            scheduler.num_inference_steps = len(steps)
+            scheduler.register_to_config(num_train_timesteps=len(steps))
+        return scheduler, steps
 
     def _groups(self, lengths: list[int], scheduler: Scheduler) -> list[_Group]:
         """Rows to step together: all, or those of equal length where the scheduler draws noise of their shape."""

@@ -42,6 +42,8 @@ class ExactDDPM(Update):
     def sample(self, x_next: Tensor, push: Tensor, abar: Tensor, abar_next: Tensor) -> Tensor:
         """Shifted sample."""
         alpha = abar / abar_next
+        if alpha == 0:  # pure noise: nothing of the sample to push
+            return x_next
         return x_next + ((1 - alpha) / alpha.sqrt()).to(push.device) * push
 
 

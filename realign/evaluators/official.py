@@ -13,6 +13,7 @@ from torch import Tensor
 
 from realign.errors import InputError
 from realign.evaluators.guo import GuoEvaluator
+from realign.files import load_npy
 
 PARTS = ("movement_encoder", "motion_encoder", "text_encoder")
 GLOVE = ("our_vab_data.npy", "our_vab_words.pkl", "our_vab_idx.pkl")

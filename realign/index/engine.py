@@ -210,6 +210,8 @@ def vectors_of(index: Any, keys: np.ndarray) -> np.ndarray:
             table = faiss.vector_to_array(index.id_map)  # ascending, since keys only grow and removal keeps the order
             return faiss.downcast_index(index.index).reconstruct_batch(np.searchsorted(table, keys))
         inverted = _core(index, faiss.IndexIVF)
+        if isinstance(inverted, faiss.IndexIVFFastScan):
+            raise RuntimeError("fast-scan codes cannot be decoded")  # it would crash the process
         if inverted.direct_map.type == faiss.DirectMap.NoMap:
             inverted.set_direct_map_type(faiss.DirectMap.Hashtable)
         return index.reconstruct_batch(keys)

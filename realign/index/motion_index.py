@@ -1,5 +1,7 @@
 """MotionIndex: nearest motions by cosine, over FAISS."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +76,12 @@ class MotionIndex:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def digest(self) -> str:
+        """Name of what can be found: the model, how vectors are kept, and the ids of the motions."""
+        told = json.dumps([self.fingerprint, self.factory, [item.id for item in self.items]])
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
     @classmethod
     def build(
         cls,
@@ -104,7 +112,8 @@ class MotionIndex:
         factory = factory or engine.default_factory(len(items))
         index = engine.make_index(vectors, factory, gpu)
         keys = np.arange(len(items), dtype=np.int64)
-        index.add_with_ids(vectors, keys)
+        with engine.faiss_errors(f"FAISS cannot fill an index {factory!r}", "choose another factory"):
+            index.add_with_ids(vectors, keys)
         return cls(index, keys, items, factory=factory, fingerprint=fingerprint, read_only=False)
 
     def search(self, queries: Float[Any, "Q E"], k: int = 10) -> SearchResult:

@@ -31,7 +31,7 @@ def check_replaceable(folder: Path) -> None:
     Raises:
         InputError: The path exists and is neither an index nor an empty folder.
     """
-    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).exists() or not any(folder.iterdir()))):
+    if folder.exists() and not (folder.is_dir() and (_is_manifest(_read(folder)) or not any(folder.iterdir()))):
         raise InputError(f"{folder} exists and is no index; choose another folder")
 
 
@@ -44,20 +44,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     remedy = "build one with `realign index build`"
     if not folder.is_dir():
         raise InputError(f"there is no index at {folder}; {remedy}")
-    try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        intact = content.pop("sha256") == _digest(content)
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no index ({MANIFEST} is missing); {remedy}") from None
-    except (ValueError, KeyError, AttributeError, TypeError):
-        intact = False
-    if not intact:
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder} holds no index ({MANIFEST} is missing); {remedy}")
+    content = _read(folder)
+    if isinstance(content, dict) and not _is_manifest(content):
+        raise InputError(f"{folder} holds no index ({MANIFEST} is of something else); {remedy}")
+    if content is None or content.pop("sha256") != _digest(content):
         raise InputError(_damage(folder, MANIFEST, "its checksum differs"))
     if content["version"] != VERSION:
         raise InputError(
             f"the index at {folder} has format {content['version']}, this realign reads {VERSION}; build it again"
         )
     return content
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """What meta.json holds; None where it is missing or no JSON object."""
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _is_manifest(content: dict[str, Any] | None) -> bool:
+    """Whether it is of an index: prepared sets have a file of the same name."""
+    return content is not None and {"sha256", "files", "version"} <= content.keys()
 
 
 def check_model(folder: Path, made_by: str, fingerprint: str) -> None:

@@ -9,7 +9,7 @@ _NEVER = -1e9  # a similarity that no softmax sees; finite, so that no gradient 
 
 
 def near_duplicates(
-    labels: Int[Tensor, "B"], features: Float[Tensor, "B D"] | None = None, threshold: float = 0.8
+    labels: Int[Tensor, "B"], features: Float[Tensor, "B D"] | None = None, threshold: float = 0.6
 ) -> Bool[Tensor, "B B"]:
     """Pairs of different samples whose captions say nearly the same: no negatives of each other.
 
@@ -23,10 +23,16 @@ def near_duplicates(
     """
     same = labels[:, None] == labels[None, :]
     if features is not None:
-        unit = F.normalize(features.float(), dim=-1)
-        near = unit @ unit.T > threshold
+        near = _cosines(features, features) > threshold
         same = same | near | near.T  # float products are not always symmetric
     return same.fill_diagonal_(False)
+
+
+def _cosines(left: Float[Tensor, "B E"], right: Float[Tensor, "B E"]) -> Float[Tensor, "B B"]:
+    """All cosines, in float32 or wider also under autocast: ranks are told apart by small differences."""
+    with torch.autocast(left.device.type, enabled=False):
+        wide = torch.promote_types(left.dtype, torch.float32)
+        return F.normalize(left.to(wide), dim=-1) @ F.normalize(right.to(wide), dim=-1).T
 
 
 def info_nce(
@@ -46,7 +52,7 @@ def info_nce(
         excluded: Pairs that are no negatives; see `near_duplicates`.
         temperature: Divides the cosines.
     """
-    scores = F.normalize(text, dim=-1) @ F.normalize(motion, dim=-1).T / temperature
+    scores = _cosines(text, motion) / temperature
     if excluded is not None:
         scores = scores.masked_fill(excluded, _NEVER)
     rows = torch.arange(len(scores), device=scores.device)
@@ -74,7 +80,7 @@ def hard_negative_loss(
         margin: Cosine by which the match shall lead.
         temperature: Divides the differences; the smaller, the more the worst hits weigh.
     """
-    scores = F.normalize(text, dim=-1) @ F.normalize(motion, dim=-1).T
+    scores = _cosines(text, motion)
     never = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     if excluded is not None:
         never = never | excluded

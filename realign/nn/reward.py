@@ -82,9 +82,10 @@ class DistributionEncoder(nn.Module):
         x = torch.cat([self.tokens.to(x.dtype).expand(len(x), -1, -1), x], 1)
         out = self.transformer(x, F.pad(mask, (count, 0), value=True), leading=1 if mean_only else count)
         # float32 also under autocast: cosines and variances are told apart by small differences
-        wide = torch.promote_types(out.dtype, torch.float32)
-        logvar = None if mean_only or self.logvar is None else self.logvar(out[:, 1]).to(wide)
-        return Gaussians(self.mean(out[:, 0]).to(wide), logvar)
+        with torch.autocast(out.device.type, enabled=False):
+            out = out.to(self.mean.weight.dtype)
+            logvar = None if mean_only or self.logvar is None else self.logvar(out[:, 1])
+            return Gaussians(self.mean(out[:, 0]), logvar)
 
 
 class RewardModel(nn.Module):

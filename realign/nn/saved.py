@@ -19,6 +19,7 @@ from realign.errors import InputError
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+GUIDANCE = "guidance.yaml"  # beside a generator's weights
 _TRAINING_ONLY = ("optimizer", "lr_scheduler")
 
 

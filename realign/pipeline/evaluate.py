@@ -115,7 +115,10 @@ class Evaluation:
             for each in unique_settings(settings)
         }
         results = from_first(open_results(output, self.about()) if first else None) or Results({})
-        rows = [results.row(REAL, None), *(results.row(name, asdict(each.setting)) for name, each in samplers.items())]
+        rows = [
+            results.row(REAL, None),
+            *(results.row(name, self._told(each.setting)) for name, each in samplers.items()),
+        ]
         makers: dict[str, Make] = {REAL: Recorded(self.generator.device), **samplers}
         work = _Work(self.replicator, watch, rows[1:], replications, multimodality)
 
@@ -160,16 +163,22 @@ class Evaluation:
             "evaluators": {name: judges[name].fingerprint for name in self.replicator.evaluators},
         }
 
+    def _told(self, setting: Setting) -> dict[str, Any]:
+        """What makes a row: the setting, and the index whose anchors guide it."""
+        anchored = self.index is not None and setting.guidance != "none" and setting.eta
+        return asdict(setting) | ({"index": self.index.digest} if anchored and self.index else {})
+
     def _check_clips(self, batch_size: int) -> None:
         clips, least, world = self.clips, self.protocol.batch, processes()[1]
-        if min(len(clips), self.protocol.clips or least) < least:
+        count = min(len(clips), self.protocol.clips or len(clips))
+        if count < least:
             raise InputError(
-                f"{len(clips)} clips do not fill one batch of {least}, in which R-precision ranks; evaluate at least "
+                f"{count} clips do not fill one batch of {least}, in which R-precision ranks; evaluate at least "
                 f"{least}."
             )
-        if (len(clips) - 1) // batch_size + 1 < world:
+        if (count - 1) // batch_size + 1 < world:
             raise InputError(
-                f"{len(clips)} clips in batches of {batch_size} cannot be shared by {world} processes; use fewer or "
+                f"{count} clips in batches of {batch_size} cannot be shared by {world} processes; use fewer or "
                 "smaller batches."
             )
         if self.generator.skeleton != clips.packed.skeleton:

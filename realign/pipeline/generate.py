@@ -1,5 +1,6 @@
 """Sentences to motions with a trained generator."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -184,6 +185,8 @@ class TextToMotion:
                 raise InputError(f"The {name} must be at least {low}, but is {value}.")
         if steps is not None and not 1 <= steps <= 1000:
             raise InputError(f"The number of denoising steps must lie between 1 and 1000, but is {steps}.")
+        if guidance_scale is not None and not math.isfinite(guidance_scale):
+            raise InputError(f"The scale of classifier-free guidance must be a finite number, but is {guidance_scale}.")
         if isinstance(guidance, str):
             guidance = self.default_guidance
         frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}

@@ -13,11 +13,11 @@ from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
 from realign.motion.skeleton import get_skeleton
+from realign.nn.saved import GUIDANCE
 
 if TYPE_CHECKING:
     from realign.tasks.embedding import EmbeddingTask
 
-GUIDANCE_FILE = "guidance.yaml"
 _HITS = 10  # of them the median: on mocap, 10 to 20 came nearest to the lengths of recorded clips
 
 
@@ -54,7 +54,7 @@ class DefaultGuidance:
         Raises:
             InputError: A file that cannot be read, with unknown names or values that do not fit.
         """
-        path = Path(folder) / GUIDANCE_FILE
+        path = Path(folder) / GUIDANCE
         if not path.is_file():
             return None
         from jsonargparse import ArgumentError, ArgumentParser
@@ -72,7 +72,8 @@ class DefaultGuidance:
 
     def beside(self, folder: Path) -> tuple[Path, Path]:
         """Reward and index that belong to the generator of a folder."""
-        return folder.parent / self.reward, folder.parent / self.index
+        home = folder.resolve().parent  # the folder may be "."
+        return home / self.reward, home / self.index
 
     def override(self, given: dict[str, Any]) -> "DefaultGuidance":
         """The same but for what is given: fields by their names, and fields of `options` by theirs.

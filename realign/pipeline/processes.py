@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed, multiprocessing
 
-from realign.errors import InputError
+from realign.errors import InputError, explain
 
 T = TypeVar("T")
 
@@ -87,10 +87,10 @@ def _join(rank: int, work: Callable[..., None], world: int, kind: str, folder: s
     )
     try:
         work(device, *arguments)
-    except InputError as error:
+    except (InputError, OSError) as error:
         # renamed into place: several processes may refuse for the same reason at once
         note = Path(folder) / f"refused.{rank}"
-        note.write_text(str(error), encoding="utf-8")
+        note.write_text(explain(error) or repr(error), encoding="utf-8")
         note.replace(Path(folder) / "refused")
         raise
     finally:

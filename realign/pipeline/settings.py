@@ -1,11 +1,9 @@
 """What an evaluation varies: the protocol that measures, and the settings that sample."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
-
-import yaml
 
 from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
@@ -112,17 +110,22 @@ class Setting:
         return " ".join([{"none": "unguided"}.get(self.guidance, self.guidance), *told])
 
     @classmethod
-    def parse(cls, text: str, common: Mapping[str, Any] | None = None) -> "Setting":
+    def parse(
+        cls, text: str, common: Mapping[str, Any] | None = None, own: Mapping[str, Any] | None = None
+    ) -> "Setting":
         """A setting from words such as ``guidance=reward strength=2 steps=20``; options of guidance count, too.
 
         Args:
             text: The words.
             common: What holds where the words say nothing.
+            own: What holds where neither says anything, and is no part of the name.
 
         Raises:
             InputError: An unknown word, or a value that does not fit.
         """
         given = dict(common or {})
+        if own:
+            given = {**own, "name": cls.parse(text, common).name, **given}
         for word in text.split():
             key, found, value = word.partition("=")
             if not found or key not in SETTING_WORDS:
@@ -162,20 +165,24 @@ SETTING_WORDS = (*_SETTING_TYPES, *_OPTION_TYPES)
 def _value(key: str, text: str) -> Any:
     """The value of one word, in the type of its field."""
     wanted = (_SETTING_TYPES | _OPTION_TYPES)[key]
+    if wanted not in _READ:
+        return text
+    read, name = _READ[wanted]
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if wanted in (float, float | None) and number:
-        return float(value)
-    if (wanted in (int, int | None) and number and not isinstance(value, float)) or (
-        wanted is bool and isinstance(value, bool)
-    ):
-        return value
-    if wanted in (int, float, bool, int | None, float | None):
-        raise InputError(f"{key}={text} does not fit; give a {_NAMES.get(wanted, 'number')}.")
-    return text
+        return read(text)
+    except (KeyError, ValueError):
+        raise InputError(f"{key}={text} does not fit; give {name}.") from None
 
 
-_NAMES: dict[Any, str] = {bool: "true or false", int: "whole number", int | None: "whole number"}
+def _truth(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
+_WHOLE, _NUMBER = (int, "a whole number"), (float, "a number")
+_READ: dict[Any, tuple[Callable[[str], Any], str]] = {
+    bool: (_truth, "true or false"),
+    int: _WHOLE,
+    int | None: _WHOLE,
+    float: _NUMBER,
+    float | None: _NUMBER,
+}

@@ -20,13 +20,16 @@ _GUIDING = ("mu", "eta", "anchors")
 _OPTIONS = ("strength", "update", "profile", "start", "stop", "interval", "norm", "norm_limit", "point")
 
 
-def sweep_settings(grid: Mapping[str, Sequence[Any]], common: str = "") -> list[Setting]:
+def sweep_settings(
+    grid: Mapping[str, Sequence[Any]], common: str = "", own: Mapping[str, Any] | None = None
+) -> list[Setting]:
     """Every combination of the grid's values, and for every way to sample the unguided generator once.
 
     Args:
         grid: Values by the words of `Setting.parse`: ``strength``, ``steps``, ``mu``, ``eta``, ``interval`` and so
             on; a strength of 0 is the unguided generator. ``window`` takes pairs (start, stop).
         common: Words for all settings, such as ``profile=signal norm=clip``.
+        own: What holds for guided ones where nothing else is said, by the same words.
 
     Raises:
         InputError: No strength, or words or values that do not fit.
@@ -43,7 +46,7 @@ def sweep_settings(grid: Mapping[str, Sequence[Any]], common: str = "") -> list[
         sampling += [word for word in common.split() if word.partition("=")[0] in _SAMPLING]
         found[Setting.parse(" ".join(sampling))] = None
         if each["strength"]:
-            found[Setting.parse(" ".join(["guidance=reward", common, *words.values()]))] = None
+            found[Setting.parse(" ".join(["guidance=reward", common, *words.values()]), own=own)] = None
     # unguided first: what all others are compared with
     return sorted(found, key=lambda setting: setting.guidance != "none")
 

@@ -82,6 +82,11 @@ class Task(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Take statistics and skeleton over from the data where the task has none of its own."""
+        precision = str(self.trainer.precision)
+        if precision.endswith("-true") and precision != "32-true":
+            raise InputError(
+                f"Precision {precision} does not work: positions and losses need float32; use bf16-mixed or 16-mixed."
+            )
         warnings.filterwarnings("ignore", ".*in eval mode at the start of training")  # frozen parts are, on purpose
         data = self._data()
         if data is not None:
@@ -97,6 +102,27 @@ class Task(LightningModule, ABC):
         for callback in self.trainer.callbacks if stage == "fit" else ():  # type: ignore[attr-defined]
             if isinstance(callback, WeightAveraging):  # it copied this module before the lines above filled it
                 callback.setup(self.trainer, self, stage)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights that do not fit the configuration or the data.
+
+        Raises:
+            InputError: As said, with the first of the weights.
+        """
+        skeleton = checkpoint.get("hyper_parameters", {}).get("skeleton")
+        if None not in (skeleton, self._skeleton) and skeleton != self._skeleton:
+            raise InputError(
+                f"The checkpoint is for the skeleton {skeleton!r}, but the data show {self._skeleton!r}; take "
+                "data of its skeleton."
+            )
+        own, saved = ({name: tuple(value.shape) for name, value in each.items()} for each in
+                      (self.state_dict(), checkpoint["state_dict"]))  # fmt: skip
+        wrong = sorted(name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name))
+        if wrong:
+            raise InputError(
+                f"The checkpoint does not fit the configured {type(self).__name__}: {len(wrong)} weights differ, such "
+                f"as {wrong[0]}; give the options that it was trained with."
+            )
 
     def prepare(self, stage: str) -> None:
         """Load what the parts of a task need before training; nothing by default."""
@@ -175,10 +201,10 @@ class Task(LightningModule, ABC):
         optimizer = self._optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
         if self._lr_scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "step"},
-        }
+        scheduler: Any = self._lr_scheduler(optimizer)
+        if getattr(scheduler, "total_steps", 0) is None:  # `WarmupCosine` until the end of the run
+            scheduler.total_steps = self.trainer.estimated_stepping_batches
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def remember_options(self) -> None:
         """Keep the configuration that LightningCLI built this task from; a task built in Python has none.

@@ -1,5 +1,6 @@
 """Tasks back from files: Lightning checkpoints and folders of weights. Nothing pickled is ever executed."""
 
+import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -7,8 +8,9 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from realign.errors import InputError
 from realign.files import atomic_path
-from realign.nn.saved import CONFIG, WEIGHTS, class_and_options, fill, read_saved, rebuild
+from realign.nn.saved import CONFIG, GUIDANCE, WEIGHTS, class_and_options, fill, read_saved, rebuild
 from realign.tasks.base import Task
 
 TaskType = TypeVar("TaskType", bound=Task)
@@ -38,7 +40,7 @@ def save_pretrained(
 
     Args:
         task: A trained task.
-        directory: The folder; one that exists is replaced.
+        directory: The folder. One of weights is replaced, but for its guidance.
         config: class_path and init_args of the task; by default what LightningCLI built it from.
         half: Store parameters as float16, for half the size; loading turns them back.
 
@@ -46,8 +48,10 @@ def save_pretrained(
         The folder.
 
     Raises:
-        InputError: When no configuration is known.
+        InputError: When no configuration is known, or the folder holds anything else.
     """
+    directory = Path(directory)
+    _check_replaceable(directory)
     config = class_and_options(dict(task.hparams), "this task") if config is None else config
     parameters = {name for name, _ in task.named_parameters()}
     state = {
@@ -56,6 +60,19 @@ def save_pretrained(
     }
     with atomic_path(directory) as folder:
         folder.mkdir()
-        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    return Path(directory)
+        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+        shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody else read
+        if (directory / GUIDANCE).is_file():
+            shutil.copy2(directory / GUIDANCE, folder / GUIDANCE)
+    return directory
+
+
+def _check_replaceable(directory: Path) -> None:
+    """Refuse to put weights where something else is."""
+    if directory.is_dir():
+        others = sorted({path.name for path in directory.iterdir()} - {CONFIG, GUIDANCE, WEIGHTS})
+        if others:
+            raise InputError(f"{directory} holds more than weights, such as {others[0]}; choose another folder.")
+    elif directory.exists():
+        raise InputError(f"{directory} is a file; choose a folder for the weights.")

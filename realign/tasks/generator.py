@@ -80,6 +80,11 @@ class GeneratorTask(SpaceTask):
                 f"snr_limit is at least 1, and 1 unless the scheduler's prediction type is sample, but is {snr_limit} "
                 f"with {self._kind}."
             )
+        if velocity_weight < 0 or (velocity_weight and self._kind == "epsilon"):
+            raise InputError(
+                f"velocity_weight is at least 0, and 0 for the prediction type epsilon, whose clean sample is without "
+                f"bounds near pure noise, but is {velocity_weight} with {self._kind}."
+            )
         self.denoiser, self.velocity_weight, self.snr_limit = denoiser, velocity_weight, snr_limit
         self.guidance_scale, self.text_dropout, self.steps = guidance_scale, text_dropout, steps
         self.sampling_scheduler = sampling_scheduler

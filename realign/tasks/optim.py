@@ -1,6 +1,7 @@
 """Learning-rate schedules counted in optimiser steps."""
 
 import math
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -14,19 +15,29 @@ class WarmupCosine(LambdaLR):
     Args:
         optimizer: The optimiser whose rates are scaled.
         warmup_steps: Steps of the warm-up.
-        total_steps: Step at which the floor is reached.
+        total_steps: Step at which the floor is reached; None: the run's last, whatever its epochs, batches and
+            processes. A task sets it before training.
         floor: Share of the rate that remains.
     """
 
-    def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int, floor: float = 0.0) -> None:
-        if not 0 <= warmup_steps < total_steps:
-            raise InputError(f"warmup_steps={warmup_steps} must lie below total_steps={total_steps}.")
-        self.warmup_steps, self.total_steps, self.floor = warmup_steps, total_steps, floor
+    def __init__(
+        self, optimizer: Optimizer, warmup_steps: int, total_steps: int | None = None, floor: float = 0.0
+    ) -> None:
+        if warmup_steps < 0 or (total_steps is not None and warmup_steps >= total_steps):
+            raise InputError(f"warmup_steps={warmup_steps} must be 0 or more and lie below total_steps={total_steps}.")
+        self.warmup_steps, self.floor = warmup_steps, floor
+        self.total_steps: float | None = total_steps
         super().__init__(optimizer, self.share)
 
     def share(self, step: int) -> float:
         """Share of the full rate at a step."""
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)
-        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        left = math.inf if self.total_steps is None else max(1.0, self.total_steps - self.warmup_steps)
+        progress = min(1.0, (step - self.warmup_steps) / left)
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the schedule is. What it is belongs to the options: a resumed run may be given more steps."""
+        options = ("warmup_steps", "total_steps", "floor")
+        return {name: value for name, value in super().state_dict().items() if name not in options}

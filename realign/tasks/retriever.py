@@ -27,7 +27,7 @@ class RetrieverTask(RewardTask):
         text_encoder: Frozen features of captions.
         checkpoint: Checkpoint or folder of a trained reward model or retriever to go on from; from scratch when None.
         sentence_encoder: Compares captions; the text encoder's own pooled vector where None.
-        similarity_threshold: Captions with a cosine above it are no negatives of each other.
+        similarity_threshold: Captions with a cosine above it are no negatives of each other; see `RewardTask`.
         reconstruction_weight: Weight of the reconstructions, from the sentence and from the motion.
         kl_weight: Weight of the divergences of both Gaussians from each other and from the unit Gaussian.
         latent_weight: Weight of the distance of both embeddings.
@@ -54,7 +54,7 @@ class RetrieverTask(RewardTask):
         text_encoder: TextEncoder,
         checkpoint: str | None = None,
         sentence_encoder: TextEncoder | None = None,
-        similarity_threshold: float = 0.8,
+        similarity_threshold: float = 0.6,
         reconstruction_weight: float = 1.0,
         kl_weight: float = 1e-5,
         latent_weight: float = 1e-5,

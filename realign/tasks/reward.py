@@ -42,8 +42,9 @@ class RewardTask(EmbeddingTask):
             contrasts added up: what noise hides is then learned almost as well as without any.
         sentence_encoder: Compares captions; the text encoder's own pooled vector where None. CLIP's sentences are too
             much alike for that.
-        similarity_threshold: Captions with a cosine above it are no negatives of each other; 1 leaves it to the data,
-            where identical captions never are, nor those of clips whose first captions are the same.
+        similarity_threshold: Captions with a cosine above it are no negatives of each other: 2 * 0.8 - 1, since TMR's
+            0.8 is on a scale from 0 to 1. 1 leaves it to the data, where identical captions never are, nor those of
+            clips whose first captions are the same.
         reconstruction_weight: Weight of the reconstructions, from the sentence and from the motion.
         kl_weight: Weight of the divergences of both Gaussians from each other and from the unit Gaussian.
         latent_weight: Weight of the distance of both embeddings.
@@ -67,7 +68,7 @@ class RewardTask(EmbeddingTask):
         clean_probability: float = 0.5,
         paired: bool = False,
         sentence_encoder: TextEncoder | None = None,
-        similarity_threshold: float = 0.8,
+        similarity_threshold: float = 0.6,
         reconstruction_weight: float = 1.0,
         kl_weight: float = 1e-5,
         latent_weight: float = 1e-5,
@@ -101,13 +102,21 @@ class RewardTask(EmbeddingTask):
         """Length of the schedule."""
         return self.scheduler.config.num_train_timesteps  # type: ignore[attr-defined]
 
-    def prepare(self, stage: str) -> None:
-        """Take over the weights of a checkpoint, unless a run is resumed or a trained model is tested."""
-        if self.checkpoint and self.trainer.ckpt_path is None:
+    def start(self, stage: str) -> None:
+        """Take over the weights of a checkpoint.
+
+        Raises:
+            InputError: Its file is missing or holds another model, or as `SpaceTask.start`.
+        """
+        if self.checkpoint:
             self._adopt(load_task(self.checkpoint, EmbeddingTask))
-            self.checkpoint = self.hparams["checkpoint"] = None  # the weights are now part of this task's own
-            self.forget_space_checkpoint()
-        super().prepare(stage)
+            self.forget_checkpoints()
+        super().start(stage)
+
+    def forget_checkpoints(self) -> None:
+        """The weights are now part of this task's own: whoever loads it must not look for another file."""
+        self.checkpoint = self.hparams["checkpoint"] = None
+        super().forget_checkpoints()
 
     def _adopt(self, trained: EmbeddingTask) -> None:
         own, other = (

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -46,6 +47,9 @@ class SpaceTask(Task):
         super().__init__(space.features, optimizer, lr_scheduler, skeleton)
         check_scheduler(scheduler)
         self.space, self.text_encoder, self.scheduler = space, text_encoder, scheduler
+        self._has_state = False
+        self._fault: InputError | None = None
+        self.register_load_state_dict_post_hook(_note_state)
 
     def check_widths(self, part: str, width: int, text_dim: int) -> None:
         """Refuse a network that does not fit the space or the text encoder.
@@ -68,8 +72,24 @@ class SpaceTask(Task):
                 )
 
     def prepare(self, stage: str) -> None:
-        """Load the space's autoencoder when training starts afresh; a resumed run finds it in its checkpoint."""
-        if stage == "fit" and self.space.checkpoint and not self.space.ready and self.trainer.ckpt_path is None:
+        """Start from the checkpoints of the options, unless the weights were loaded before.
+
+        Lightning restores a checkpoint after this, and tells nobody beforehand: what is wrong with the start is told
+        only if none came.
+        """
+        try:
+            if not self._has_state:
+                self.start(stage)
+        except InputError as fault:
+            self._fault = fault
+
+    def start(self, stage: str) -> None:
+        """Load the space's autoencoder when training starts afresh.
+
+        Raises:
+            InputError: Its file is missing, or holds none that fits.
+        """
+        if stage == "fit" and self.space.checkpoint and not self.space.ready:
             trained: Task = load_task(self.space.checkpoint)
             if isinstance(trained, VAETask):
                 self.space.adopt(trained.vae, trained.latent_mean, trained.latent_std)
@@ -81,21 +101,40 @@ class SpaceTask(Task):
                     "checkpoint of an autoencoder, or of a generator or reward in latents."
                 )
             self.normalizer.load_state_dict(trained.normalizer.state_dict())
-            self.forget_space_checkpoint()
+            self.forget_checkpoints()
 
-    def forget_space_checkpoint(self) -> None:
-        """The weights are now part of this task's own: whoever loads it must not look for the autoencoder's file."""
+    def _check_start(self) -> None:
+        if self._has_state:
+            self.forget_checkpoints()
+        elif self._fault is not None:
+            raise self._fault
+
+    def on_validation_start(self) -> None:
+        """Refuse to go on without the weights to start from."""
+        self._check_start()
+
+    def on_test_start(self) -> None:
+        """Refuse to go on without the weights to start from."""
+        self._check_start()
+
+    def on_predict_start(self) -> None:
+        """Refuse to go on without the weights to start from."""
+        self._check_start()
+
+    def forget_checkpoints(self) -> None:
+        """The weights are now part of this task's own: whoever loads it must not look for another file."""
         options = copy.deepcopy(self.hparams.get("space"))
         if isinstance(options, dict) and "checkpoint" in options.get("init_args", {}):
             options["init_args"]["checkpoint"] = None
             self.hparams["space"] = options
 
     def on_fit_start(self) -> None:
-        """Refuse to train in a space without weights.
+        """Refuse to train without the weights to start from, or in a space without weights.
 
         Raises:
             InputError: As said, or as `Task.on_fit_start`.
         """
+        self._check_start()
         if not self.space.ready:
             raise InputError(
                 f"{type(self.space).__name__} has no trained autoencoder; set its option checkpoint to a trained one."
@@ -111,3 +150,8 @@ class SpaceTask(Task):
         """A batch's motions as tokens of the space in float32, and which of them exist."""
         x, tokens = self.space.encode(*self.normalize(batch))
         return x.float(), tokens
+
+
+def _note_state(task: SpaceTask, incompatible: Any) -> None:
+    """A state was loaded into a task: its weights are there."""
+    task._has_state = True

@@ -4,7 +4,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -174,13 +174,17 @@ class BestOfN(Steering):
     ) -> Float[Tensor, "B F C"]:
         text, target = generator.encode_text(captions), self.objective.target(captions, exclude)
         best = generator.sample(text, lengths, generators, **options)
-        highest = self.objective.score(best, lengths, target)
+        highest = self._score(best, lengths, target)
         for _ in range(1, self.candidates):  # every generator goes on from where its last motion left it
             other = generator.sample(text, lengths, generators, **options)
-            score = self.objective.score(other, lengths, target)
+            score = self._score(other, lengths, target)
             best = torch.where((score > highest)[:, None, None], other, best)
             highest = torch.maximum(score, highest)
         return best
+
+    def _score(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"], target: Tensor) -> Float[Tensor, "B"]:
+        """A motion without a number for its reward is worse than any other."""
+        return self.objective.score(motion, lengths, target).nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def load_steering(
@@ -213,6 +217,8 @@ def load_steering(
     Raises:
         InputError: A file is missing, foreign or damaged, or as `RewardObjective`.
     """
+    if way not in get_args(SteeringName):
+        raise InputError(f"Unknown guidance {way!r}; choose one of {', '.join(get_args(SteeringName))}.")
     with torch.inference_mode(False):
         if not isinstance(reward, EmbeddingTask):
             reward = load_task(reward, EmbeddingTask).requires_grad_(False)  # type: ignore[type-abstract]

@@ -94,8 +94,10 @@ class VAETask(Task):
         return self.reconstruct(batch)
 
     def _joints(self, motion: Float[Tensor, "B F C"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F J 3"]:
+        """Joints in metres."""
+        skeleton = get_skeleton(self.skeleton)
         with torch.autocast(motion.device.type, enabled=False):  # positions are sums over frames: float32
-            return features_to_joints(self.normalizer.denormalize(motion.float(), mask), get_skeleton(self.skeleton))
+            return features_to_joints(self.normalizer.denormalize(motion.float(), mask), skeleton) * skeleton.metres
 
     @torch.no_grad()
     def _observe(self, mean: Float[Tensor, "B N W"], tokens: Bool[Tensor, "B N"]) -> None:

@@ -26,7 +26,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
             space={"class_path": "LatentSpace", "init_args": {"vae": CONV_VAE}}, model=quiet, scheduler=noise
         ),
     }.items():
-        task = TrainingCLI.from_args(command(folder / name, model), run=False).model
+        task = TrainingCLI.from_args(command(folder / "runs" / name, model), run=False).model
         task.normalizer.fit(*TinyData().statistics)
         task.hparams["skeleton"] = task._skeleton = "humanml3d"
         if name == "latent":

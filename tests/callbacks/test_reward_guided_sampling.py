@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from lightning import Trainer, seed_everything
+from lightning import Callback, Trainer, seed_everything
 from steer_parts import generator
 from task_parts import CAPTIONS, TinyData, command, feature_generator
 from torch import multiprocessing
 
-from realign.callbacks import RewardGuidedSampling
+from realign.callbacks import RewardGuidedSampling, SampleWriter
 from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
@@ -32,7 +32,7 @@ def callback(folder: Path, **options: object) -> RewardGuidedSampling:
     return RewardGuidedSampling(**{**parts, **options})  # type: ignore[arg-type]
 
 
-def trainer(root: Path, *callbacks: RewardGuidedSampling, **options: object) -> Trainer:
+def trainer(root: Path, *callbacks: Callback, **options: object) -> Trainer:
     return Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=1,
         enable_checkpointing=False, default_root_dir=root, callbacks=list(callbacks), **options,
@@ -58,6 +58,21 @@ def test_fit_validate_and_test_log_both_ways_side_by_side(tmp_path: Path, judged
         assert 0 <= metrics[f"{stage}_guided/r1_by_reward"] <= 1
     written = {path.name for path in (tmp_path / "guidance").iterdir()}
     assert {"step=0000002_0.npy", "step=0000002_1.npy", "step=0000002.png"} <= written
+
+
+def test_an_epoch_that_is_validated_is_due(tmp_path: Path, judged: Path) -> None:
+    guided, writer = callback(judged, every_n_epochs=2), SampleWriter(1, every_n_epochs=2, suffix=".npy")
+    run = trainer(tmp_path, guided, writer, check_val_every_n_epoch=2, num_sanity_val_steps=2)
+    run.fit_loop.max_epochs = 3
+    run.fit(generator(), TinyData(8))
+    assert names("val") <= run.callback_metrics.keys()
+    assert {path.suffix for path in (tmp_path / "samples").iterdir()} == {".npy", ".png"}
+
+
+@pytest.mark.parametrize("options", [{"every_n_epochs": 0}, {"clips": 0}, {"suffix": ".gfi"}])
+def test_a_writer_refuses_what_it_would_fail_at(options: dict) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(options.values()))}"):
+        SampleWriter(**options)
 
 
 def test_the_numbers_are_those_of_the_motions_that_the_generator_makes(tmp_path: Path, judged: Path) -> None:
@@ -114,6 +129,9 @@ def test_a_reward_of_another_generator_is_refused_before_training(tmp_path: Path
         with pytest.raises(InputError, match=reason):
             watch = callback(judged, judge=str(judged / judge))
             trainer(tmp_path, watch).validate(generator(), TinyData(8), verbose=False)
+    for options, told in (({"best_of": 0}, "best_of=0"), ({"suffix": ".gfi"}, "gfi")):
+        with pytest.raises(InputError, match=told):
+            callback(judged, **options)
     with pytest.raises(InputError, match="every_n_epochs=0"):
         callback(judged, every_n_epochs=0)
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import torch
-from diffusion_parts import LinearReward, exact_denoiser, generators, make_scheduler
+from diffusion_parts import MEAN, LinearReward, exact_denoiser, generators, make_scheduler
 
 from realign.diffusion.guidance import GuidanceOptions
 from realign.diffusion.sampler import Sampler
@@ -103,6 +103,17 @@ def test_any_number_of_steps_asks_the_model_that_often(name, steps):
     assert x.isfinite().all() and len(asked) == steps == len(set(asked)) and min(asked) >= 0 and max(asked) == 999
 
 
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpm", "unipc"])
+@pytest.mark.parametrize("steps", [2, 15, 35, 60, 150])
+def test_any_number_of_steps_reaches_the_clean_sample(name, steps):
+    scheduler = make_scheduler(name, "v_prediction")
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    x = Sampler(scheduler, steps).sample(
+        exact_denoiser(scheduler, std=0.0), (2, 4, 5), mask, generators=generators(1, 2)
+    )
+    torch.testing.assert_close(x, torch.full_like(x, MEAN), atol=2e-3, rtol=0)  # all data lie in one point
+
+
 def test_the_state_stays_in_float32_under_autocast():
     scheduler = make_scheduler("unipc")
     mask, seen = torch.ones(2, 4, dtype=torch.bool), []
@@ -146,8 +157,9 @@ def test_without_generators_the_global_seed_decides():
 def test_a_schedule_that_starts_from_zero_signal_samples_and_steers():
     scheduler = make_scheduler("ddim", "v_prediction", rescale_betas_zero_snr=True)
     mask = torch.ones(2, 4, dtype=torch.bool)
-    guidance = LinearReward(scheduler, 1.0)
-    assert Sampler(scheduler, 10).sample(exact_denoiser(scheduler), (2, 4, 5), mask, guidance).isfinite().all()
+    for update in ("score_shift", "additive", "ddpm"):
+        guidance = LinearReward(scheduler, 1.0, GuidanceOptions(update=update))
+        assert Sampler(scheduler, 10).sample(exact_denoiser(scheduler), (2, 4, 5), mask, guidance).isfinite().all()
 
 
 @pytest.mark.parametrize(

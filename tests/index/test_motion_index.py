@@ -146,6 +146,12 @@ def test_vectors_come_back(factory, tmp_path):
         index.vectors([400])
 
 
+def test_codes_that_cannot_be_decoded_are_refused():
+    _, index = build("IVF4,PQ4x4fs")
+    with pytest.raises(InputError, match="fast-scan codes cannot be decoded.*use a Flat, HNSW or IVF index"):
+        index.vectors([0])
+
+
 def test_default_is_exact_for_small_sets():
     assert default_factory(1) == default_factory(EXACT_BELOW - 1) == "Flat"
     assert default_factory(10**6).startswith("IVF1024,")

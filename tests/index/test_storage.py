@@ -50,7 +50,7 @@ def test_a_truncated_or_missing_file_is_named_even_without_checksums(folder, nam
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"sha256": "0"}', "\xff"])
 def test_a_broken_manifest_is_named(folder, content):
     (folder / "meta.json").write_text(content, encoding="latin-1")
-    with pytest.raises(InputError, match="meta.json .* damaged"):
+    with pytest.raises(InputError, match="meta.json .*(damaged|of something else)"):
         MotionIndex.load(folder)
 
 
@@ -97,7 +97,11 @@ def test_saving_replaces_an_index_and_nothing_else(folder, tmp_path):
     assert len(MotionIndex.load(folder)) == 49 and reader.search(reader.vectors([0]), 1).ids == [["m0"]]
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
-    for target in (tmp_path / "precious", tmp_path / "precious" / "file"):
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "prepared" / "meta.json").write_text('{"version": 1, "skeleton": "humanml3d"}')
+    with pytest.raises(InputError, match=r"holds no index \(meta.json is of something else\)"):
+        MotionIndex.load(tmp_path / "prepared")
+    for target in (tmp_path / "precious", tmp_path / "precious" / "file", tmp_path / "prepared"):
         with pytest.raises(InputError, match="exists and is no index"):
             index.save(target)
 

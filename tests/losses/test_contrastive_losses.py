@@ -26,6 +26,14 @@ def test_info_nce_of_orthogonal_pairs_has_a_closed_form():
     assert math.isclose(float(loss), expected, rel_tol=1e-3)
 
 
+def test_contrasts_are_computed_in_float32_under_autocast():
+    text, motion = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
+    for loss in (info_nce, hard_negative_loss, lambda a, b: near_duplicates(torch.arange(16), a, 0.2).float().sum()):
+        plain = loss(text, motion)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(loss(text, motion), plain)
+
+
 def test_masked_negatives_are_in_no_denominator():
     generator = torch.Generator().manual_seed(0)
     text, motion = torch.randn(2, 6, 4, generator=generator, dtype=torch.float64)

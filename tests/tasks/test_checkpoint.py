@@ -79,6 +79,18 @@ def test_a_folder_gives_the_same_task(tmp_path: Path, generator_checkpoint: Path
     assert ".ckpt" not in (folder / "config.yaml").read_text()
     twice = save_pretrained(again, tmp_path / "weights", half=half)  # replaces, and a loaded task can be exported
     assert sorted(path.name for path in twice.iterdir()) == ["config.yaml", "model.safetensors"]
+    assert len({path.stat().st_mode for path in twice.iterdir()}) == 1  # whoever may read one may read the other
+
+
+def test_only_weights_are_replaced_and_their_guidance_stays(tmp_path: Path, generator_checkpoint: Path) -> None:
+    task = load_task(generator_checkpoint, GeneratorTask)
+    folder = save_pretrained(task, tmp_path / "weights")
+    (folder / "guidance.yaml").write_text("mu: 0.5")
+    assert (save_pretrained(task, folder) / "guidance.yaml").read_text() == "mu: 0.5"
+    (folder / "thesis.txt").touch()
+    for target in (folder, folder / "thesis.txt"):
+        with pytest.raises(InputError, match=r"thesis\.txt"):
+            save_pretrained(task, target)
 
 
 def test_averaging_that_starts_late_validates_with_filled_statistics(tmp_path: Path) -> None:

@@ -192,6 +192,12 @@ def test_velocity_and_nearly_clean_samples_weigh_as_asked() -> None:
     torch.testing.assert_close(losses["loss"], prediction + 2 * velocity)
 
 
+@pytest.mark.parametrize(("prediction", "weight"), [("sample", -1.0), ("epsilon", 1.0)])
+def test_a_velocity_weight_that_cannot_be_is_refused(prediction: str, weight: float) -> None:
+    with pytest.raises(InputError, match=f"velocity_weight is at least 0.*but is {weight} with {prediction}"):
+        build(prediction, velocity_weight=weight)
+
+
 @pytest.mark.parametrize(("prediction", "limit"), [("sample", 0.5), ("v_prediction", 5.0), ("epsilon", 2.0)])
 def test_a_limit_that_says_nothing_is_refused(prediction: str, limit: float) -> None:
     with pytest.raises(InputError, match=f"snr_limit is at least 1.*but is {limit} with {prediction}"):

@@ -68,6 +68,44 @@ def test_a_reward_checkpoint_is_gone_on_from_and_needed_only_once(tmp_path: Path
     assert loaded.checkpoint is None and loaded.fingerprint == trained
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_weights_that_were_loaded_need_no_start_and_are_not_replaced_by_it(
+    tmp_path: Path, reward_checkpoint: Path
+) -> None:
+    """A start that is gone is no obstacle where weights come from elsewhere, and one that is there no substitute."""
+    model = reward("RetrieverTask", checkpoint=str(reward_checkpoint))
+    cli = TrainingCLI.from_args(["fit", *command(tmp_path / "fit", model)], run=True)
+    trained, checkpoint = cli.model.fingerprint, next((tmp_path / "fit").rglob("*.ckpt"))
+    gone = reward("RetrieverTask", checkpoint=str(tmp_path / "gone.ckpt"))
+    tested = TrainingCLI.from_args(["test", *command(tmp_path / "a", gone), "--ckpt_path", str(checkpoint)], run=True)
+    assert tested.model.fingerprint == trained
+    again = TrainingCLI.from_args(
+        ["fit", *command(tmp_path / "b", gone, max_epochs=2), "--ckpt_path", str(checkpoint)], run=True
+    )
+    assert again.model.fingerprint != trained
+    assert load_task(next((tmp_path / "b").rglob("*.ckpt")), RetrieverTask).checkpoint is None
+    own = TrainingCLI.from_args(command(tmp_path / "c", model), run=False)
+    own.model.load_state_dict(tested.model.state_dict())
+    own.trainer.test(own.model, own.datamodule, verbose=False)
+    assert own.model.fingerprint == trained
+    for stage in ("fit", "validate", "test"):
+        with pytest.raises(InputError, match=r"no checkpoint at .*gone\.ckpt"):
+            TrainingCLI.from_args([stage, *command(tmp_path / "d", gone)], run=True)
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_options_hold_against_those_of_a_checkpoint(tmp_path: Path, reward_checkpoint: Path) -> None:
+    cli = TrainingCLI.from_args(["fit", *command(tmp_path / "fit", reward("RetrieverTask"))], run=True)
+    path = str(next((tmp_path / "fit").rglob("*.ckpt")))
+    words = [*command(tmp_path / "test", reward("RetrieverTask")), "--ckpt_path", path]
+    changed = TrainingCLI.from_args(["test", *words, "--model.identical=false", "--model.temperature=0.3"], run=True)
+    assert cli.model.protocols.identical and not changed.model.protocols.identical
+    assert changed.model.temperature == 0.3 and changed.model.fingerprint == cli.model.fingerprint
+    other = command(tmp_path / "other", reward("RetrieverTask", model={"hidden": 32}))
+    with pytest.raises(InputError, match="does not fit the configured RetrieverTask: .* weights differ, such as model"):
+        TrainingCLI.from_args(["test", *other, "--ckpt_path", path], run=True)
+
+
 @pytest.mark.parametrize(
     "changed",
     [

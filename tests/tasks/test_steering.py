@@ -35,6 +35,19 @@ def test_the_best_of_one_is_the_unguided_motion_and_the_best_of_three_the_best_o
     assert torch.equal(take(way, task), expected) and len(scores.argmax(0).unique()) > 1
 
 
+def test_a_motion_without_a_number_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, way = generator(), best_of(3)
+    score, asked = way.objective.score, []
+
+    def broken(motion: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        asked.append(motion)
+        return torch.full(motion.shape[:1], torch.nan) if len(asked) == 1 else score(motion, *others)
+
+    monkeypatch.setattr(way.objective, "score", broken)
+    found = take(way, task)
+    assert all(any(torch.equal(row, made[k]) for made in asked[1:]) for k, row in enumerate(found))
+
+
 def test_the_best_motion_does_not_depend_on_its_batch() -> None:
     task, way = generator(), best_of(3)
     together = take(way, task)

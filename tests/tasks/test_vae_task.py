@@ -4,8 +4,11 @@ import pytest
 import torch
 from task_parts import CONV_VAE, VAE, TinyData, command, one_batch
 
+from realign.batch import MotionTextBatch
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
+from realign.motion.features import features_to_joints
+from realign.motion.skeleton import get_skeleton
 from realign.nn import ConvVAE
 from realign.tasks import VAETask, WarmupCosine, load_task
 from realign.tasks.base import noise_like_mask
@@ -68,7 +71,7 @@ def test_noise_is_drawn_at_each_length() -> None:
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_data_of_another_skeleton_or_scale_are_refused(tmp_path: Path, vae_checkpoint: Path) -> None:
     resume = ["--ckpt_path", str(vae_checkpoint)]
-    with pytest.raises(InputError, match="skeleton 'humanml3d', but the data show 'kit'"):
+    with pytest.raises(InputError, match="checkpoint is for the skeleton 'humanml3d', but the data show 'kit'"):
         TrainingCLI.from_args(["fit", *command(tmp_path, VAE, {"skeleton": "kit"}, max_epochs=3), *resume], run=True)
     with pytest.raises(InputError, match="Mean and Std differ"):
         TrainingCLI.from_args(["fit", *command(tmp_path, VAE, {"scale": 0.4}, max_epochs=3), *resume], run=True)
@@ -87,5 +90,36 @@ def test_warmup_cosine() -> None:
         schedule.step()
     assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert rates[7] == pytest.approx(0.55) and rates[11:] == pytest.approx([0.1, 0.1])
-    with pytest.raises(InputError, match="warmup_steps=5 must lie below total_steps=5"):
+    with pytest.raises(InputError, match="warmup_steps=5 must be 0 or more and lie below total_steps=5"):
         WarmupCosine(optimizer, 5, 5)
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_the_rate_reaches_its_floor_with_the_run_also_where_that_goes_on(tmp_path: Path) -> None:
+    schedule = {"class_path": "realign.tasks.WarmupCosine", "init_args": {"warmup_steps": 1, "floor": 0.1}}
+    model = {**VAE, "init_args": {**VAE["init_args"], "lr_scheduler": schedule}}
+    cli = TrainingCLI.from_args(["fit", *command(tmp_path / "a", model, max_epochs=3)], run=True)
+    rates = [cli.trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0]]
+    words = [*command(tmp_path / "b", model, max_epochs=5), "--ckpt_path", str(next(tmp_path.rglob("*.ckpt")))]
+    again = TrainingCLI.from_args(["fit", *words], run=True)
+    scheduler = again.trainer.lr_scheduler_configs[0].scheduler
+    rates.append(scheduler.get_last_lr()[0])
+    assert rates == pytest.approx([1e-5, 1e-5]) and scheduler.total_steps == again.trainer.global_step == 10
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_a_precision_without_float32_is_refused(tmp_path: Path, precision: str) -> None:
+    with pytest.raises(InputError, match=f"Precision {precision} does not work.*use bf16-mixed"):
+        TrainingCLI.from_args(["fit", *command(tmp_path, VAE, precision=precision)], run=True)
+
+
+def test_errors_of_joints_are_in_millimetres_whatever_the_skeleton() -> None:
+    skeleton = get_skeleton("kit")
+    task = VAETask(ConvVAE(features=skeleton.num_features, width=4, hidden=8, dilations=[1]), skeleton="kit").eval()
+    task.normalizer.fit(torch.zeros(skeleton.num_features), torch.ones(skeleton.num_features))
+    motion = torch.randn(2, 16, skeleton.num_features, generator=torch.Generator().manual_seed(0))
+    batch = MotionTextBatch(motion, torch.tensor([16, 16]), ["a", "b"], ["a", "b"], torch.arange(2))
+    with torch.no_grad():
+        made, real = (features_to_joints(each, skeleton) for each in (task.reconstruct(batch), motion))
+        error = task.losses(batch, "val")["mpjpe_mm"]
+    torch.testing.assert_close(error, 1000 * skeleton.metres * (made - real).norm(dim=-1).mean())
