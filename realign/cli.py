@@ -5,11 +5,12 @@ Nothing heavy is imported before a command is known, so that `realign --help` an
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from realign.errors import explain
 
@@ -68,19 +69,32 @@ def main(args: Sequence[str] | None = None) -> int:
         else:
             options = parser().parse_args(arguments)
             import_module(f"realign.commands.{options.command}").run(options)
-    except BrokenPipeError:  # who read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
-        return 141
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("realign: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):  # who read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
+            return 141
         told = explain(error)
         if told is None:
             raise
         print(f"realign: {' '.join(told.split())}", file=sys.stderr)
         return 2
     return 0
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether a stream is a pipe that nobody reads any more."""
+    if not hasattr(select, "poll"):
+        return False  # Windows tells it by another error
+    try:
+        watch = select.poll()
+        watch.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in watch.poll(0))
+    except (OSError, ValueError):  # no file of the system at all
+        return False
 
 
 def run() -> Any:

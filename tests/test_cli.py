@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -56,19 +57,37 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert "Traceback" not in lines[0]
 
 
-def test_output_goes_on_where_a_terminal_cannot_show_it_and_ends_where_nobody_reads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lines", [3, 20000])
+def test_output_goes_on_where_a_terminal_cannot_show_it_and_ends_where_nobody_reads(tmp_path: Path, lines: int) -> None:
     (tmp_path / "talk.py").write_text(
         "import sys, realign.commands.render as render\nfrom realign.cli import run\n"
-        "render.run = lambda options: [print('\u2191' * 100) for _ in range(20000)]\n"
-        "sys.argv[1:] = ['render', 'x.npy', '-o', 'x.gif']\nrun()\n", encoding="utf-8"
-    )  # fmt: skip
+        "def talk(options):\n"
+        "    print('\u2191' * 100, flush=True)\n"
+        "    sys.stdin.read()\n"  # until nobody reads
+        f"    [print('more') for _ in range({lines})]\n"
+        "render.run = talk\n"
+        "sys.argv[1:] = ['render', 'x.npy', '-o', 'x.gif']\nrun()\n",
+        encoding="utf-8",
+    )
     command = [sys.executable, str(tmp_path / "talk.py")]
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
-        assert process.stdout is not None and process.stderr is not None
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         assert process.stdout.readline().startswith(b"\\u2191")
         process.stdout.close()
+        process.stdin.close()
         assert process.wait() == 141 and process.stderr.read() == b""
+
+
+def test_a_broken_pipe_of_another_process_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(options: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("realign.commands.render.run", fail)
+    assert main(["render", "x.npy", "-o", "x.gif"]) == 2 and "Broken pipe" in capsys.readouterr().err
 
 
 def test_a_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -339,8 +339,10 @@ def test_guidance_is_measured_as_the_generator_uses_it(shelf: Path, tmp_path: Pa
     assert (guided.name, best.name) == ("reward", "best-of")
     (other,) = settings("--eta", "0.25", "--setting", "guidance=reward strength=9 mu=0")
     assert (other.mu, other.eta, other.options.strength, other.options.profile) == (0, 0.25, 9, "noise")
+    own, text = settings("--setting", "guidance=reward", "--setting", "guidance=reward eta=0 steps=5")
+    assert (own.name, text.name, text.eta) == ("reward", "reward eta=0.0 steps=5", 0)
     (foreign,) = settings("--guidance", "reward", "--reward", "elsewhere")
-    assert foreign == Setting(guidance="reward")
+    assert replace(foreign, name="") == replace(guided, name="")
 
 
 def test_rows_of_another_index_are_not_continued(shelf: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from realign.cli import main
 from realign.errors import InputError
 from realign.pipeline.results import Results
+from realign.pipeline.settings import Setting
 from realign.pipeline.sweep import draw_sweep, sweep_settings, write_sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -45,6 +46,12 @@ def test_a_grid_is_every_combination_and_the_unguided_generator_once_for_each_wa
     points = {(e.options.strength, e.steps, e.mu, e.options.start, e.options.stop) for e in guided}
     assert len(guided) == len(points) == len({each.name for each in found}) - 2 == 2 * 2 * 2 * 2
     assert (2.0, 50, 0.5, 0.25, 0.75) in points
+
+
+def test_what_is_not_said_is_the_generators_own() -> None:
+    found = sweep_settings({"strength": [0.0, 2.0], "eta": [0.0, 1.0]}, own={"eta": 1.0, "strength": 7.0, "stop": 0.6})
+    assert [each.name for each in found] == ["unguided", "reward eta=0.0 strength=2.0", "reward strength=2.0"]
+    assert {each.options.stop for each in found[1:]} == {0.6} and found[0] == Setting()
 
 
 @pytest.mark.parametrize(

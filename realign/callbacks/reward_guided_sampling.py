@@ -156,6 +156,7 @@ class RewardGuidedSampling(Callback):
 
     def _start(self, pl_module: LightningModule) -> None:
         steering, generator = self._parts(pl_module)
+        generator.check_start()  # a callback is asked before the task
         steering.to(generator.device).check(generator)
         with torch.inference_mode(False):
             for judge in self._judges.values():

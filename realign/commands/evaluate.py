@@ -77,16 +77,11 @@ def _judge(text: str) -> str:
 
 
 def own_guidance(options: argparse.Namespace) -> dict[str, Any]:
-    """What the generator's own guidance says, as words of a setting: what is measured is what `realign generate` does.
-
-    Nothing where another reward is named.
-    """
+    """What the generator's own guidance says, as words of a setting: it is measured as `realign generate` uses it."""
     from dataclasses import asdict
 
     from realign.pipeline import DefaultGuidance, pretrained_folder
 
-    if options.reward is not None:
-        return {}
     own = DefaultGuidance.read(options.generator or pretrained_folder("generator"))
     if own is None:
         return {}
@@ -97,7 +92,7 @@ def own_guidance(options: argparse.Namespace) -> dict[str, Any]:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "settings, one row each",
-        "Guidance is the generator's own where nothing else is said; with --reward by the caption alone, strength 300.",
+        "Guidance is the generator's own but for what is said.",
     )
     group.add_argument(
         "--guidance", nargs="+", choices=("none", "reward", "best-of"),

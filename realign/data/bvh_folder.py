@@ -82,6 +82,8 @@ class BvhFolder(Source):
         if self.captions_file is None:
             raise InputError("A folder of BVH files needs a captions file.")
         names = _Names(self.root)
+        for name, path in names.twice:
+            self.problems.append((name, "same name twice", f"{path} has the name of another file"))
         groups: dict[tuple[str, float, float], list[CaptionRow]] = {}
         unknown: dict[str, list[str]] = {}
         for row in read_captions_file(self.captions_file):
@@ -138,7 +140,13 @@ class _Names:
 
     def __init__(self, root: Path) -> None:
         self._alike: dict[str, list[str]] = {}
-        found = {path.relative_to(root).with_suffix("").as_posix(): path for path in bvh_files(root)}
+        self.twice: list[tuple[str, Path]] = []
+        found: dict[str, Path] = {}
+        for path in bvh_files(root):
+            where = path.relative_to(root).with_suffix("").as_posix()
+            if where in found:  # suffixes in capitals and in small letters
+                self.twice.append((where, path.relative_to(root)))
+            found.setdefault(where, path)
         for where, path in found.items():
             self._alike.setdefault(path.stem, []).append(where)
         self.paths = {self._id(where): path for where, path in found.items()}
@@ -150,9 +158,6 @@ class _Names:
     def match(self, key: str) -> list[str]:
         """Ids of the files that a key of a captions file may mean: the path may begin above the folder, or below."""
         alike = self._alike.get(key.rsplit("/", 1)[-1], [])
-        exact = [where for where in alike if where == key]
-        return [
-            self._id(where)
-            for where in exact or alike
-            if f"/{key}".endswith(f"/{where}") or f"/{where}".endswith(f"/{key}")
-        ]
+        above = [where for where in alike if f"/{key}".endswith(f"/{where}")]  # the longest of them is exact
+        below = [where for where in alike if f"/{where}".endswith(f"/{key}")]
+        return [self._id(where) for where in sorted(above, key=len)[-1:] or below]

@@ -46,12 +46,14 @@ class Sampler:
         if not 1 <= steps <= most:
             raise InputError(f"Cannot sample in {steps} steps; choose 1 to {most}, the steps trained with.")
         accepted = inspect.signature(scheduler.step).parameters
-        if eta < 0 or (eta and "eta" not in accepted):
-            raise InputError(f"eta={eta} does not suit {type(scheduler).__name__}; set it to 0.")
+        if not 0 <= eta <= 1 or (eta and "eta" not in accepted):
+            most_noise = "between 0 and 1" if "eta" in accepted else "to 0"
+            raise InputError(f"eta={eta} does not suit {type(scheduler).__name__}; set it {most_noise}.")
         self.scheduler, self.steps, self.eta = scheduler, steps, eta
         self._takes_generator = "generator" in accepted
-        self._strides = "eta" in accepted and hasattr(scheduler, "final_alpha_cumprod")
-        self._options: dict[str, Any] = {"eta": eta} if "eta" in accepted else {}
+        self._strides = hasattr(scheduler, "final_alpha_cumprod") and not hasattr(scheduler, "step_index")
+        # a little less than 1, where what remains of the variance may be rounded below 0
+        self._options: dict[str, Any] = {"eta": min(eta, 1 - 1e-6)} if "eta" in accepted else {}
         # A scheduler of unknown kind counts as one that draws noise: right for all, only slower.
         draws = eta > 0 if "eta" in accepted else scheduler.config.get("algorithm_type", "sde").startswith("sde")
         self._draws_noise = self._takes_generator and draws

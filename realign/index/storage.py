@@ -31,7 +31,9 @@ def check_replaceable(folder: Path) -> None:
     Raises:
         InputError: The path exists and is neither an index nor an empty folder.
     """
-    if folder.exists() and not (folder.is_dir() and (_is_manifest(_read(folder)) or not any(folder.iterdir()))):
+    damaged = (folder / MANIFEST).is_file() and _read(folder) is None  # to be built again where it lies
+    index = damaged or _is_manifest(_read(folder))
+    if folder.exists() and not (folder.is_dir() and (index or not any(folder.iterdir()))):
         raise InputError(f"{folder} exists and is no index; choose another folder")
 
 

@@ -99,14 +99,15 @@ class Setting:
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(f"{name}={value} is no finite number; give one.")
         if not self.name:
-            object.__setattr__(self, "name", self._describe())
+            usual = {each.name: each.default for each in fields(self)} | {"options": DEFAULT_OPTIONS}
+            object.__setattr__(self, "name", self._describe(usual))
 
-    def _describe(self) -> str:
-        plain = {each.name: each.default for each in fields(self) if each.name not in ("name", "guidance", "options")}
-        own = {name: value for name, value in plain.items() if getattr(self, name) != value}
-        told = [f"{name}={getattr(self, name)}" for name in own]
-        usual = asdict(DEFAULT_OPTIONS)
-        told += [f"{name}={value}" for name, value in asdict(self.options).items() if value != usual[name]]
+    def _describe(self, usual: Mapping[str, Any]) -> str:
+        """A name that tells what is not as usual."""
+        names = [each.name for each in fields(self) if each.name not in ("name", "guidance", "options")]
+        told = [f"{name}={getattr(self, name)}" for name in names if getattr(self, name) != usual[name]]
+        plain = asdict(usual["options"])
+        told += [f"{name}={value}" for name, value in asdict(self.options).items() if value != plain[name]]
         return " ".join([{"none": "unguided"}.get(self.guidance, self.guidance), *told])
 
     @classmethod
@@ -118,14 +119,12 @@ class Setting:
         Args:
             text: The words.
             common: What holds where the words say nothing.
-            own: What holds where neither says anything, and is no part of the name.
+            own: What holds where neither says anything; the name tells what differs from it.
 
         Raises:
             InputError: An unknown word, or a value that does not fit.
         """
         given = dict(common or {})
-        if own:
-            given = {**own, "name": cls.parse(text, common).name, **given}
         for word in text.split():
             key, found, value = word.partition("=")
             if not found or key not in SETTING_WORDS:
@@ -133,8 +132,17 @@ class Setting:
                     f"The setting {word!r} is not understood; write KEY=VALUE with one of {', '.join(SETTING_WORDS)}."
                 )
             given[key] = _value(key, value)
-        own = {name: given.pop(name) for name in list(given) if name in _SETTING_TYPES}
-        return cls(**own, options=replace(DEFAULT_OPTIONS, **given))
+        made = cls._of({**(own or {}), **given})
+        if given.get("name") or not own:
+            return made
+        return replace(made, name=made._describe(vars(cls._of(own))))
+
+    @classmethod
+    def _of(cls, given: Mapping[str, Any]) -> "Setting":
+        """A setting from values of its fields and of those of its options."""
+        parts = {name: value for name, value in given.items() if name in _OPTION_TYPES}
+        whole = {name: value for name, value in given.items() if name not in parts}
+        return cls(**whole, options=replace(DEFAULT_OPTIONS, **parts))
 
 
 def unique_settings(settings: Sequence[Setting]) -> list[Setting]:

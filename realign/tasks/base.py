@@ -1,6 +1,7 @@
 """What every training task shares: normalisation, optimiser, randomness, checkpoints that rebuild."""
 
 import inspect
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -201,10 +202,29 @@ class Task(LightningModule, ABC):
         optimizer = self._optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
         if self._lr_scheduler is None:
             return optimizer
-        scheduler: Any = self._lr_scheduler(optimizer)
-        if getattr(scheduler, "total_steps", 0) is None:  # `WarmupCosine` until the end of the run
-            scheduler.total_steps = self.trainer.estimated_stepping_batches
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "step"},
+        }
+
+    def on_train_start(self) -> None:
+        """Tell schedules without a length of their own how many steps the run has.
+
+        Not earlier: asking for it makes the loaders, whose place in a resumed epoch Lightning then would not restore.
+
+        Raises:
+            InputError: The run has no end, or its data no length.
+        """
+        for each in self.trainer.lr_scheduler_configs:
+            scheduler: Any = each.scheduler
+            if getattr(scheduler, "total_steps", 0) is None:
+                steps = self.trainer.estimated_stepping_batches
+                if not 0 < steps < math.inf:
+                    raise InputError(
+                        f"{type(scheduler).__name__} has no total_steps, and the run's own number is unknown; set one "
+                        "of total_steps and --trainer.max_steps."
+                    )
+                scheduler.total_steps = steps
 
     def remember_options(self) -> None:
         """Keep the configuration that LightningCLI built this task from; a task built in Python has none.

@@ -16,7 +16,7 @@ class WarmupCosine(LambdaLR):
         optimizer: The optimiser whose rates are scaled.
         warmup_steps: Steps of the warm-up.
         total_steps: Step at which the floor is reached; None: the run's last, whatever its epochs, batches and
-            processes. A task sets it before training.
+            processes. A task sets it when training starts.
         floor: Share of the rate that remains.
     """
 

@@ -77,6 +77,7 @@ class SpaceTask(Task):
         Lightning restores a checkpoint after this, and tells nobody beforehand: what is wrong with the start is told
         only if none came.
         """
+        self._fault = None
         try:
             if not self._has_state:
                 self.start(stage)
@@ -103,7 +104,12 @@ class SpaceTask(Task):
             self.normalizer.load_state_dict(trained.normalizer.state_dict())
             self.forget_checkpoints()
 
-    def _check_start(self) -> None:
+    def check_start(self) -> None:
+        """Refuse to go on without the weights to start from.
+
+        Raises:
+            InputError: What was wrong with them.
+        """
         if self._has_state:
             self.forget_checkpoints()
         elif self._fault is not None:
@@ -111,15 +117,15 @@ class SpaceTask(Task):
 
     def on_validation_start(self) -> None:
         """Refuse to go on without the weights to start from."""
-        self._check_start()
+        self.check_start()
 
     def on_test_start(self) -> None:
         """Refuse to go on without the weights to start from."""
-        self._check_start()
+        self.check_start()
 
     def on_predict_start(self) -> None:
         """Refuse to go on without the weights to start from."""
-        self._check_start()
+        self.check_start()
 
     def forget_checkpoints(self) -> None:
         """The weights are now part of this task's own: whoever loads it must not look for another file."""
@@ -134,7 +140,7 @@ class SpaceTask(Task):
         Raises:
             InputError: As said, or as `Task.on_fit_start`.
         """
-        self._check_start()
+        self.check_start()
         if not self.space.ready:
             raise InputError(
                 f"{type(self.space).__name__} has no trained autoencoder; set its option checkpoint to a trained one."
@@ -153,5 +159,5 @@ class SpaceTask(Task):
 
 
 def _note_state(task: SpaceTask, incompatible: Any) -> None:
-    """A state was loaded into a task: its weights are there."""
-    task._has_state = True
+    """A whole state was loaded into a task: its weights are there."""
+    task._has_state = task._has_state or not incompatible.missing_keys

@@ -1,6 +1,7 @@
 import argparse
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -240,18 +241,25 @@ def test_bvh_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
     (tmp_path / "s" / "a" / "two.bvh").rename(tmp_path / "s" / "a" / "three.bvh")
     captions = tmp_path / "c.csv"
     captions.write_text(
-        "file,caption\na/one.bvh,first\n./s/b/one.bvh,second\none.bvh,which\nthree,third\nb/three.bvh,elsewhere\n"
+        f"file,caption\n{tmp_path}/s/a/one.bvh,first\n./s/b/one.bvh,second\none.bvh,which\nthree,third\nb/three.bvh,elsewhere\nfour,x\n"
     )
+    for copy in ("b/two.BVH", "a/four.bvh", "b/four.bvh"):
+        shutil.copy(tmp_path / "s" / "a" / "one.bvh", tmp_path / "s" / copy)
+    write_bvh(tmp_path / "s" / "one.bvh", make_joints(60, 7), HUMANML3D, 20.0)
     report = prepare(tmp_path / "s", tmp_path / "out", captions=captions, splits="100/0/0")
     packed = PackedMotions.open(tmp_path / "out")
     assert {packed.ids([i])[0]: packed.captions(i) for i in range(len(packed.clips))} == {
         "a/one": ["first"],
         "b/one": ["second"],
+        "one": ["which"],
         "three": ["third"],
     }
-    assert (tmp_path / "out" / "train.txt").read_text().split() == ["a/one", "three", "b/one"]
+    assert (tmp_path / "out" / "train.txt").read_text().split() == ["a/one", "three", "b/one", "one"]
     assert {(r["id"], r["reason"]) for r in report.left_out} == {
-        ("one", "name of several files"),
+        ("b/two", "same name twice"),
+        ("four", "name of several files"),
+        ("a/four", "no caption"),
+        ("b/four", "no caption"),
         ("b/three", "no motion file"),
         ("two", "no caption"),
     }

@@ -157,6 +157,9 @@ def test_without_generators_the_global_seed_decides():
 def test_a_schedule_that_starts_from_zero_signal_samples_and_steers():
     scheduler = make_scheduler("ddim", "v_prediction", rescale_betas_zero_snr=True)
     mask = torch.ones(2, 4, dtype=torch.bool)
+    for steps in (10, 15, 35):
+        sampler = Sampler(scheduler, steps, eta=1.0)
+        assert sampler.sample(exact_denoiser(scheduler), (2, 4, 5), mask).isfinite().all()
     for update in ("score_shift", "additive", "ddpm"):
         guidance = LinearReward(scheduler, 1.0, GuidanceOptions(update=update))
         assert Sampler(scheduler, 10).sample(exact_denoiser(scheduler), (2, 4, 5), mask, guidance).isfinite().all()
@@ -168,6 +171,7 @@ def test_a_schedule_that_starts_from_zero_signal_samples_and_steers():
         ("ddim", {"steps": 0}, "0 steps; choose 1 to 1000"),
         ("ddim", {"steps": 1001}, "1001 steps"),
         ("ddim", {"eta": -0.1}, "eta=-0.1"),
+        ("ddim", {"eta": 1.5}, "eta=1.5 does not suit DDIMScheduler; set it between 0 and 1"),
         ("dpm", {"eta": 0.5}, "eta=0.5 does not suit DPMSolverMultistepScheduler; set it to 0"),
     ],
 )

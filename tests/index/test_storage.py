@@ -95,6 +95,9 @@ def test_saving_replaces_an_index_and_nothing_else(folder, tmp_path):
     reader = MotionIndex.load(folder)  # keeps reading the files it has mapped
     index.save(folder)
     assert len(MotionIndex.load(folder)) == 49 and reader.search(reader.vectors([0]), 1).ids == [["m0"]]
+    (folder / "meta.json").write_text("{")  # damaged: it can be built again where it lies
+    index.save(folder)
+    assert len(MotionIndex.load(folder)) == 49
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
     (tmp_path / "prepared").mkdir()

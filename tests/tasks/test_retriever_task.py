@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,16 @@ def test_weights_that_were_loaded_need_no_start_and_are_not_replaced_by_it(
     own.model.load_state_dict(tested.model.state_dict())
     own.trainer.test(own.model, own.datamodule, verbose=False)
     assert own.model.fingerprint == trained
+    partly = TrainingCLI.from_args(command(tmp_path / "e", model), run=False)
+    partly.model.load_state_dict(partly.model.normalizer.state_dict(prefix="normalizer."), strict=False)
+    partly.trainer.test(partly.model, partly.datamodule, verbose=False)
+    assert partly.model.fingerprint == load_task(reward_checkpoint).fingerprint
+    late = TrainingCLI.from_args(command(tmp_path / "f", gone), run=False)
+    with pytest.raises(InputError, match="no checkpoint at"):
+        late.trainer.fit(late.model, late.datamodule)
+    shutil.copy(reward_checkpoint, tmp_path / "gone.ckpt")
+    late.trainer.fit(late.model, late.datamodule)
+    (tmp_path / "gone.ckpt").unlink()
     for stage in ("fit", "validate", "test"):
         with pytest.raises(InputError, match=r"no checkpoint at .*gone\.ckpt"):
             TrainingCLI.from_args([stage, *command(tmp_path / "d", gone)], run=True)

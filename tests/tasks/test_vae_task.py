@@ -107,6 +107,13 @@ def test_the_rate_reaches_its_floor_with_the_run_also_where_that_goes_on(tmp_pat
     assert rates == pytest.approx([1e-5, 1e-5]) and scheduler.total_steps == again.trainer.global_step == 10
 
 
+def test_a_run_without_an_end_needs_a_schedule_of_its_own(tmp_path: Path) -> None:
+    schedule = {"class_path": "realign.tasks.WarmupCosine", "init_args": {"warmup_steps": 1}}
+    model = {**VAE, "init_args": {**VAE["init_args"], "lr_scheduler": schedule}}
+    with pytest.raises(InputError, match="WarmupCosine has no total_steps, and the run's own number is unknown"):
+        TrainingCLI.from_args(["fit", *command(tmp_path, model, max_epochs=-1)], run=True)
+
+
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
 def test_a_precision_without_float32_is_refused(tmp_path: Path, precision: str) -> None:
     with pytest.raises(InputError, match=f"Precision {precision} does not work.*use bf16-mixed"):
