@@ -27,7 +27,7 @@ from realign.pipeline.evaluate import Evaluation
 from realign.pipeline.judges import load_judge
 from realign.pipeline.load_evaluation import load_evaluation
 from realign.pipeline.processes import launch
-from realign.pipeline.results import Estimate, Results
+from realign.pipeline.results import Estimate, Results, Row
 from realign.pipeline.settings import PROTOCOLS, Setting
 from realign.pipeline.speed import time_sentences
 from realign.pipeline.tables import latex, markdown, write_tables
@@ -254,6 +254,21 @@ def test_tables_and_picture(results: Results, tmp_path: Path) -> None:
     files = write_tables(tmp_path / "results.json", results)
     assert [path.suffix for path in files] == [".md", ".tex", ".png"]
     assert files[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_differences_are_taken_replication_by_replication() -> None:
+    def row(name: str, *values: float) -> Row:
+        return Row(
+            name, {}, [{"evaluators": {"judge": {"FID": value}}, "measures": {}, "excluded": 0} for value in values]
+        )
+
+    base, guided = row("unguided", 5.0, 9.0, 7.0), row("guided", 4.0, 8.0)
+    assert guided.gain(base, "FID", "judge") == Estimate(-1.0, 0.0)  # though the rows' own intervals overlap
+    assert guided.estimate("FID", "judge").interval > 1 and guided.gain(base, "R@1", "judge") is None
+    results = Results({"evaluators": {"judge": ""}, "data": {"kind": None, "clips": 3, "split": "test"}, "seed": 0,
+                       "precision": "fp32", "protocol": {"name": "guo"}}, [row("real", 0.0), base, guided])  # fmt: skip
+    results.rows[0].setting = None
+    assert "| guided | -1.000 ± 0.000 |" in markdown(results) and "Less unguided" in markdown(results)
 
 
 def test_the_clock_of_sampling_stands_still_while_text_is_encoded() -> None:

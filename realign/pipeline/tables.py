@@ -51,7 +51,7 @@ _LATEX = {"up": r"$\uparrow$", "down": r"$\downarrow$", "real": r"$\rightarrow$"
 
 def markdown(results: Results) -> str:
     """A table for every evaluator, one of physical measures and the reward, both again for each kind of clips where
-    there are several, and one of speed where it was measured."""
+    there are several; differences to the first setting; and speed where it was measured."""
     about = results.about
     data = about["data"]
     only = f" {data['kind']}" if data["kind"] else ""
@@ -66,6 +66,17 @@ def markdown(results: Results) -> str:
         head = ["Setting", *(column.title + _MARKDOWN[column.better] for column in columns)]
         rows = [[_title(row), *(_cells(row, columns, evaluator, kind, "{} ± {}"))] for row in results.rows]
         parts.append(f"**{title}**\n\n" + _pipes(head, rows))
+    settings = [row for row in results.rows if row.setting is not None]
+    for evaluator in [*results.evaluators, None] if len(settings) > 1 else []:
+        base, *others = settings
+        columns = _columns(results, evaluator)
+        head = [f"Less {base.name}", *(column.title + _MARKDOWN[column.better] for column in columns)]
+        rows = [
+            [row.name, *(_cell(row.gain(base, each.measure, evaluator), each, "{} ± {}", "+") for each in columns)]
+            for row in others
+        ]
+        title = f"Evaluator: {evaluator}" if evaluator else "Physical measures" + _and_reward(columns)
+        parts.append(f"**{title}; differences, replication by replication**\n\n" + _pipes(head, rows))
     timed = [row for row in results.rows if row.speed]
     if timed:
         head = ["Setting", "AITS p50 (s)", "p95 (s)", "text p50 (s)", "text p95 (s)", "device"]
@@ -176,15 +187,14 @@ def _title(row: Row) -> str:
 
 
 def _cells(row: Row, columns: Sequence[Column], evaluator: str | None, kind: str | None, form: str) -> list[str]:
-    cells = []
-    for column in columns:
-        found, digits = row.estimate(column.measure, evaluator, kind), column.digits
-        if found is None:
-            cells.append("–")
-            continue
-        mean, interval = (f"{column.scale * value:.{digits}f}" for value in (found.mean, found.interval))
-        cells.append(form.format(mean, interval))
-    return cells
+    return [_cell(row.estimate(column.measure, evaluator, kind), column, form) for column in columns]
+
+
+def _cell(found: Estimate | None, column: Column, form: str, sign: str = "") -> str:
+    if found is None:
+        return "–"
+    mean, interval = column.scale * found.mean, column.scale * found.interval
+    return form.format(f"{mean:{sign}.{column.digits}f}", f"{interval:.{column.digits}f}")
 
 
 def _pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
