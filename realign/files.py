@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from realign.errors import InputError
+
 if TYPE_CHECKING:  # light commands come here, too
     from numpy.typing import NDArray
 
@@ -52,6 +54,23 @@ def cache_folder(name: str) -> Path:
 def shipped_folder(name: str) -> Path:
     """Where the package keeps weights, or an index, of a name; it need not be there."""
     return Path(str(files("realign"))) / "pretrained" / name
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file, without a byte-order mark.
+
+    Raises:
+        InputError: It is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Lines of a text file, without blanks around them and without empty ones; raises what `read_text` does."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def load_npy(path: str | Path, mapped: bool = False) -> "NDArray[Any]":

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"  # whatever the shell says: with more, a process that a test forks hangs in libgomp
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from realign.errors import InputError
+from realign.files import read_text
 
 _SIDES = re.compile(
     r"(?<![a-z])(left|right)(?!\s(?:now|away|angles?|there|here)\b)(?=(?:wards?|most|ies|y|s|ed|-?hand(?:ed)?|-?foot(?:ed)?|-?sided?)?(?![a-z]))"
@@ -118,11 +119,9 @@ def read_text_file(path: Path) -> list[Caption]:
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError:
         raise InputError(f"The captions file {path} does not exist; check the path given with --captions.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"The captions file {path} is not UTF-8 text; save it as UTF-8.") from None
     if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
         for number, line in enumerate(text.splitlines(), 1):
             if not line.strip():

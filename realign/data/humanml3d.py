@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from realign.data.captions import Caption, read_captions_file, read_text_file
 from realign.data.describe import knows
 from realign.data.packed import SPLITS
-from realign.data.source import Item, LeftOut, Source, Splitter, read_lines
+from realign.data.source import Item, LeftOut, Source, Splitter
 from realign.errors import InputError
-from realign.files import load_npy
+from realign.files import load_npy, read_text
 from realign.motion.skeleton import HUMANML3D, KIT, Skeleton, get_skeleton
 
 _SENTENCES = "humanml3d_captions.json.gz"
@@ -123,8 +123,10 @@ class LayoutFolder(Source):
                 self.problems.append((missing, "no motion file", "captioned, but there is no such file"))
         broken = {name for name, reason, _ in self.problems if reason == _BROKEN}
         items = []
-        for path in (path for path in self._paths if path.stem not in broken):
+        for path in self._paths:
             name = path.stem
+            if name in broken:
+                continue
             double = name[1:] if name.startswith("M") and name[1:] in ids else None
             splits = file_splits.get(name) or splitter(name, double)
             if not splits:
@@ -173,7 +175,8 @@ class LayoutFolder(Source):
         path = self.root / "index.csv"
         if not path.is_file():
             return {}
-        rows = [row for row in csv.DictReader(read_lines(path)) if row.get("id") and "content" in row]
+        table = csv.DictReader(read_text(path).splitlines(keepends=True))
+        rows = [row for row in table if row.get("id") and "content" in row]
         labels = {}
         for row in rows:
             kind = "composed" if row.get("source") == "composed" else "recorded"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from realign.data.captions import Caption
 from realign.data.packed import SPLITS
 from realign.errors import InputError
+from realign.files import read_lines
 from realign.motion.skeleton import Skeleton
 
 SHARES = (80, 5, 15)  # per cent of train, val and test where a folder brings no split lists
@@ -109,19 +110,6 @@ def hash_split(key: str, shares: Iterable[float] = SHARES) -> int:
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     draw = int.from_bytes(digest, "little") / 2**64 * (train + val + test)
     return 1 if draw < train else 2 if draw < train + val else 4
-
-
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file, without blanks around them and without empty ones.
-
-    Raises:
-        InputError: It is not UTF-8.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
-    return [line.strip() for line in lines if line.strip()]
 
 
 def read_split_lists(folder: Path) -> dict[str, int]:

@@ -23,7 +23,8 @@ def dataset_statistics(
     Returns:
         Mean and standard deviation (C,); the latter is averaged in each feature group.
     """
-    rows = clips[(clips["splits"] & 1) > 0] if (clips["splits"] & 1).any() else clips
+    train = clips[(clips["splits"] & 1) > 0]
+    rows = train if len(train) else clips
     if (rows["part"] == 0).any():
         rows = rows[rows["part"] == 0]  # parts lie within, and would count twice
     total = np.zeros(features.shape[1])

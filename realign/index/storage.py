@@ -31,9 +31,10 @@ def check_replaceable(folder: Path) -> None:
     Raises:
         InputError: The path exists and is neither an index nor an empty folder.
     """
-    damaged = (folder / MANIFEST).is_file() and _read(folder) is None  # to be built again where it lies
-    index = damaged or _is_manifest(_read(folder))
-    if folder.exists() and not (folder.is_dir() and (index or not any(folder.iterdir()))):
+    content = _read(folder)
+    damaged = content is None and (folder / MANIFEST).is_file()  # to be built again where it lies
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not (empty or damaged or _is_manifest(content)):
         raise InputError(f"{folder} exists and is no index; choose another folder")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from realign.errors import InputError
-from realign.files import shipped_folder
+from realign.files import read_lines, shipped_folder
 
 UNIT = 4  # frames: lengths are multiples of the unit that training crops to
 
@@ -53,11 +53,7 @@ def read_sentences(texts: Sequence[str], file: Path | None = None) -> list[str]:
     """
     sentences = list(texts)
     if file is not None:
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{file} is not UTF-8 text; save the sentences as UTF-8, one a line.") from error
-        sentences += [line.strip() for line in lines if line.strip()]
+        sentences += read_lines(file)
     return check_sentences(sentences)
 
 

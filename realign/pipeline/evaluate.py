@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -165,8 +166,15 @@ class Evaluation:
 
     def _told(self, setting: Setting) -> dict[str, Any]:
         """What makes a row: the setting, and the index whose anchors guide it."""
-        anchored = self.index is not None and setting.guidance != "none" and setting.eta
-        return asdict(setting) | ({"index": self.index.digest} if anchored and self.index else {})
+        told = asdict(setting)
+        if self.index is not None and setting.guidance != "none" and setting.eta:
+            told["index"] = self._index_digest
+        return told
+
+    @cached_property
+    def _index_digest(self) -> str | None:
+        """Goes through all items of the index: once for all settings."""
+        return None if self.index is None else self.index.digest
 
     def _check_clips(self, batch_size: int) -> None:
         clips, least, world = self.clips, self.protocol.batch, processes()[1]

@@ -1,7 +1,5 @@
 """Training and evaluation of text-motion retrieval."""
 
-from pathlib import Path
-
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from jaxtyping import Bool, Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -9,6 +7,7 @@ from torch import Tensor
 
 from realign.batch import MotionTextBatch
 from realign.errors import InputError
+from realign.files import read_lines
 from realign.losses.contrastive import hard_negative_loss
 from realign.metrics.retrieval_metric import RetrievalMetrics
 from realign.nn.reward import RewardModel
@@ -125,8 +124,8 @@ class RetrieverTask(RewardTask):
 
 
 def _ids(path: str) -> list[str]:
-    """The words of a file."""
+    """The lines of a file."""
     try:
-        return Path(path).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_lines(path)
+    except OSError as error:
         raise InputError(f"The list of the dissimilar subset {path} cannot be read: {error}.") from error
