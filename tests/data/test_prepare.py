@@ -305,10 +305,13 @@ def test_shares_split_by_name():
     assert splits[:50] == [hash_split(f"clip{i}") for i in range(50)]
 
 
-def test_real_motion_capture(shared_data, tmp_path):
+def test_real_motion_capture(shared_data):
     from realign.data.humanml3d import LayoutFolder
 
-    source = LayoutFolder.open(shared_data / "mocap")
-    items = source.items()
-    assert len(items) == 4441 and {item.kind for item in items} == {"recorded", "composed"}
-    assert sum(not item.captions and item.label is None for item in items) == 23  # whole CMU recordings
+    folder = shared_data / "mocap"
+    lists = {name: set((folder / f"{name}.txt").read_text().split()) for name in ("train", "val", "test", "foreign")}
+    items = LayoutFolder.open(folder).items()
+    for bit, split in ((1, "train"), (2, "val"), (4, "test")):
+        assert {item.id for item in items if item.splits & bit} == lists[split]
+    assert not lists["foreign"] & {item.id for item in items}  # in no list of a split: never trained on
+    assert {item.kind for item in items} == {"recorded", "composed"} and all(item.captions for item in items)
