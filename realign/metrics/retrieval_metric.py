@@ -17,7 +17,7 @@ class RetrievalMetrics(OrderedMetric):
     Results depend neither on the batches nor on the number of processes, see `OrderedMetric`.
 
     Args:
-        identical: Identical captions count as right.
+        identical: Identical captions count as right, which they do not in TMR's protocols.
         threshold: As for `retrieval_protocols`; used when `update` is given reference embeddings.
         subset: Ids of the dissimilar subset, as for `retrieval_protocols`.
         size: Pairs of a small batch.
@@ -31,7 +31,7 @@ class RetrievalMetrics(OrderedMetric):
     def __init__(
         self,
         *,
-        identical: bool = True,
+        identical: bool = False,
         threshold: float = 0.95,
         subset: Sequence[str] | None = None,
         size: int = 32,

@@ -32,7 +32,7 @@ class NoiseRecall(nn.Module):
     def __init__(self, levels: Levels) -> None:
         super().__init__()
         self.levels = dict(levels)
-        self.metrics = nn.ModuleDict({name: RetrievalMetrics() for name in levels})
+        self.metrics = nn.ModuleDict({name: RetrievalMetrics(identical=True) for name in levels})
 
     def update(
         self,

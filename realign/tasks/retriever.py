@@ -36,7 +36,8 @@ class RetrieverTask(RewardTask):
             them; 0 leaves it out.
         hard_negatives: Wrong hits of each query that count in it.
         margin: Cosine by which it wants a match to lead.
-        identical: The test takes a motion with the very caption of the query for right.
+        identical: The test takes a motion with the very caption of the query for right, too, which TMR's protocols do
+            not: for data whose captions repeat.
         subset: File with the ids of the dissimilar subset, one a line; chosen from the test set when None.
         optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
         lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
@@ -62,7 +63,7 @@ class RetrieverTask(RewardTask):
         hard_negative_weight: float = 0.0,
         hard_negatives: int = 5,
         margin: float = 0.05,
-        identical: bool = True,
+        identical: bool = False,
         subset: str | None = None,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,

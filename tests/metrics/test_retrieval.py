@@ -173,19 +173,20 @@ def feed(metric, rows):
 """
 
 
-def test_metric_does_not_depend_on_batches_and_counts_a_pair_once():
+@pytest.mark.parametrize("options", [{}, {"identical": False}, {"identical": True}])
+def test_metric_does_not_depend_on_batches_and_counts_a_pair_once(options):
     from realign.metrics.retrieval_metric import RetrievalMetrics
 
     scope: dict = {}
     exec(PAIRS, scope)
-    whole, parts = RetrievalMetrics(), RetrievalMetrics()
+    whole, parts = RetrievalMetrics(**options), RetrievalMetrics(**options)
     scope["feed"](whole, list(range(90)))
     for rows in (range(50, 90), range(0, 30), range(30, 52)):  # 50 and 51 twice
         scope["feed"](parts, list(rows))
     expected = retrieval_protocols(
         similarity_matrix(scope["text"], scope["motion"]),
         scope["ids"],
-        captions=scope["captions"],
+        captions=scope["captions"] if options.get("identical") else None,
         text_similarity=similarity_matrix(scope["reference"], scope["reference"]),
     )
     table = {name: float(value) for name, value in whole.compute().items()}
