@@ -9,8 +9,11 @@ import yaml
 
 from realign.batch import MotionTextBatch
 from realign.cli import build, main
+from realign.diffusion.schedule import CLEAN_STEP
+from realign.nn.reward import RewardModel
 from realign.nn.spaces import LatentSpace
 from realign.tasks import save_pretrained
+from realign.tasks.guidance import RewardGuidance
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -56,7 +59,10 @@ def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/retriever").glob("*.yaml")), ids=name)
 def test_retrievers_are_tested_on_every_motion(path: Path) -> None:
-    assert yaml.safe_load(path.read_text())["data"]["init_args"]["whole"] is True
+    config = yaml.safe_load(path.read_text())
+    assert config["data"]["init_args"]["whole"] is True
+    asked = config["model"]["init_args"].get("identical", False)
+    assert asked == ("mocap" in path.stem), "TMR counts no identical captions; those of mocap repeat"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/reward").glob("*_mocap.yaml")), ids=name)
@@ -107,7 +113,21 @@ def test_an_ablation_runs_as_it_stands_laid_over_a_generator(
     words = ["--config", str(ROOT / "configs/tiny/generator_mdm.yaml"), "--config", str(path)]
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
     data = [f"--data.init_args.folder={ablated / 'data'}", "--trainer.limit_test_batches=1", "--model.steps=4"]
+    asked: list[int] = []
+    embed, gradient = RewardModel.embed_motion, RewardGuidance.gradient
+    monkeypatch.setattr(
+        RewardGuidance, "gradient", lambda *args: (asked.append(None), gradient(*args), asked.append(None))[1]
+    )
+
+    def record(self: RewardModel, x: torch.Tensor, t: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        asked.extend(t.tolist() if asked.count(None) % 2 else [])  # within a gradient: judges ask about clean motions
+        return embed(self, x, t, mask)
+
+    monkeypatch.setattr(RewardModel, "embed_motion", record)
     assert main(["test", *words, *data, *quiet]) == 0
+    timesteps = {t for t in asked if t is not None}
+    assert CLEAN_STEP not in timesteps, "a step token can matter at noisy samples only"
+    assert bool(timesteps) == (path.stem != "none") and (not timesteps or max(timesteps) > 50 > min(timesteps))
     with open(next(ablated.glob(f"runs/ablation_{path.stem}/*/metrics.csv")), newline="") as file:
         (found,) = csv.DictReader(file)
     measures = ("reward_text", "r1_by_judge", "mm_dist_by_judge", "fid_by_judge", "foot_skating")
