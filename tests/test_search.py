@@ -137,6 +137,27 @@ def test_json_of_sentences_a_file_and_a_motion(home: Path, tmp_path: Path, capsy
     assert [line for line in told.err.splitlines() if "English" in line and "человек идёт" in line]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--motion", "clip.npy", "features.npy"],
+        ["--motion", "clip.npy", "--motion", "features.npy"],
+        ["a person walks", "--motion", "clip.npy", "features.npy", "-k", "1"],
+        ["a person walks", "a person runs", "-k", "1", "--motion", "clip.npy", "--motion", "features.npy", "clip.bvh"],
+    ],
+)
+def test_every_motion_that_is_named_is_searched(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(home)
+    assert main(["search", *defaults(words), "--json"]) == 0
+    kinds = ["motion" if word.endswith((".npy", ".bvh")) else "text" for word in words if word[:1] not in "-1"]
+    answers = json.loads(capsys.readouterr().out)
+    assert [answer["kind"] for answer in answers] == kinds
+    names = [word for word in words if word.endswith((".npy", ".bvh"))]
+    assert [answer["query"] for answer in answers if answer["kind"] == "motion"] == names
+
+
 def test_tables_and_pictures(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bvh = ["--motion", str(home / "clip.bvh"), "-k", "2", "--render", str(tmp_path / "hits.png")]
     assert main(command(home, *bvh)) == 0
@@ -168,7 +189,12 @@ def test_tables_and_pictures(home: Path, tmp_path: Path, capsys: pytest.CaptureF
         (["--motion", "nowhere.bvh"], "nowhere.bvh"),
         (["--motion", "clip.npy", "--fps", "1000"], "frames at 20 fps"),
         (["--motion", "clip.npy", "--fps", "0.01"], "cut out the part"),
-        (["--motion", "clip.npy", "--fps", "-1"], "fps must be a positive number"),
+        *(
+            (["--motion", file, "--fps", rate], "--fps must be a positive number from 0.01 to 1000, not")
+            for file in ("clip.npy", "clip.bvh")
+            for rate in ("-1", "0", "-0.0", "nan", "inf", "1e9", "1e-9")
+        ),
+        (["--motion", "clip.npy", "a person walks"], "'a person walks' is neither a .npy nor a .bvh file"),
         (["walk", "--render", "hits.foo"], "end the name with"),
         (["walk", "--index", "empty"], "holds no index"),
         (["walk", "--index", "nowhere"], "there is no index"),

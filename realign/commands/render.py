@@ -42,10 +42,11 @@ def run(args: argparse.Namespace) -> None:
     from realign.errors import InputError
     from realign.motion.clip import MotionClip
     from realign.motion.render import check_suffix, save_motions
+    from realign.motion.skeleton import check_fps
 
     check_suffix(args.output)  # before anything is read
-    if args.fps is not None and not 0 < args.fps <= 1000:
-        raise InputError(f"--fps {args.fps:g} is no frame rate: give 1 to 1000")
+    if args.fps is not None:
+        check_fps(args.fps, "--fps")
     captions = args.caption or [path.stem for path in args.motions]
     if len(captions) != len(args.motions):
         raise InputError(f"{len(args.motions)} motions and {len(captions)} captions: give --caption once for each")

@@ -18,8 +18,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("text", nargs="*", metavar="TEXT", help="a sentence; several are several queries")
     parser.add_argument("--file", type=Path, help="read one sentence a line from a UTF-8 file")
     parser.add_argument(
-        "--motion", action="append", type=Path, default=[], metavar="CLIP",
-        help="a .npy or .bvh to find motions like it and captions for it; may be repeated",
+        "--motion", action="extend", nargs="+", type=Path, default=[], metavar="CLIP",
+        help=".npy or .bvh files to find motions like them and captions for them; sentences go before it",
     )  # fmt: skip
     parser.add_argument("--fps", type=float, help="frames per second of .npy queries (default: the skeleton's)")
     parser.add_argument("-k", type=int, metavar="K", help="hits a query (default: 10)")
@@ -40,10 +40,13 @@ def run(options: argparse.Namespace) -> None:
     """Search, print and draw."""
     with loading():
         from realign.motion.render import check_suffix
+        from realign.motion.skeleton import check_fps
         from realign.pipeline import MotionSearch, foreign_sentences, read_sentences
 
         if options.render is not None:
             check_suffix(options.render)
+        if options.fps is not None:
+            check_fps(options.fps, "--fps")
         if options.k is not None and options.k < 1:
             raise InputError(f"-k {options.k} finds nothing; ask for at least 1 hit.")
         asked = options.text or options.file is not None or not options.motion
@@ -126,6 +129,10 @@ def print_tables(answers: list[dict[str, Any]]) -> None:
 def _query(path: Path, fps: float | None) -> "MotionClip":
     from realign.motion.clip import MotionClip
 
+    if path.suffix.lower() not in (".bvh", ".npy"):
+        raise InputError(
+            f"--motion {str(path)!r} is neither a .npy nor a .bvh file; give motions there, and sentences before it."
+        )
     # A .bvh knows its own frame rate and is resampled to the skeleton's; only arrays need to be told theirs.
     rate = None if path.suffix.lower() == ".bvh" else fps
     return MotionClip.load(path, fps=rate, caption=str(path))

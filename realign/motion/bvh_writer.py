@@ -4,7 +4,7 @@ import numpy as np
 
 from realign.errors import InputError
 from realign.files import atomic_path
-from realign.motion.skeleton import HUMANML3D, Skeleton
+from realign.motion.skeleton import HUMANML3D, Skeleton, check_fps
 
 # Directions of the left side's bones in the T-pose at rest: x to the left, y up, z ahead.
 _REST = {
@@ -48,8 +48,7 @@ def write_bvh(path: str | Path, joints: np.ndarray, skeleton: Skeleton = HUMANML
         )
     if not np.isfinite(joints).all():
         raise InputError("the joints hold NaN or infinite values: remove those frames before writing BVH.")
-    if not 0 < rate < np.inf:
-        raise InputError(f"fps {rate} is no frame rate: give a positive number.")
+    check_fps(rate)
     lines, rotations = _hierarchy(joints, skeleton)
     angles = np.stack([_euler_zxy(rotation) for rotation in rotations], axis=1)
     motion = np.concatenate([joints[:, 0], angles.reshape(len(joints), -1)], axis=1)

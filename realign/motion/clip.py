@@ -9,7 +9,7 @@ import torch
 from realign.errors import InputError
 from realign.files import load_npy
 from realign.motion.features import features_to_joints
-from realign.motion.skeleton import HUMANML3D, KIT, Skeleton, get_skeleton
+from realign.motion.skeleton import HUMANML3D, KIT, Skeleton, check_fps, get_skeleton
 
 
 @dataclass
@@ -39,8 +39,7 @@ class MotionClip:
             raise InputError(f"joints of type {joints.dtype} are no positions: give floating-point numbers")
         if not np.isfinite(joints).all():
             raise InputError("joints hold NaN or infinite values: repair the clip or leave it out")
-        if not (np.isfinite(self.fps) and self.fps > 0):
-            raise InputError(f"fps must be a positive number, not {self.fps}")
+        check_fps(self.fps)
         self.joints = np.ascontiguousarray(joints, dtype=np.float32)
 
     def __len__(self) -> int:
@@ -75,9 +74,11 @@ class MotionClip:
             caption: What the motion shows.
 
         Raises:
-            InputError: The file is missing, damaged, of another kind or width, or holds NaN.
+            InputError: The file is missing, damaged, of another kind or width, or holds NaN, or `fps` is not a rate.
         """
         path = Path(path)
+        if fps is not None:
+            check_fps(fps)
         if path.suffix.lower() == ".bvh":
             from realign.motion.bvh import import_bvh
 

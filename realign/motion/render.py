@@ -15,7 +15,7 @@ from realign.files import atomic_path
 from realign.motion.camera import choose_follow
 from realign.motion.clip import MotionClip
 from realign.motion.figure import SOLE, Figure, make_figure
-from realign.motion.skeleton import get_skeleton
+from realign.motion.skeleton import check_fps, get_skeleton
 
 SUFFIXES = (".gif", ".mp4", ".html", ".png", ".bvh", ".npy")
 SINGLE = (".bvh", ".npy")  # one clip a file: several clips make numbered files
@@ -119,8 +119,7 @@ def _check(clip: MotionClip) -> None:
     if not np.isfinite(joints).all():
         frame = int(np.argwhere(~np.isfinite(joints).all(axis=(1, 2)))[0, 0])
         raise InputError(f"{name} holds NaN or infinite joints in frame {frame}: repair it or leave it out")
-    if not (np.isfinite(clip.fps) and clip.fps > 0):
-        raise InputError(f"{name} has {clip.fps} frames per second: give a positive number")
+    check_fps(clip.fps, f"the fps of {name}")
 
 
 def _write_single(path: Path, clip: MotionClip) -> None:

@@ -8,7 +8,7 @@ from realign.motion.body import has_added_pose, leg_length, place_joints, stands
 from realign.motion.bvh_reader import Bvh, read_bvh
 from realign.motion.rig_map import ResolvedRig
 from realign.motion.rigs import RigMap, load_rig, recognise_rig
-from realign.motion.skeleton import HUMANML3D, Skeleton
+from realign.motion.skeleton import HUMANML3D, Skeleton, check_fps
 
 _TINY = 1e-9
 # KIT joint -> HumanML3D joints whose mean it is.
@@ -43,6 +43,8 @@ def import_bvh(
     Raises:
         InputError: The file is damaged, its rig unknown, or its body has no size.
     """
+    if fps is not None:
+        check_fps(fps)
     bvh = read_bvh(path)
     try:
         chosen = rig if isinstance(rig, RigMap) else recognise_rig(bvh.names) if rig is None else load_rig(rig)

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from realign.errors import InputError
+from realign.motion.skeleton import LEAST_FPS, MOST_FPS
 
 _LIMBS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 REQUIRED = (*(f"{side}_{limb}" for side in ("left", "right") for limb in _LIMBS), "neck")
@@ -169,12 +170,12 @@ def rig_from_dict(content: object, name: str = "own") -> RigMap:
     joints = {joint: (str(source),) for joint, source in content["joints"].items()}
     spine = content.get("spine") or []
     up, fps, skip = content.get("up"), content.get("fps"), content.get("skip_frames")
-    positive = fps is None or (isinstance(fps, int | float) and 0 < fps < 1e6)
+    positive = fps is None or (isinstance(fps, int | float) and LEAST_FPS <= fps <= MOST_FPS)
     whole = skip is None or (isinstance(skip, int) and not isinstance(skip, bool) and skip >= 0)
     if not isinstance(spine, list) or up not in (None, "y", "z") or not positive or not whole:
         raise InputError(
-            f"rig map {name!r}: spine is a list of joints, up is y or z, fps a positive number, skip_frames a whole "
-            f"number; write {_FORMAT}"
+            f"rig map {name!r}: spine is a list of joints, up is y or z, fps a positive number up to {MOST_FPS}, "
+            f"skip_frames a whole number; write {_FORMAT}"
         )
     rate = None if fps is None else float(fps)
     return RigMap(name, joints, tuple(map(str, spine)), up, rate, skip, strict=True)

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from realign.errors import InputError
 
+LEAST_FPS, MOST_FPS = 0.01, 1000
+"""Frames per second: what lies outside is a mistake, which fills memories or films that nobody sees the end of."""
+
 Offsets = tuple[tuple[float, float, float], ...]
 
 
@@ -196,3 +199,17 @@ def get_skeleton(name: str) -> Skeleton:
         if skeleton.name == name.lower():
             return skeleton
     raise InputError(f"unknown skeleton {name!r}: choose humanml3d or kit")
+
+
+def check_fps(fps: float, what: str = "fps") -> None:
+    """Refuse what is not a frame rate.
+
+    Args:
+        fps: Frames per second.
+        what: What the error calls it.
+
+    Raises:
+        InputError: It is not between 0.01 and 1000.
+    """
+    if not LEAST_FPS <= fps <= MOST_FPS:  # nor is NaN
+        raise InputError(f"{what} must be a positive number from {LEAST_FPS} to {MOST_FPS}, not {fps:g}")

@@ -4,6 +4,7 @@ from made import person
 
 from realign.errors import InputError
 from realign.motion import HUMANML3D, KIT, MotionClip, features_to_joints, joints_to_features
+from realign.motion.bvh import import_bvh, write_bvh
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
@@ -65,12 +66,25 @@ def test_bad_files_are_one_sentence(tmp_path):
         MotionClip.load(tmp_path / "x.txt")
 
 
+@pytest.mark.parametrize("rate", [0, 0.0, -1, np.nan, 1e9])
+def test_no_file_is_read_at_what_is_not_a_rate(tmp_path, rate):
+    write_bvh(tmp_path / "x.bvh", person(0, 5).numpy())
+    np.save(tmp_path / "x.npy", person(0, 5).numpy())
+    for path in (tmp_path / "x.npy", tmp_path / "x.bvh"):
+        with pytest.raises(InputError, match="fps must be a positive number from"):
+            MotionClip.load(path, fps=rate)
+    for use in (import_bvh, lambda path, fps: write_bvh(path, person(0, 5).numpy(), fps=fps)):
+        with pytest.raises(InputError, match="fps must be a positive number from"):
+            use(tmp_path / "x.bvh", fps=rate)
+
+
 def test_a_clip_is_checked():
     joints = person(0, 5).numpy()
     with pytest.raises(InputError, match="21, 3"):
         MotionClip(joints, 20.0, skeleton="kit")
-    with pytest.raises(InputError, match="fps"):
-        MotionClip(joints, 0.0)
+    for rate in (0.0, -20.0, np.nan, np.inf, 1e6, 1e-6):
+        with pytest.raises(InputError, match="fps must be a positive number from"):
+            MotionClip(joints, rate)
     with pytest.raises(InputError, match="NaN"):
         MotionClip(joints * np.inf, 20.0)
     with pytest.raises(InputError, match="no positions"):

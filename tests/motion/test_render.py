@@ -311,7 +311,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (source, "-o", str(tmp_path / "x.avi")),
         (str(tmp_path / "none.npy"), "-o", str(tmp_path / "y.gif")),
         (source, source, "-o", str(tmp_path / "y.gif"), "--caption", "one"),
-        (source, "-o", str(tmp_path / "y.gif"), "--fps", "0"),
+        *((source, "-o", str(tmp_path / "y.gif"), "--fps", rate) for rate in ("0", "-3", "nan", "1e7", "1e-7")),
     ):
         with pytest.raises(InputError):
             run_command(*wrong)
