@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realign.errors import InputError
-from realign.files import load_npy
+from realign.files import content_digest, load_npy
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
@@ -30,6 +31,15 @@ CLIP = np.dtype(
         ("name_size", "<i4"),
     ]
 )
+
+
+_TABLES = ("ids", "captions", "caption_offsets", "tokens", "token_offsets")
+
+
+def set_digest(folder: Path, skeleton: str) -> str:
+    """What a prepared set is known by: a digest of its arrays, the same for a copy and another after any edit."""
+    names = [f"{name}.npy" for name in ("features", "clips", "Mean", "Std", *_TABLES)]
+    return f"{skeleton}:{content_digest((name, folder / name) for name in names)}"
 
 
 def read_array(path: Path, mapped: bool = True) -> NDArray[Any]:
@@ -84,8 +94,7 @@ class PackedMotions:
         """
         folder = Path(folder)
         meta = _read_meta(folder)
-        names = ("ids", "captions", "caption_offsets", "tokens", "token_offsets")
-        ids, captions, caption_offsets, tokens, token_offsets = (read_array(folder / f"{n}.npy") for n in names)
+        ids, captions, caption_offsets, tokens, token_offsets = (read_array(folder / f"{n}.npy") for n in _TABLES)
         features, clips = read_array(folder / "features.npy"), read_array(folder / "clips.npy")
         mean, std = (read_array(folder / f"{n}.npy", mapped=False) for n in ("Mean", "Std"))
         width = meta["num_features"]
@@ -108,6 +117,11 @@ class PackedMotions:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of what the files hold now, see `set_digest`; reads them all, once."""
+        return set_digest(self.folder, self.skeleton)
 
     @property
     def skeleton(self) -> str:

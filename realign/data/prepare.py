@@ -15,7 +15,7 @@ from realign.data.captions import Caption
 from realign.data.describe import describe
 from realign.data.humanml3d import LayoutFolder, is_layout
 from realign.data.pack import PackedWriter
-from realign.data.packed import FORMAT_VERSION, SPLITS
+from realign.data.packed import FORMAT_VERSION, SPLITS, set_digest
 from realign.data.prepared import PrepareReport, existing_set, fingerprint_of, sweep
 from realign.data.source import Item, LeftOut, Source
 from realign.data.statistics import dataset_statistics
@@ -204,6 +204,7 @@ class _Run:
             "fps": self.skeleton.fps,
             "num_features": self.skeleton.num_features,
             **about,
+            "content": set_digest(self.folder, self.skeleton.name),
             "captions": self.source.captions_from,
             "statistics": "Mean.npy and Std.npy of the source" if given else f"computed over {over}",
             "mirrored_included": mirrored,

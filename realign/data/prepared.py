@@ -13,6 +13,9 @@ from typing import Any
 from realign.data.packed import FORMAT_VERSION, PackedMotions
 from realign.data.source import Source
 from realign.errors import InputError
+from realign.files import content_digest
+
+_BY_CONTENT = "content:"  # earlier versions named a source by times of files
 
 
 @dataclass
@@ -40,13 +43,14 @@ class PrepareReport:
 
 
 def fingerprint_of(source: Source, skeleton: str | None, splits: str | None) -> str:
-    """Digest of the names, sizes and times of all files read, and of the options."""
-    digest = hashlib.sha256(repr((FORMAT_VERSION, type(source).__name__, skeleton, splits)).encode())
-    for path in source.files():
-        stat = path.stat()
-        name = path.relative_to(source.root) if path.is_relative_to(source.root) else path.name
-        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    """Digest of the names and contents of all files read, and of the options: a copy of the source has the same."""
+    lists = "lists" if splits is not None and Path(splits).is_dir() else splits  # which are among the files
+    options = repr((FORMAT_VERSION, type(source).__name__, skeleton, lists))
+    names = (
+        (path.relative_to(source.root).as_posix() if path.is_relative_to(source.root) else path.name, path)
+        for path in source.files()
+    )
+    return f"{_BY_CONTENT}{hashlib.sha256(f'{options} {content_digest(names)}'.encode()).hexdigest()}"
 
 
 def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport | None:
@@ -58,8 +62,16 @@ def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport 
     if overwrite:
         return None
     packed = PackedMotions.open(out)
-    if packed.meta.get("fingerprint") != fingerprint:
+    known = str(packed.meta.get("fingerprint"))
+    if not known.startswith(_BY_CONTENT):
+        raise InputError(
+            f"{out} is of an earlier version, which did not record what its source held; add --overwrite to make it "
+            "again or choose another -o."
+        )
+    if known != fingerprint:
         raise InputError(f"{out} was made from another source or other options; add --overwrite or choose another -o.")
+    if packed.meta.get("content") != packed.identity:
+        raise InputError(f"{out} was changed after it was made; add --overwrite or choose another -o.")
     records: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for line in (out / "report.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from realign.errors import InputError
+from realign.files import piece_digest
 
 MANIFEST = "meta.json"
 VERSION = 1
@@ -123,14 +124,8 @@ def _describe(path: Path) -> dict[str, Any]:
 
 def _piece_digests(path: Path, pieces: Iterable[int], piece_bytes: int) -> list[str]:
     """SHA-256 of the pieces, hashed in threads (hashlib works outside Python's lock)."""
-
-    def digest(number: int) -> str:
-        with open(path, "rb", buffering=0) as file:
-            file.seek(number * piece_bytes)
-            return hashlib.sha256(file.read(piece_bytes)).hexdigest()
-
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        return list(pool.map(digest, pieces))
+        return list(pool.map(lambda number: piece_digest(path, number * piece_bytes, piece_bytes), pieces))
 
 
 def _digest(content: dict[str, Any]) -> str:

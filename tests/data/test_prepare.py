@@ -1,6 +1,7 @@
 import argparse
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import torch
 from data_parts import make_joints, write_layout
 
 from realign.commands import prepare as command
-from realign.data.packed import PackedMotions
+from realign.data.packed import PackedMotions, set_digest
 from realign.data.prepare import prepare
 from realign.data.source import hash_split
 from realign.errors import InputError
+from realign.files import content_digest
 from realign.motion.bvh import write_bvh
 from realign.motion.features import joints_to_features
 from realign.motion.layout import feature_groups, mirror_features
@@ -315,3 +317,83 @@ def test_real_motion_capture(shared_data):
         assert {item.id for item in items if item.splits & bit} == lists[split]
     assert not lists["foreign"] & {item.id for item in items}  # in no list of a split: never trained on
     assert {item.kind for item in items} == {"recorded", "composed"} and all(item.captions for item in items)
+
+
+def edit(path, place, byte=b"\x01"):
+    """Change one byte and keep size and times."""
+    times, content = path.stat(), bytearray(path.read_bytes())
+    assert content[place] != byte[0]
+    content[place] = byte[0]
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.stat().st_size == times.st_size and path.stat().st_mtime_ns == times.st_mtime_ns
+
+
+def test_a_copy_of_the_source_is_the_same_source(tmp_path):
+    source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (source / "train.txt").rename(lists / "train.txt")
+    out = prepare(source, tmp_path / "out", splits=str(lists)).folder
+    shutil.copytree(source, tmp_path / "copy", copy_function=shutil.copyfile)  # with times of its own
+    shutil.copytree(lists, tmp_path / "same")
+    os.utime(source / "new_joints" / "a.npy", (1, 1))
+    assert prepare(source, out, splits=str(lists)).up_to_date
+    assert prepare(tmp_path / "copy", out, splits=str(tmp_path / "same")).up_to_date
+    (tmp_path / "same" / "train.txt").write_text("b\n")
+    with pytest.raises(InputError, match="other options; add --overwrite"):
+        prepare(source, out, splits=str(tmp_path / "same"))
+
+
+@pytest.mark.parametrize("name", ["new_joints/a.npy", "texts/a.txt", "train.txt"])
+def test_an_edit_that_keeps_size_and_time_is_another_source(tmp_path, name):
+    source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
+    out = prepare(source, tmp_path / "out").folder
+    edit(source / name, -1 if name.endswith("npy") else 0, b"\x01" if name.endswith("npy") else b"b")
+    with pytest.raises(InputError, match="another source or other options"):
+        prepare(source, out)
+
+
+def test_a_set_is_known_by_what_it_holds(tmp_path):
+    source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
+    out = prepare(source, tmp_path / "out").folder
+    identity = PackedMotions.open(out).identity
+    shutil.copytree(out, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert PackedMotions.open(tmp_path / "copy").identity == identity and prepare(source, tmp_path / "copy").up_to_date
+    for file in sorted(path for path in (tmp_path / "copy").glob("*.npy") if path.stat().st_size > 128):
+        before = file.read_bytes()
+        edit(file, -1)
+        assert PackedMotions.open(out).identity == identity != set_digest(tmp_path / "copy", "humanml3d")
+        file.write_bytes(before)
+    edit(out / "features.npy", -1)
+    with pytest.raises(InputError, match="was changed after it was made; add --overwrite"):
+        prepare(source, out)
+    assert not prepare(source, out, overwrite=True).up_to_date and PackedMotions.open(out).identity == identity
+
+
+def test_a_set_of_the_first_version_opens_and_says_what_it_lacks(tmp_path):
+    source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
+    out = prepare(source, tmp_path / "out").folder
+    meta = json.loads((out / "meta.json").read_text())
+    identity = PackedMotions.open(out).identity
+    meta["fingerprint"] = 64 * "a"  # of names, sizes and times
+    del meta["content"]
+    (out / "meta.json").write_text(json.dumps(meta))
+    assert PackedMotions.open(out).identity == identity
+    with pytest.raises(InputError, match="did not record what its source held; add --overwrite"):
+        prepare(source, out)
+    assert not prepare(source, out, overwrite=True).up_to_date and prepare(source, out).up_to_date
+
+
+def test_content_is_hashed_alike_in_any_order_and_in_pieces(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    files = []
+    for name, size in (("large", 5000), ("small", 10), ("none", 0)):
+        (tmp_path / name).write_bytes(rng.bytes(size))
+        files.append((name, tmp_path / name))
+    monkeypatch.setattr("realign.files._PIECE", 512)
+    found = content_digest(files)
+    assert content_digest(files[::-1]) == found
+    assert content_digest([*files[:2], ("nothing", tmp_path / "none")]) != found, "a name counts"
+    edit(tmp_path / "large", 4999)
+    assert content_digest(files) != found
