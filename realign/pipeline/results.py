@@ -1,37 +1,16 @@
 """Results of an evaluation: a file that grows with every replication, and means with intervals."""
 
 import json
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from realign.errors import InputError
 from realign.files import atomic_path
+from realign.pipeline.estimate import Estimate
 
 FORMAT = 1
 REAL = "real"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over replications.
-
-    Attributes:
-        mean: The mean.
-        interval: Half the width of its 95 % interval, 1.96 std / sqrt(n) with the population's std, as published; 0 for
-            one replication.
-    """
-
-    mean: float
-    interval: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> "Estimate":
-        """That of at least one value."""
-        mean = sum(values) / len(values)
-        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
-        return cls(mean, 1.96 * spread / math.sqrt(len(values)))
 
 
 @dataclass
@@ -81,8 +60,8 @@ class Row:
         values = self._values(measure, evaluator, kind)
         return Estimate.of(values) if values else None
 
-    def gain(self, base: "Row", measure: str, evaluator: str | None = None) -> Estimate | None:
-        """Mean and interval of the differences to another row, replication by replication; None where there are none.
+    def difference(self, base: "Row", measure: str, evaluator: str | None = None) -> Estimate | None:
+        """Mean and interval of this row less another, replication by replication; None where there are none.
 
         Settings meet the same captions, lengths and noise in a replication: what these do to both cancels out, and the
         interval is narrower than those of the rows.
@@ -94,7 +73,7 @@ class Row:
         """
         pairs = zip(self._values(measure, evaluator), base._values(measure, evaluator), strict=False)
         differences = [own - other for own, other in pairs]
-        return Estimate.of(differences) if differences else None
+        return Estimate.of(differences, difference=True) if differences else None
 
     def _values(self, measure: str, evaluator: str | None, kind: str | None = None) -> list[float]:
         records = self.replications
@@ -158,8 +137,7 @@ class Results:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError(f"format {content['format']}")
-            names = ("name", "setting", "replications", "multimodality", "speed")
-            return cls(content["about"], [Row(**{name: row[name] for name in names}) for row in content["rows"]])
+            return cls(content["about"], [_read_row(row) for row in content["rows"]])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path} holds no results of an evaluation ({error}); choose another output file."
@@ -175,6 +153,17 @@ class Results:
             if estimate is not None:
                 found[measure if evaluator is None else f"{evaluator}/{measure}"] = asdict(estimate)
         return found | {"replications": len(row.replications), "excluded": row.excluded + row.excluded_multimodality}
+
+
+def _read_row(row: dict[str, Any]) -> Row:
+    """A row of the file; one of the first version calls `guidance_scale` cfg."""
+    found = Row(**{each.name: row[each.name] for each in fields(Row)})
+    if isinstance(found.setting, dict) and "cfg" in found.setting:
+        scale = found.setting.pop("cfg")
+        old, new = f"cfg={scale}", f"guidance_scale={scale}"
+        found.name = " ".join(new if word == old else word for word in found.name.split(" "))
+        found.setting |= {"name": found.name, "guidance_scale": scale}
+    return found
 
 
 LEARNED = ("R@1", "R@2", "R@3", "FID", "MM-Dist", "Diversity", "MModality")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from realign.files import atomic_path
-from realign.pipeline.results import Estimate, Results, Row
+from realign.pipeline.estimate import METHODS, PUBLISHED, Estimate
+from realign.pipeline.results import Results, Row
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ PHYSICAL = (
     Column("jerk_m_s3", "Jerk (m/s^3)", "real", 0),
     Column("bone_variation", "Bone variation (%)", "down", 2, 100),
 )
+_DIRECTIONS = f"{METHODS['student']}; above 0 is better where ↑, worse where ↓, and neither where →"
 _MARKDOWN = {"up": " ↑", "down": " ↓", "real": " →"}
 _LATEX = {"up": r"$\uparrow$", "down": r"$\downarrow$", "real": r"$\rightarrow$"}
 
@@ -57,7 +59,7 @@ def markdown(results: Results) -> str:
     only = f" {data['kind']}" if data["kind"] else ""
     parts = [
         f"Protocol {about['protocol']['name']}, {data['clips']}{only} clips of the {data['split']} split, seed "
-        f"{about['seed']}, sampled in {about['precision']}; mean ± 95 % interval over the replications in brackets."
+        f"{about['seed']}, sampled in {about['precision']}; {_about_means(results)}."
     ]
     for evaluator, kind in _blocks(results):
         columns = _columns(results, evaluator, kind)
@@ -72,11 +74,14 @@ def markdown(results: Results) -> str:
         columns = _columns(results, evaluator)
         head = [f"Less {base.name}", *(column.title + _MARKDOWN[column.better] for column in columns)]
         rows = [
-            [row.name, *(_cell(row.gain(base, each.measure, evaluator), each, "{} ± {}", "+") for each in columns)]
+            [
+                row.name,
+                *(_cell(row.difference(base, each.measure, evaluator), each, "{} ± {}", "+") for each in columns),
+            ]
             for row in others
         ]
         title = f"Evaluator: {evaluator}" if evaluator else "Physical measures" + _and_reward(columns)
-        parts.append(f"**{title}; differences, replication by replication**\n\n" + _pipes(head, rows))
+        parts.append(f"**{title}; differences, replication by replication** ({_DIRECTIONS})\n\n" + _pipes(head, rows))
     timed = [row for row in results.rows if row.speed]
     if timed:
         head = ["Setting", "AITS p50 (s)", "p95 (s)", "text p50 (s)", "text p95 (s)", "device"]
@@ -90,7 +95,7 @@ def markdown(results: Results) -> str:
 
 def latex(results: Results) -> str:
     """The same tables as rows for a tabular environment, one block an evaluator, with a comment for a head."""
-    blocks, form = [], "${}^{{\\pm {}}}$"
+    blocks, form = [f"% {_about_means(results)}\n"], "${}^{{\\pm {}}}$"
     for evaluator, kind in _blocks(results):
         columns = _columns(results, evaluator, kind)
         head = ["Setting", *(_escape(column.title) + _LATEX[column.better] for column in columns)]
@@ -122,10 +127,12 @@ def draw(path: str | Path, results: Results) -> Path:
     colors = [f"C{number}" for number in range(len(rows))]
     for line, (evaluator, columns) in zip(axes, chosen, strict=True):
         for place, column in zip(line, columns, strict=False):
-            found = [row.estimate(column.measure, evaluator) or Estimate(math.nan, 0.0) for row in rows]
+            found = [row.estimate(column.measure, evaluator) or Estimate(math.nan) for row in rows]
             heights = [column.scale * each.mean for each in found]
-            errors = [column.scale * each.interval for each in found]
-            place.bar(range(len(rows)), heights, yerr=errors, color=colors, capsize=3)
+            place.bar(range(len(rows)), heights, color=colors)
+            for number, each in enumerate(found):
+                if each.interval is not None:
+                    place.errorbar(number, heights[number], column.scale * each.interval, color="black", capsize=3)
             real = results.rows[0].estimate(column.measure, evaluator)
             if real is not None:
                 place.axhline(column.scale * real.mean, color="black", linestyle="--", linewidth=1)
@@ -167,6 +174,19 @@ def _blocks(results: Results) -> list[tuple[str | None, str | None]]:
     return [(evaluator, kind) for kind in [None, *kinds] for evaluator in [*results.evaluators, None]]
 
 
+def _about_means(results: Results) -> str:
+    """What the means are over, and how the intervals of the rows were taken, where they have some."""
+    many = sorted({len(row.multimodality) for row in results.rows if row.multimodality})
+    told = "means over the replications in brackets"
+    told += f" ({', '.join(map(str, many))} of MModality)" if many else ""
+    columns = [(each.measure, name) for name in [*results.evaluators, None] for each in _columns(results, name)]
+    found = [row.estimate(*column) for row in results.rows for column in columns]
+    methods = {each.method for each in found if each is not None and each.method is not None}
+    if len(methods) > 1:
+        return f"{told}, ± half of a 95 % interval: {METHODS['papers']}, and below {PUBLISHED} {METHODS['student']}"
+    return "".join([told, *(f", ± half of a 95 % interval ({METHODS[method]})" for method in methods)])
+
+
 def _columns(results: Results, evaluator: str | None, kind: str | None = None) -> Sequence[Column]:
     """The measures that some row has."""
     every = PHYSICAL if evaluator is None else LEARNED
@@ -193,8 +213,10 @@ def _cells(row: Row, columns: Sequence[Column], evaluator: str | None, kind: str
 def _cell(found: Estimate | None, column: Column, form: str, sign: str = "") -> str:
     if found is None:
         return "–"
-    mean, interval = column.scale * found.mean, column.scale * found.interval
-    return form.format(f"{mean:{sign}.{column.digits}f}", f"{interval:.{column.digits}f}")
+    mean = f"{column.scale * found.mean:{sign}.{column.digits}f}"
+    if found.interval is None:
+        return mean
+    return form.format(mean, f"{column.scale * found.interval:.{column.digits}f}")
 
 
 def _pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
