@@ -67,8 +67,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
             TrainingCLI.from_args(arguments, run=True)
         else:
-            options = parser().parse_args(arguments)
-            import_module(f"realign.commands.{options.command}").run(options)
+            with import_module("realign.commands.common").renamed_as_notes():
+                options = parser().parse_args(arguments)
+                import_module(f"realign.commands.{options.command}").run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("realign: interrupted", file=sys.stderr)

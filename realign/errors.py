@@ -1,5 +1,6 @@
 import errno
 import os
+import warnings
 
 
 class InputError(ValueError):
@@ -7,6 +8,15 @@ class InputError(ValueError):
 
     Commands print the sentence and leave with exit code 2; in Python it is an ordinary ``ValueError``.
     """
+
+
+class Renamed(DeprecationWarning):
+    """An old name was used that still works for one version; commands tell it as a note."""
+
+
+def renamed(old: str, new: str) -> None:
+    """Warn that a name is an old one."""
+    warnings.warn(f"{old} is now called {new}; the old name works in this version only.", Renamed, stacklevel=3)
 
 
 def explain(error: BaseException | None) -> str | None:

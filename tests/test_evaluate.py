@@ -1,36 +1,46 @@
 """Evaluation through the pipeline and the command line, with untrained parts that belong together."""
 
 import argparse
+import csv
 import json
 import shutil
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from torch.nn.functional import pad
 
 from realign.batch import TextFeatures
 from realign.cli import main
 from realign.commands import evaluate as evaluate_command
-from realign.commands.common import model_path
+from realign.commands.common import GUIDANCE
 from realign.diffusion.guidance import DEFAULT_OPTIONS
-from realign.errors import InputError
+from realign.errors import InputError, Renamed
+from realign.files import model_path, named_path
 from realign.index import MotionIndex, MotionItem
 from realign.metrics.generation import Gaussian, frechet_distance, matching_batches, mm_dist
+from realign.pipeline import MotionSearch, TextToMotion
 from realign.pipeline.clips import EvaluationClips
 from realign.pipeline.common import pretrained_folder
+from realign.pipeline.estimate import Estimate, student_quantile
 from realign.pipeline.evaluate import Evaluation
 from realign.pipeline.judges import load_judge
 from realign.pipeline.load_evaluation import load_evaluation
 from realign.pipeline.processes import launch
-from realign.pipeline.results import Estimate, Results, Row
-from realign.pipeline.settings import PROTOCOLS, Setting
+from realign.pipeline.results import Results, Row
+from realign.pipeline.settings import PROTOCOLS, GuidanceWay, Setting, default_settings
 from realign.pipeline.speed import time_sentences
-from realign.pipeline.tables import latex, markdown, write_tables
+from realign.pipeline.sweep import write_sweep
+from realign.pipeline.tables import draw, latex, markdown, write_tables
 from realign.seeding import mix_seed
 from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.tasks.generator import GeneratorTask
@@ -263,8 +273,8 @@ def test_differences_are_taken_replication_by_replication() -> None:
         )
 
     base, guided = row("unguided", 5.0, 9.0, 7.0), row("guided", 4.0, 8.0)
-    assert guided.gain(base, "FID", "judge") == Estimate(-1.0, 0.0)  # though the rows' own intervals overlap
-    assert guided.estimate("FID", "judge").interval > 1 and guided.gain(base, "R@1", "judge") is None
+    assert guided.difference(base, "FID", "judge") == Estimate(-1.0, 0.0)  # though the rows' own intervals overlap
+    assert guided.estimate("FID", "judge").interval > 1 and guided.difference(base, "R@1", "judge") is None
     results = Results({"evaluators": {"judge": ""}, "data": {"kind": None, "clips": 3, "split": "test"}, "seed": 0,
                        "precision": "fp32", "protocol": {"name": "guo"}}, [row("real", 0.0), base, guided])  # fmt: skip
     results.rows[0].setting = None
@@ -291,10 +301,96 @@ def test_the_clock_of_sampling_stands_still_while_text_is_encoded() -> None:
     assert 0.05 <= found["p50_s"] <= found["p95_s"] < 0.2 <= found["text_p50_s"]
 
 
-def test_interval_is_the_published_one() -> None:
-    found = Estimate.of([1.0, 2.0, 3.0, 4.0])
-    assert found.mean == 2.5 and found.interval == pytest.approx(1.96 * 1.25**0.5 / 2)
-    assert Estimate.of([3.0]).interval == 0
+@pytest.mark.parametrize("count", [2, 3, 19, 20, 40])
+@pytest.mark.parametrize("difference", [False, True])
+def test_an_interval_is_the_papers_from_twenty_replications_on_and_students_below(count: int, difference: bool) -> None:
+    values = np.random.default_rng(count).normal(3, 2, count)
+    found = Estimate.of(values.tolist(), difference)
+    if count >= 20 and not difference:
+        expected, method = 1.96 * values.std() / count**0.5, "papers"
+    else:
+        low, high = scipy.stats.t.interval(0.95, count - 1, values.mean(), scipy.stats.sem(values))
+        expected, method = (high - low) / 2, "student"
+    assert (found.mean, found.interval) == (pytest.approx(values.mean()), pytest.approx(expected))
+    assert found.method == method
+
+
+def test_quantiles_of_student_are_exact() -> None:
+    for freedom in (*range(1, 60), 199, 1000):
+        assert student_quantile(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), abs=1e-9)
+
+
+def measured(count: int, many: int = 0, excluded: int = 0) -> Results:
+    """Results of two settings after some replications, the second 1 above the first in FID and 0.25 in R@1."""
+    about = {"evaluators": {"judge": ""}, "data": {"kind": None, "clips": 3, "split": "test"}, "seed": 0,
+             "precision": "fp32", "protocol": {"name": "guo"}}  # fmt: skip
+    results = Results(about)
+    for name, above in (("real", -1), ("unguided", 0), ("guided", 1)):
+        setting = None if name == "real" else asdict(Setting(name, guidance="none" if name == "unguided" else "reward"))
+        row = results.row(name, setting)
+        for number in range(count):
+            judged = {"FID": 5 + above + 0.1 * number, "R@1": 0.5 + above / 4 + 0.01 * number}
+            plain = {"foot_skating": 0.1, "reward": 0.2 + 0.01 * number}
+            row.replications.append({"evaluators": {"judge": judged}, "measures": plain, "excluded": excluded})
+        row.multimodality += [{"evaluators": {"judge": 1.0 + k}, "excluded": 0} for k in range(many)]
+    return results
+
+
+def test_one_replication_shows_no_interval_anywhere(tmp_path: Path) -> None:
+    results = measured(1, many=1)
+    files = [*write_tables(tmp_path / "r.json", results), *write_sweep(tmp_path / "s.csv", results)]
+    results.save(tmp_path / "r.json")
+    texts = {path.suffix: path.read_text() for path in (*files, tmp_path / "r.json") if path.suffix != ".png"}
+    assert "| unguided (1) | 0.500 | 5.000 |" in texts[".md"] and "±" not in texts[".md"]
+    assert "| guided | +0.250 | +1.000 |" in texts[".md"] and "interval" not in texts[".md"]
+    assert "\\pm" not in texts[".tex"] and "unguided (1) & 0.500 & 5.000" in texts[".tex"]
+    (line, *_) = list(csv.DictReader(texts[".csv"].splitlines()))
+    assert line["FID"] == "4.0" and line["FID interval"] == line["interval method"] == ""
+    kept = json.loads(texts[".json"])["rows"][1]["summary"]
+    assert kept["judge/FID"] == {"mean": 5.0, "interval": None, "method": None}
+
+
+def test_a_picture_draws_intervals_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (drawn.append(self), Path(path).touch()))
+    for count, ends in ((1, 0), (2, 2)):
+        draw(tmp_path / "r.png", measured(count))
+        axes = drawn[-1].axes[0]
+        assert len(axes.patches) == 2 and len([c for c in axes.containers if isinstance(c, ErrorbarContainer)]) == ends
+
+
+def test_tables_say_how_their_intervals_were_taken() -> None:
+    papers, student = "papers' interval, 1.96 s/sqrt(n)", "Student's t"
+    for count, many, told in (
+        (20, 0, f"({papers})"),
+        (5, 0, f"({student})"),
+        (20, 3, f"{papers}, and below 20 {student}"),
+    ):
+        head = markdown(measured(count, many)).splitlines()[0]
+        assert f"± half of a 95 % interval{':' if many else ''} {told}" in head
+        assert ("(3 of MModality)" in head) == bool(many)
+        assert told in latex(measured(count, many)).splitlines()[0]
+    text = markdown(measured(20))
+    title = next(line for line in text.splitlines() if "differences" in line)
+    assert f"({student}; above 0 is better where ↑, worse where ↓, and neither where →)" in title
+    assert "| guided | +0.250 ± 0.000 | +1.000 ± 0.000 |" in text and "gain" not in text
+
+
+def test_results_of_the_first_version_are_read_and_continued(tmp_path: Path) -> None:
+    results = measured(1)
+    results.save(tmp_path / "r.json")
+    content = json.loads((tmp_path / "r.json").read_text())
+    for row in content["rows"]:
+        row["summary"]["judge/FID"] = {"mean": 5.0, "interval": 0.0}
+        if row["setting"] is not None:
+            row["setting"]["cfg"] = row["setting"].pop("guidance_scale")
+    old = {"name": "unguided cfg=3.0", "cfg": 3.0}
+    content["rows"][1] |= {"name": old["name"], "setting": content["rows"][1]["setting"] | old}
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    found = Results.load(tmp_path / "r.json")
+    assert found.row("guided", results.rows[2].setting) is found.rows[2] and "±" not in markdown(found)
+    setting = Setting(guidance_scale=3.0)
+    assert found.row(setting.name, asdict(setting)) is found.rows[1]
 
 
 def test_an_option_reaches_the_settings_it_concerns() -> None:
@@ -309,17 +405,107 @@ def test_an_option_reaches_the_settings_it_concerns() -> None:
 
 
 def test_settings_are_read_from_words() -> None:
-    made = Setting.parse("guidance=reward strength=2 steps=20 through_decoder=true update=additive", {"cfg": 3.0})
-    assert made.options.strength == 2 and made.steps == 20 and made.through_decoder and made.cfg == 3
+    words, scale = "guidance=reward strength=2 steps=20 through_decoder=true update=additive", {"guidance_scale": 3.0}
+    made = Setting.parse(words, scale)
+    assert made.options.strength == 2 and made.steps == 20 and made.through_decoder and made.guidance_scale == 3
     assert Setting.parse("strength=1e3 eta=5e-05").options.strength == 1000
     assert Setting().name == "unguided" and "strength=2.0" in made.name
     for words, match in {
         "depth=3": "not understood", "steps=2.5": "whole number", "guidance=magic": "magic",
-        "cfg=nan": "cfg=nan is no finite number", "guidance=reward strength=inf": "strength=inf is no finite",
+        "guidance_scale=nan": "guidance_scale=nan is no finite number",
+        "guidance=reward strength=inf": "strength=inf is no finite",
         "strength=-2": "steer away", "through_decoder=maybe": "true or false",
     }.items():  # fmt: skip
         with pytest.raises(InputError, match=match):
             Setting.parse(words)
+
+
+def test_the_old_name_of_the_scale_works_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    new = Setting(guidance_scale=2.5)
+    for old in (lambda: Setting(cfg=2.5), lambda: Setting.parse("cfg=2.5"), lambda: Setting.parse("", {"cfg": 2.5})):
+        with pytest.warns(Renamed, match="cfg=? is now called guidance_scale"):
+            assert old() == new
+    with pytest.warns(Renamed):
+        assert new.cfg == 2.5
+    assert replace(new, name="", steps=3) == Setting(steps=3, guidance_scale=2.5)
+    for command in (["evaluate", "--data", "nowhere"], ["generate", "walk", "--checkpoint", "nowhere"]):
+        assert main([*command, "--cfg", "2", "--device", "cpu"]) == 2
+        told = capsys.readouterr().err.splitlines()
+        assert "note: --cfg is now called --guidance-scale" in told[0] and len(told) == 2 and "nowhere" in told[1]
+        assert main([*command, "--guidance-scale", "2", "--device", "cpu"]) == 2
+        assert "note" not in capsys.readouterr().err
+
+
+def test_ways_to_guide_are_the_same_words_everywhere() -> None:
+    assert get_args(GuidanceWay) == GUIDANCE
+    assert Setting(guidance=None) == Setting(guidance="none") == Setting()
+    for other in ("None", "nothing", "", "Reward", True, False, 0, ["none"]):
+        for refused in (
+            lambda way=other: Setting(guidance=way),
+            lambda way=other: Setting.parse("", {"guidance": way}),
+        ):
+            with pytest.raises(InputError, match="choose one of default, none, reward, best-of"):
+                refused()
+
+
+OWN = "{reward: mine, index: found, mu: 2, eta: 0.5, options: {strength: 7, start: 0, stop: 0.6, norm: normalize}}"
+
+
+@pytest.fixture(scope="module")
+def guided_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator with a guidance of its own, beside the reward and the index that it names."""
+    folder = tmp_path_factory.mktemp("guided")
+    shutil.copytree(shelf / "generator", folder / "generator")
+    shutil.copytree(shelf / "reward", folder / "mine")
+    (folder / "generator/guidance.yaml").write_text(OWN, encoding="utf-8")
+    task = load_task(folder / "mine")
+    items = [MotionItem("walk"), MotionItem("run")]
+    vectors = task.embed_captions(["walk", "run"])
+    MotionIndex.build(vectors, items, fingerprint=task.fingerprint).save(folder / "found")
+    return folder
+
+
+def test_what_generate_does_is_measured_beside_unguided_where_nothing_is_said(
+    shelf: Path, guided_shelf: Path, tmp_path: Path
+) -> None:
+    words = ["evaluate", "--data", str(shelf / "data"), "--evaluator", str(shelf / "judge"), "--device", "cpu",
+             "--replications", "1", "--limit", "32"]  # fmt: skip
+    runs = {"own": guided_shelf / "generator", "none": shelf / "generator"}
+    for name, generator in runs.items():
+        assert main([*words, "--generator", str(generator), "-o", str(tmp_path / f"{name}.json")]) == 0
+    own, none = (Results.load(tmp_path / f"{name}.json") for name in runs)
+    assert [row.name for row in own.rows] == ["real", "unguided", "reward"]
+    assert [row.name for row in none.rows] == ["real", "unguided"]
+    told = own.rows[2].setting
+    assert (told["mu"], told["eta"], told["options"]["strength"], told["options"]["stop"]) == (2, 0.5, 7, 0.6)
+    evaluation = load_evaluation(
+        shelf / "data", generator=guided_shelf / "generator", evaluators=[shelf / "judge"], limit=32
+    )
+    file = tmp_path / "own.json"
+    assert evaluation.run(replications=1, output=file, watch=lambda *_: pytest.fail("the same rows")).rows == own.rows
+    by_word = [Setting("a", guidance="default"), Setting("b", guidance="default", mu=0.25, steps=3)]
+    resolved = [each.resolved(evaluation.default.words()) for each in by_word]
+    assert replace(resolved[0], name="reward") == default_settings(evaluation.default.words())[1]
+    assert (resolved[1].mu, resolved[1].eta, resolved[1].options.strength, resolved[1].steps) == (0.25, 0.5, 7, 3)
+    found = evaluation.run(by_word[:1], replications=1)
+    assert found.rows[1].replications[0]["evaluators"] == own.rows[2].replications[0]["evaluators"]
+    assert default_settings(None) == [Setting()] and Setting(guidance="default").resolved(None) == Setting()
+
+
+def test_a_judge_is_a_path_wherever_one_lies(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = Path("runs/x")
+    runs.mkdir(parents=True)
+    places = [runs / "epoch=3-step=200.ckpt", Path("epoch=3-step=200.ckpt"), Path("a=b")]
+    for place in places:
+        shutil.copytree(shelf / "judge", place)
+        assert named_path(str(place)) == (None, place)
+    assert named_path("runs/y/epoch=1.ckpt") == (None, Path("runs/y/epoch=1.ckpt")), "a folder is not a name"
+    assert named_path(f"my-judge={places[0]}") == ("my-judge", places[0])
+    judges = [str(places[0]), f"second={places[1]}"]
+    evaluation = load_evaluation("data" if Path("data").exists() else shelf / "data", generator=shelf / "generator",
+                                 evaluators=judges, limit=32)  # fmt: skip
+    assert evaluation.replicator.evaluators == ["epoch=3-step=200", "second"]
 
 
 def test_a_generator_is_guided_by_its_own_reward_where_none_is_named(shelf: Path, tmp_path: Path) -> None:
@@ -333,7 +519,8 @@ def test_a_generator_is_guided_by_its_own_reward_where_none_is_named(shelf: Path
     guided = load_evaluation(shelf / "data", **parts, guided=True)
     assert guided.reward.fingerprint == task.fingerprint and guided.index is None
     assert len(load_evaluation(shelf / "data", **parts, guided=True, anchored=True).index) == 1
-    assert load_evaluation(shelf / "data", **parts).reward is None
+    assert load_evaluation(shelf / "data", **parts, guided=False).reward is None
+    assert load_evaluation(shelf / "data", **parts).reward.fingerprint == task.fingerprint, "which run() measures"
 
 
 def test_guidance_is_measured_as_the_generator_uses_it(shelf: Path, tmp_path: Path) -> None:
@@ -378,7 +565,15 @@ def test_shipped_weights_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shipped = model_path("reward")
     assert shipped == pretrained_folder("reward") and shipped.is_absolute()
     assert model_path("runs/reward") == Path("runs/reward") and model_path("unknown") == Path("unknown")
-    assert evaluate_command._judge("mine=evaluator") == f"mine={pretrained_folder('evaluator')}"
+    assert model_path(Path("reward")) == shipped and model_path("./reward") == Path("reward") != shipped
+    named = TextToMotion.from_pretrained("generator_features", "cpu", "retriever", "index")
+    assert named.default is not None and named.guide.paths == (model_path("retriever"), model_path("index"))
+    assert named.load_guidance("best-of", reward="retriever", index="index").objective.index is named.guide.index
+    search = MotionSearch.from_pretrained("reward_index", "reward", device="cpu")
+    assert search.embedder.fingerprint == load_task("reward").fingerprint
+    assert MotionIndex.load("reward_index").digest == search.library.motions.digest
+    assert load_judge("evaluator").skeleton == "humanml3d"
+    assert named_path("mine=evaluator") == ("mine", pretrained_folder("evaluator"))
     Path("reward").mkdir()
     assert model_path("reward") == Path("reward"), "what is there wins"
 

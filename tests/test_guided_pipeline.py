@@ -9,8 +9,9 @@ import torch
 import yaml
 
 from realign.cli import build, main
+from realign.commands.common import GUIDANCE
 from realign.diffusion.guidance import GuidanceOptions
-from realign.errors import InputError
+from realign.errors import InputError, Renamed
 from realign.index import MotionIndex, MotionItem
 from realign.pipeline import TextToMotion
 from realign.tasks.checkpoint import load_task, save_pretrained
@@ -172,10 +173,34 @@ def test_a_default_guidance_is_taken_unless_told_otherwise(guided_shelf: Path, m
     assert (changed.objective.mu, changed.objective.eta, changed.objective.anchors) == (3.0, 0.25, 2)
 
 
+def test_words_of_guidance_mean_in_python_what_they_mean_in_the_command(
+    guided_shelf: Path, model: TextToMotion, tmp_path: Path
+) -> None:
+    own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
+    take, made = {"seconds": 2, "steps": 10}, {}
+    for way in GUIDANCE:
+        made[way] = own.generate(["walk"], guidance=way, **take)[0].joints
+        given = ["--checkpoint", str(guided_shelf / "generator"), "--device", "cpu", "--seconds", "2", "--steps", "10"]
+        assert main(["generate", "walk", *given, "--guidance", way, "-o", str(tmp_path / "x.npy")]) == 0
+        np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), made[way], way)
+    np.testing.assert_array_equal(made["none"], own.generate(["walk"], guidance=None, **take)[0].joints)
+    np.testing.assert_array_equal(made["default"], made["reward"])
+    assert np.abs(made["none"] - made["reward"]).max() > 1e-3 and np.abs(made["none"] - made["best-of"]).max() > 1e-3
+    np.testing.assert_array_equal(model.generate(["walk"], guidance="default", **take)[0].joints, made["none"])
+    for other in ("nothing", "", "None", True, 3):
+        with pytest.raises(InputError, match=r"guidance .*choose one of default, none, reward, best-of"):
+            own.generate(["walk"], guidance=other, **take)
+    with pytest.warns(Renamed, match="cfg is now called guidance_scale"):
+        scaled = own.generate(["walk"], guidance="none", cfg=4.0, **take)[0].joints
+    expected = own.generate(["walk"], guidance="none", guidance_scale=4.0, **take)[0].joints
+    np.testing.assert_array_equal(scaled, expected)
+
+
 @pytest.mark.parametrize(
     ("words", "options"),
     [
         ("", {}),
+        ("--guidance default", {}),
         ("--guidance reward", {}),
         ("--strength 90 --profile constant", {"strength": 90.0, "profile": "constant"}),
         ("--mu 9 --eta 2 --anchors 3 --interval 1", {"mu": 9.0, "eta": 2.0, "anchors": 3, "interval": 1}),

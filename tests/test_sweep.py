@@ -39,10 +39,15 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_a_grid_is_every_combination_and_the_unguided_generator_once_for_each_way_to_sample() -> None:
     grid = {"strength": [0.0, 1.0, 2.0], "steps": [10, 50], "mu": [1.0, 0.5], "window": [(0.0, 1.0), (0.25, 0.75)]}
-    found = sweep_settings(grid, "profile=signal cfg=2.5")
+    found = sweep_settings(grid, "profile=signal guidance_scale=2.5")
     plain, guided = found[:2], found[2:]
-    assert [(each.guidance, each.steps, each.cfg) for each in plain] == [("none", 10, 2.5), ("none", 50, 2.5)]
-    assert all(each.guidance == "reward" and each.options.profile == "signal" and each.cfg == 2.5 for each in guided)
+    assert [(each.guidance, each.steps, each.guidance_scale) for each in plain] == [
+        ("none", 10, 2.5),
+        ("none", 50, 2.5),
+    ]
+    assert all(
+        each.guidance == "reward" and each.options.profile == "signal" and each.guidance_scale == 2.5 for each in guided
+    )
     points = {(e.options.strength, e.steps, e.mu, e.options.start, e.options.stop) for e in guided}
     assert len(guided) == len(points) == len({each.name for each in found}) - 2 == 2 * 2 * 2 * 2
     assert (2.0, 50, 0.5, 0.25, 0.75) in points

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import model_path
+from realign.commands.common import GUIDANCE, add_guidance_scale, model_path
 from realign.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,17 +15,7 @@ if TYPE_CHECKING:
     from realign.pipeline.evaluate import Watch
     from realign.pipeline.settings import Setting
 
-GUIDANCE = {
-    "mu": ("reward", "best-of"),
-    "eta": ("reward", "best-of"),
-    "anchors": ("reward", "best-of"),
-    "temperature": ("reward", "best-of"),
-    "strength": ("reward",),
-    "candidates": ("best-of",),
-    "through_decoder": ("reward",),
-}
-"""Options of guidance, and the ways to guide that they concern."""
-SAMPLING = ("steps", "cfg", "scheduler")
+SAMPLING = ("steps", "guidance_scale", "scheduler")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -51,8 +41,9 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
     parser.add_argument(
-        "--evaluator", action="append", type=_judge, metavar="[NAME=]PATH",
-        help="what judges: an evaluator, or an independent retriever; repeat it for second opinions (default: shipped)",
+        "--evaluator", action="append", metavar="[NAME=]PATH",
+        help="what judges, an evaluator or an independent retriever: a .ckpt, a folder of weights or a shipped name; "
+        "repeat it for second opinions (default: evaluator)",
     )  # fmt: skip
     parser.add_argument("--protocol", default="guo", help="guo, mld, mdm or mocap (default: guo)")
     parser.add_argument("--replications", type=int, default=20, help="how often to measure (default: 20)")
@@ -70,23 +61,12 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
 
 
-def _judge(text: str) -> str:
-    """A judge as told, with the path of shipped weights where it is their name."""
-    name, found, path = text.partition("=")
-    return f"{name}={model_path(path)}" if found else str(model_path(text))
-
-
 def own_guidance(options: argparse.Namespace) -> dict[str, Any]:
     """What the generator's own guidance says, as words of a setting: it is measured as `realign generate` uses it."""
-    from dataclasses import asdict
-
     from realign.pipeline import DefaultGuidance, pretrained_folder
 
     own = DefaultGuidance.read(options.generator or pretrained_folder("generator"))
-    if own is None:
-        return {}
-    told = own.steering()
-    return told | asdict(told.pop("options"))
+    return {} if own is None else own.words()
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -95,8 +75,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         "Guidance is the generator's own but for what is said.",
     )
     group.add_argument(
-        "--guidance", nargs="+", choices=("none", "reward", "best-of"),
-        help="one setting each, with the options below (default: none)",
+        "--guidance", nargs="+", choices=GUIDANCE,
+        help="one setting each, with the options below (default: none, and beside it default, which is the generator's "
+        "own guidance, as `realign generate` uses it, where it has one)",
     )  # fmt: skip
     group.add_argument(
         "--setting", action="append", metavar="WORDS",
@@ -114,7 +95,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help="judge decoded motions: a reward on features for a generator in latents",
     )  # fmt: skip
     group.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
-    group.add_argument("--cfg", type=float, metavar="W", help="classifier-free guidance scale (default: the model's)")
+    add_guidance_scale(group)
     group.add_argument("--scheduler", choices=("ddim", "ddpm", "dpm", "unipc"), help="sampler (default: the model's)")
 
 
@@ -124,29 +105,28 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
     Raises:
         InputError: Words that are not understood, or options of guidance without any.
     """
-    from realign.pipeline.settings import Setting
+    from realign.pipeline.settings import CONCERNS, Setting
 
     sampling = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
-    guiding = {name: getattr(options, name) for name in GUIDANCE if getattr(options, name, None) is not None}
-    ways = options.guidance or ([] if options.setting else ["none"])
+    guiding = {name: getattr(options, name) for name in CONCERNS if getattr(options, name, None) is not None}
+    implied = not (options.guidance or options.setting)
+    ways = ["none", "default"] if implied else options.guidance or []
     words = [*(f"guidance={way}" for way in ways), *(options.setting or ())]
-    found = [Setting.parse(text, sampling) for text in words]
+    own = own_guidance(options)
+    found = [Setting.parse(text, sampling, own) for text in words]
     for name in guiding:
-        if not any(each.guidance in GUIDANCE[name] for each in found):
+        if not any(each.guidance in CONCERNS[name] for each in found):
             raise InputError(
-                f"--{name.replace('_', '-')} says nothing without guidance of the kind {' or '.join(GUIDANCE[name])}; "
+                f"--{name.replace('_', '-')} says nothing without guidance of the kind {' or '.join(CONCERNS[name])}; "
                 "add --guidance, or leave it out."
             )
-    # what says nothing about a setting must not give it another name
-    own = own_guidance(options) if any(each.guidance != "none" for each in found) else {}
 
-    def concerning(each: Setting, values: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in values.items() if each.guidance in GUIDANCE.get(key, ("reward",))}
+    def concerning(each: Setting) -> dict[str, Any]:
+        """What says nothing about a setting must not give it another name."""
+        return {key: value for key, value in guiding.items() if each.guidance in CONCERNS[key]}
 
-    return [
-        Setting.parse(text, sampling | concerning(each, guiding), concerning(each, own))
-        for each, text in zip(found, words, strict=True)
-    ]
+    made = [Setting.parse(text, sampling | concerning(each), own) for each, text in zip(found, words, strict=True)]
+    return list(dict.fromkeys(made)) if implied else made  # a generator without guidance of its own has one setting
 
 
 def run(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import loading, model_path, note
+from realign.commands.common import GUIDANCE, add_guidance_scale, loading, model_path, note
 from realign.commands.sweep import window
 from realign.errors import InputError
 
@@ -29,7 +29,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--samples", type=int, default=1, help="motions for each sentence (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed and sentence give the same motion")
     parser.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
-    parser.add_argument("--cfg", type=float, metavar="W", help="classifier-free guidance scale (default: the model's)")
+    add_guidance_scale(parser)
     parser.add_argument("--scheduler", choices=("ddim", "ddpm", "dpm", "unipc"), help="sampler (default: the model's)")
     _add_guidance(parser)
     parser.add_argument(
@@ -48,8 +48,9 @@ def _add_guidance(parser: argparse.ArgumentParser) -> None:
         "guidance by a reward", "what is not given is the model's own, else strength 300, mu 1, eta 0"
     )
     group.add_argument(
-        "--guidance", choices=("none", "reward", "best-of"),
-        help="reward: steer every step by its gradient; best-of: keep the best of N motions (default: the model's own)",
+        "--guidance", choices=GUIDANCE,
+        help="none; reward: steer every step by its gradient; best-of: keep the best of N motions; default: as the "
+        "model's own guidance says",
     )  # fmt: skip
     group.add_argument("--strength", type=float, metavar="W", help="factor of the gradient")
     group.add_argument("--profile", metavar="NAME", help="the strength over the steps: constant, noise or signal")
@@ -60,7 +61,9 @@ def _add_guidance(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the sentence")
     group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion")
     group.add_argument("--anchors", type=int, metavar="K", help="real motions that --eta means, softly weighted")
-    group.add_argument("--reward", type=model_path, metavar="CHECKPOINT", help="a reward's .ckpt or folder of weights")
+    group.add_argument(
+        "--reward", type=model_path, metavar="CHECKPOINT", help="a reward's .ckpt, folder of weights or shipped name"
+    )
     group.add_argument(
         "--index",
         type=model_path,
@@ -102,7 +105,9 @@ def run(options: argparse.Namespace) -> None:
         check_suffix(options.output)  # a wrong name must not cost a sampling run
         texts = read_sentences(options.text, options.file)
         default = DefaultGuidance.read(options.checkpoint or pretrained_folder("generator"))
-        way: GuidanceWay = options.guidance or ("none" if default is None else "reward")
+        way: GuidanceWay = options.guidance or "default"
+        if way == "default":
+            way = "none" if default is None else "reward"
         guided_by = _guidance_options(options, way)
         reward = None if options.index is None else options.reward  # which is asked for lengths, too
         model = TextToMotion.from_pretrained(options.checkpoint, options.device, reward, options.index)
@@ -113,7 +118,7 @@ def run(options: argparse.Namespace) -> None:
         samples=options.samples,
         seed=options.seed,
         steps=options.steps,
-        guidance_scale=options.cfg,
+        guidance_scale=options.guidance_scale,
         scheduler=options.scheduler,
         guidance=guidance,
     )

@@ -1,4 +1,4 @@
-"""`realign sweep`: what guidance gains and costs, over strengths and steps."""
+"""`realign sweep`: what guidance changes, over strengths and steps."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from realign.commands.common import model_path
 from realign.commands.evaluate import add_measuring, measure, own_guidance
 from realign.errors import InputError
 
-_GRID = ("strength", "steps", "mu", "eta", "interval", "window")
+_GRID = ("strength", "steps", "guidance_scale", "mu", "eta", "interval", "window")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,6 +24,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     group = parser.add_argument_group("grid, every combination")
     group.add_argument("--strength", type=float, nargs="+", required=True, metavar="W", help="of guidance; 0 is none")
     group.add_argument("--steps", type=int, nargs="+", metavar="N", help="denoising steps (default: the model's)")
+    group.add_argument(
+        "--guidance-scale",
+        type=float,
+        nargs="+",
+        metavar="W",
+        help="of classifier-free guidance (default: the model's)",
+    )
     group.add_argument("--mu", type=float, nargs="+", metavar="M", help="weights of the likeness to the caption")
     group.add_argument("--eta", type=float, nargs="+", metavar="E", help="weights of the likeness to a real motion")
     group.add_argument("--interval", type=int, nargs="+", metavar="K", help="guide at every K-th step")
@@ -35,7 +42,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     group.add_argument("--index", type=model_path, metavar="DIR", help="index made with the reward, for --eta")
     group.add_argument(
         "--common", default="", metavar="WORDS",
-        help='further options, such as "profile=signal norm=clip cfg=2.5 scheduler=dpm through_decoder=true"',
+        help='further options, such as "profile=signal norm=clip scheduler=dpm through_decoder=true"',
     )  # fmt: skip
 
 

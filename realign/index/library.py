@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from realign.errors import InputError
-from realign.files import atomic_path
+from realign.files import atomic_path, model_path
 from realign.index import engine, storage
 from realign.index.items import MotionItem
 from realign.index.joints import PackedJoints, write_joints
@@ -39,13 +39,13 @@ class MotionLibrary:
         """Open a folder, memory-mapped.
 
         Args:
-            folder: Written by `write_library` or `MotionIndex.save`.
+            folder: Written by `write_library` or `MotionIndex.save`, or the name of an index that the package ships.
             fingerprint: The model whose embeddings will be the queries; another one's index is refused.
 
         Raises:
             InputError: As `MotionIndex.load`.
         """
-        folder = Path(folder)
+        folder = model_path(folder)
         motions = MotionIndex.load(folder, fingerprint)
         inner = folder / CAPTIONS
         captions = MotionIndex.load(inner, motions.fingerprint) if inner.exists() else None

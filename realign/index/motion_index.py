@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from realign.errors import InputError
-from realign.files import atomic_path
+from realign.files import atomic_path, model_path
 from realign.index import engine, storage
 from realign.index.items import MotionItem, PackedItems, checked_items, write_items
 from realign.index.vectors import unit_vectors
@@ -215,7 +215,7 @@ class MotionIndex:
         """Open a folder that `save` wrote; no pickled code runs.
 
         Args:
-            folder: The folder.
+            folder: The folder, or the name of an index that the package ships.
             fingerprint: The model whose embeddings will be the queries; another one's index is refused.
             mmap: Leave vectors and items in their files and open read-only, at once and shared between processes; False
                 reads everything, and the index can be changed.
@@ -226,7 +226,7 @@ class MotionIndex:
         Raises:
             InputError: No index there, a file missing, truncated or altered, or an index made by another model.
         """
-        folder = Path(folder)
+        folder = model_path(folder)
         manifest = storage.read_manifest(folder)
         if fingerprint is not None:
             storage.check_model(folder, manifest["fingerprint"], fingerprint)

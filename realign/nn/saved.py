@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from realign.errors import InputError
+from realign.files import model_path
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
@@ -38,12 +39,12 @@ class Saved(NamedTuple):
 
 
 def read_saved(path: str | Path) -> Saved:
-    """Read a checkpoint written by `realign fit`, or a folder written by `save_pretrained`.
+    """Read a checkpoint written by `realign fit`, a folder written by `save_pretrained`, or shipped weights by name.
 
     Raises:
         InputError: When it is missing, damaged or foreign.
     """
-    path = Path(path)
+    path = model_path(path)
     if not path.exists():
         raise InputError(f"There is no checkpoint at {path}; check the path or train one with `realign fit`.")
     return Saved(path, *(_read_folder(path) if path.is_dir() else _read_checkpoint(path)))

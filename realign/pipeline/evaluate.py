@@ -10,12 +10,13 @@ from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
 from realign.nn.digest import weights_digest
 from realign.pipeline.clips import EvaluationClips
+from realign.pipeline.guide import DefaultGuidance
 from realign.pipeline.judges import Judge, Judging, check_independent
 from realign.pipeline.processes import from_first, processes
 from realign.pipeline.replicate import REWARD, Make, Replicator
 from realign.pipeline.results import REAL, Results, Row, open_results
 from realign.pipeline.sampling import Recorded, SettingSampler
-from realign.pipeline.settings import PROTOCOLS, Precision, Protocol, Setting, unique_settings
+from realign.pipeline.settings import PROTOCOLS, Precision, Protocol, Setting, default_settings, unique_settings
 from realign.pipeline.speed import time_sentences
 from realign.seeding import mix_seed, sample_generators
 from realign.tasks.embedding import EmbeddingTask
@@ -41,6 +42,7 @@ class Evaluation:
         index: Motions of the training set embedded by the reward; needed where a setting's eta is not 0.
         batch_size: Motions made at once.
         precision: What the generator computes in; ``bf16`` is faster where the hardware knows it.
+        default: The generator's own guidance: what the guidance ``default`` of a setting means; None is none.
 
     Raises:
         InputError: Too few clips, parts that do not fit, an unknown precision, or an evaluator that shares weights
@@ -58,9 +60,10 @@ class Evaluation:
         index: MotionIndex | None = None,
         batch_size: int = 32,
         precision: Precision = "fp32",
+        default: DefaultGuidance | None = None,
     ) -> None:
         self.generator, self.clips, self.protocol = generator.eval().requires_grad_(False), clips, protocol
-        self.reward, self.index, self.precision = reward, index, precision
+        self.reward, self.index, self.precision, self.default = reward, index, precision, default
         if precision not in get_args(Precision):
             raise InputError(f"Unknown precision {precision!r}; choose one of {', '.join(get_args(Precision))}.")
         judges = dict(evaluators)
@@ -79,7 +82,7 @@ class Evaluation:
 
     def run(
         self,
-        settings: Sequence[Setting],
+        settings: Sequence[Setting] | None = None,
         *,
         replications: int = 20,
         multimodality: int = 0,
@@ -93,7 +96,8 @@ class Evaluation:
         replications join what is there.
 
         Args:
-            settings: What to sample.
+            settings: What to sample; None is what `realign evaluate` measures by itself: the generator unguided and,
+                where it has a guidance of its own, guided as `TextToMotion.generate` guides it.
             replications: How often each is measured.
             multimodality: Replications of MModality, which takes many motions of each caption; none by default.
             sentences: Sentences to time each setting with; none by default.
@@ -111,9 +115,11 @@ class Evaluation:
             if value < least:
                 raise InputError(f"{value} {name} cannot be made; ask for at least {least}.")
         first = processes()[0] == 0
+        own = None if self.default is None else self.default.words()
+        asked = default_settings(own) if settings is None else [each.resolved(own) for each in settings]
         samplers = {
             each.name: SettingSampler(each, self.generator, self.reward, self.index, self.precision)
-            for each in unique_settings(settings)
+            for each in unique_settings(asked)
         }
         results = from_first(open_results(output, self.about()) if first else None) or Results({})
         rows = [
@@ -151,7 +157,7 @@ class Evaluation:
         return {
             "protocol": asdict(self.protocol),
             "data": {
-                "set": packed.meta.get("fingerprint"),
+                "set": packed.identity,
                 "skeleton": packed.skeleton,
                 "split": self.clips.split,
                 "kind": self.clips.kind,

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from realign.errors import InputError
+from realign.errors import InputError, renamed
+from realign.files import model_path
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
@@ -17,6 +17,7 @@ from realign.pipeline.guide import DefaultGuidance, Guide
 from realign.seeding import mix_seed
 
 if TYPE_CHECKING:
+    from realign.pipeline.settings import GuidanceWay
     from realign.tasks.generator import GeneratorTask
     from realign.tasks.steering import Steering, SteeringName
 
@@ -44,6 +45,7 @@ class TextToMotion:
         self.task = task.eval().requires_grad_(False)
         self.skeleton = get_skeleton(task.skeleton)
         self.seconds, self.guide, self.default = seconds, guide, default
+        self._loaded: dict[str, Steering] = {}  # by the way to guide
 
     @classmethod
     def from_pretrained(
@@ -56,12 +58,13 @@ class TextToMotion:
         """Load a generator.
 
         Args:
-            checkpoint: A Lightning checkpoint or a folder of weights; None takes the weights in the package.
+            checkpoint: A Lightning checkpoint, a folder of weights or a shipped name, as for `--checkpoint`; None takes
+                the weights in the package.
             device: auto, or any torch device.
-            reward: Checkpoint or folder of the reward that made `index`; None takes the one that belongs to the
+            reward: The same, of the reward that made `index`; None takes the one that belongs to the
                 generator, else the one in the package.
-            index: Folder of an index that finds the lengths of motions; None takes the one that belongs to the
-                generator, if any: the shipped one has, and so has a folder with a `guidance.yaml`.
+            index: Folder or shipped name of an index that finds the lengths of motions; None takes the one that
+                belongs to the generator, if any: the shipped one has, and so has a folder with a `guidance.yaml`.
 
         Raises:
             InputError: For a checkpoint of another kind, a damaged file, or a device that cannot be used.
@@ -70,7 +73,7 @@ class TextToMotion:
         from realign.tasks.generator import GeneratorTask
 
         chosen = pick_device(device)
-        folder = pretrained_folder("generator") if checkpoint is None else Path(checkpoint)
+        folder = pretrained_folder("generator") if checkpoint is None else model_path(checkpoint)
         default = DefaultGuidance.read(folder)
         task = load_task(folder, GeneratorTask).to(chosen)
         own = None
@@ -93,9 +96,9 @@ class TextToMotion:
 
         Args:
             way: ``reward`` steers by the reward's gradient, ``best-of`` keeps the best of several motions.
-            reward: Checkpoint or folder of a reward; None takes the one that belongs to the generator, else the one in
-                the package.
-            index: Folder of an index that this reward made, where `eta` is not 0; None as for `reward`.
+            reward: Checkpoint, folder or shipped name of a reward; None takes the one that belongs to the generator,
+                else the one in the package.
+            index: Folder or shipped name of an index that this reward made, where `eta` is not 0; None as for `reward`.
             options: mu, eta, anchors, temperature, options, through_decoder and candidates of `load_steering`, and
                 fields of `GuidanceOptions` by their own names; what is left out is the generator's default.
 
@@ -114,15 +117,37 @@ class TextToMotion:
         """The guide of the model where the paths name no other, so that nothing is loaded twice."""
         own = self.guide.paths if self.guide else (None, None)
         paths = (
-            Path(reward or own[0] or pretrained_folder("reward", "a reward with --reward")),
-            Path(index or own[1] or pretrained_folder("reward_index", "an index made with the reward, with --index")),
+            model_path(reward or own[0] or pretrained_folder("reward", "a reward with --reward")),
+            model_path(
+                index or own[1] or pretrained_folder("reward_index", "an index made with the reward, with --index")
+            ),
         )
         return self.guide if self.guide and paths == own else Guide(*paths, self.task.device)
 
-    @cached_property
+    @property
     def default_guidance(self) -> "Steering | None":
         """The guidance that is taken where the caller does not say; None where the generator has none."""
-        return None if self.default is None else self.load_guidance()
+        return self._steering("default")
+
+    def _steering(self, guidance: "Steering | GuidanceWay | None") -> "Steering | None":
+        """What a word stands for, loaded once, or what is there already.
+
+        Raises:
+            InputError: Another word or value, or no reward fits the generator.
+        """
+        from realign.pipeline.settings import check_way
+        from realign.tasks.steering import Steering
+
+        if isinstance(guidance, Steering):
+            return guidance
+        way = check_way(guidance)
+        if way == "default":
+            way = "none" if self.default is None else "reward"
+        if way == "none":
+            return None
+        if way not in self._loaded:
+            self._loaded[way] = self.load_guidance(way)
+        return self._loaded[way]
 
     def frames(self, text: str, seconds: float | None = None) -> int:
         """Frames of a motion for a sentence, a multiple of four.
@@ -154,7 +179,8 @@ class TextToMotion:
         guidance_scale: float | None = None,
         scheduler: str | None = None,
         batch_size: int = 32,
-        guidance: "Steering | Literal['default'] | None" = "default",
+        guidance: "Steering | GuidanceWay | None" = "default",
+        cfg: float | None = None,
     ) -> list[MotionClip]:
         """Make `samples` motions for each sentence.
 
@@ -170,8 +196,10 @@ class TextToMotion:
             guidance_scale: Classifier-free guidance scale; 1 turns it off.
             scheduler: ddim, ddpm, dpm or unipc; the generator's own when None.
             batch_size: Motions made at once.
-            guidance: Reward guidance or the best of several motions, see `load_guidance`; ``default`` is what belongs
-                to the generator, if anything; None samples it as it is.
+            guidance: By the words of the command: ``default`` is the generator's own guidance, if it has any, ``none``
+                (or None) samples it as it is, ``reward`` and ``best-of`` guide with what belongs to it; or what
+                `load_guidance` gave.
+            cfg: Old name of `guidance_scale`.
 
         Returns:
             Clips ordered by sentence, then sample; joints in metres (KIT: its own unit).
@@ -179,6 +207,9 @@ class TextToMotion:
         Raises:
             InputError: For blank sentences or numbers outside their range.
         """
+        if cfg is not None:
+            renamed("cfg", "guidance_scale")
+            guidance_scale = cfg
         texts = check_sentences(texts)
         for name, value, low in (("samples", samples, 1), ("seed", seed, 0), ("batch size", batch_size, 1)):
             if value < low:
@@ -187,8 +218,7 @@ class TextToMotion:
             raise InputError(f"The number of denoising steps must lie between 1 and 1000, but is {steps}.")
         if guidance_scale is not None and not math.isfinite(guidance_scale):
             raise InputError(f"The scale of classifier-free guidance must be a finite number, but is {guidance_scale}.")
-        if isinstance(guidance, str):
-            guidance = self.default_guidance
+        steering = self._steering(guidance)
         frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
         wanted = [(text, number) for text in texts for number in range(samples)]
         clips: list[MotionClip] = []
@@ -197,10 +227,10 @@ class TextToMotion:
             lengths = torch.tensor([frames[text] for text in captions], device=self.task.device)
             draws = [torch.Generator().manual_seed(mix_seed(seed, text, number)) for text, number in chunk]
             options: dict[str, Any] = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
-            if guidance is None:
+            if steering is None:
                 features = self.task.sample(captions, lengths, draws, **options)
             else:
-                features = guidance.sample(self.task, captions, lengths, draws, **options)
+                features = steering.sample(self.task, captions, lengths, draws, **options)
             joints = features_to_joints(features.float().cpu(), self.skeleton)
             clips += [
                 MotionClip(each[: frames[text]].numpy(), self.skeleton.fps, text, self.skeleton.name)

@@ -1,6 +1,6 @@
 """What lies beside a generator: a reward with its index, and the guidance by it that is taken where none is named."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -85,6 +85,11 @@ class DefaultGuidance:
         whole = {name: value for name, value in given.items() if name not in parts}
         changed = replace(self, **whole)
         return replace(changed, options=replace(changed.options, **parts))
+
+    def words(self) -> dict[str, Any]:
+        """What it says by the words of a `Setting`, options by their own."""
+        told = self.steering()
+        return told | asdict(told.pop("options"))
 
     def steering(self) -> dict[str, Any]:
         """What `load_steering` takes besides the files."""

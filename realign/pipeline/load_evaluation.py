@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from realign.errors import InputError
+from realign.files import model_path, named_path
 from realign.index.motion_index import MotionIndex
 from realign.pipeline.clips import EvaluationClips
 from realign.pipeline.common import pretrained_folder
@@ -23,12 +24,12 @@ def load_evaluation(
     data: str | Path,
     *,
     generator: str | Path | None = None,
-    evaluators: Sequence[str] = (),
+    evaluators: Sequence[str | Path] = (),
     reward: str | Path | None = None,
     index: str | Path | None = None,
     protocol: str = "guo",
-    guided: bool = False,
-    anchored: bool = False,
+    guided: bool | None = None,
+    anchored: bool | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 32,
     precision: Precision = "fp32",
@@ -38,13 +39,15 @@ def load_evaluation(
 
     Args:
         data: Folder written by `realign prepare`.
-        generator: Checkpoint or folder of weights; None takes the weights in the package.
-        evaluators: Paths, or NAME=PATH; the one in the package when empty.
-        reward: Checkpoint or folder of a reward.
-        index: Folder of an index that this reward made.
+        generator: A .ckpt, a folder of weights or a shipped name; None takes the weights in the package.
+        evaluators: The same, or NAME=PATH, see `named_path`; the one in the package when empty.
+        reward: The same, of a reward.
+        index: Folder or shipped name of an index that this reward made.
         protocol: Name of a protocol.
-        guided: Some setting guides: without a reward the generator's own is taken, else the one in the package.
-        anchored: Some setting takes anchors: with such a reward, its index is taken where none is named.
+        guided: Some setting guides: without a reward the generator's own is taken, else the one in the package. None
+            where the generator has a guidance of its own, which `Evaluation.run` measures unless told otherwise.
+        anchored: Some setting takes anchors: with such a reward, its index is taken where none is named. None where
+            the generator's own guidance does.
         device: A torch device.
         batch_size: Motions made at once.
         precision: What the generator computes in.
@@ -56,19 +59,19 @@ def load_evaluation(
     if protocol not in PROTOCOLS:
         raise InputError(f"The protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}.")
     chosen = EvaluationClips(data, **clips)  # a wrong path must not cost the loading of models
-    judges = [str(each) for each in evaluators] or [str(pretrained_folder("evaluator", "one with --evaluator"))]
-    named = [
-        (name, path) if found else (judge_name(name), name) for name, found, path in (j.partition("=") for j in judges)
-    ]
-    names = [name for name, _ in named]
+    given = list(evaluators) or [pretrained_folder("evaluator", "one with --evaluator")]
+    judges = [(None, each) if isinstance(each, Path) else named_path(each) for each in given]
+    names = [judge_name(path) if name is None else name for name, path in judges]
     if "" in names:
-        raise InputError(f"The evaluator {judges[names.index('')]!r} has no name; write PATH or NAME=PATH.")
+        raise InputError(f"The evaluator {given[names.index('')]!r} has no name; write PATH or NAME=PATH.")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"Two evaluators are called {twice!r}; name them apart with NAME=PATH.")
-    folder = pretrained_folder("generator") if generator is None else Path(generator)
+    folder = pretrained_folder("generator") if generator is None else model_path(generator)
+    own = DefaultGuidance.read(folder)
+    guided = own is not None if guided is None else guided
+    anchored = own is not None and bool(own.eta) if anchored is None else anchored
     if reward is None and guided:
-        own = DefaultGuidance.read(folder)
         if own is not None:
             reward, belongs = own.beside(folder)
         else:
@@ -81,10 +84,11 @@ def load_evaluation(
     return Evaluation(
         task,
         chosen,
-        {name: load_judge(path) for name, path in named},
+        {name: load_judge(path) for name, (_, path) in zip(names, judges, strict=True)},
         PROTOCOLS[protocol],
         reward=None if judge is None else judge.requires_grad_(False),
-        index=None if index is None else MotionIndex.load(index),
+        index=None if index is None else MotionIndex.load(model_path(index)),
+        default=own,
         batch_size=batch_size,
         precision=precision,
     )

@@ -62,7 +62,7 @@ class SettingSampler:
         """
         each = self.setting
         lengths = batch.lengths.to(self.generator.device)
-        options = {"steps": each.steps, "guidance_scale": each.cfg, "scheduler": each.scheduler}
+        options = {"steps": each.steps, "guidance_scale": each.guidance_scale, "scheduler": each.scheduler}
         with torch.autocast(self.generator.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             if self.steering is None:
                 return self.generator.sample(batch.captions, lengths, generators, **options)  # type: ignore[arg-type]

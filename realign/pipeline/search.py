@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from realign.errors import InputError
+from realign.files import model_path
 from realign.index.library import MotionLibrary
 from realign.index.motion_index import MotionIndex
 from realign.index.storage import check_model, read_manifest
@@ -52,16 +53,16 @@ class MotionSearch:
         """Open an index and load the model that made it.
 
         Args:
-            index: Folder written by `realign index build`; None takes the one in the package.
-            checkpoint: A Lightning checkpoint or a folder of weights of a reward model or retriever; None takes the
-                weights in the package.
+            index: Folder written by `realign index build`, or a shipped name; None takes the one in the package.
+            checkpoint: A Lightning checkpoint, a folder of weights or a shipped name, of a reward model or retriever;
+                None takes the weights in the package.
             device: auto, or any torch device.
 
         Raises:
             InputError: For an index that is damaged or made by another model, a checkpoint of another kind, or a device
                 that cannot be used.
         """
-        folder = pretrained_folder("index", "an index with --index") if index is None else Path(index)
+        folder = pretrained_folder("index", "an index with --index") if index is None else model_path(index)
         read_manifest(folder)  # a wrong path must not cost the loading of a model
         chosen = pick_device(device)
         embedder = Embedder.load(pretrained_folder("retriever") if checkpoint is None else checkpoint)

@@ -3,12 +3,25 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from functools import wraps
+from typing import Any, Literal, cast, get_args
 
 from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
-from realign.errors import InputError
+from realign.errors import InputError, renamed
 
-GuidanceWay = Literal["none", "reward", "best-of"]
+GuidanceWay = Literal["default", "none", "reward", "best-of"]
+"""Ways to guide, by the same words in Python, YAML and shell: as the generator's own guidance says, not at all, by the
+gradient of a reward, or by the best of several motions."""
+CONCERNS = {
+    "mu": ("reward", "best-of"),
+    "eta": ("reward", "best-of"),
+    "anchors": ("reward", "best-of"),
+    "temperature": ("reward", "best-of"),
+    "strength": ("reward",),
+    "candidates": ("best-of",),
+    "through_decoder": ("reward",),
+}
+"""The ways that an option of guidance concerns; what is not here steers by the gradient."""
 Precision = Literal["fp32", "bf16"]
 """What a generator's networks compute in while they sample; rewards, decoders and measures stay in float32."""
 
@@ -55,13 +68,44 @@ PROTOCOLS = {
 }
 
 
+def check_way(guidance: Any) -> GuidanceWay:
+    """The way to guide of a word; None is ``none``.
+
+    Raises:
+        InputError: Any other word or value.
+    """
+    ways = get_args(GuidanceWay)
+    if guidance is None:
+        return "none"
+    if not isinstance(guidance, str) or guidance not in ways:
+        raise InputError(f"Unknown guidance {guidance!r}; choose one of {', '.join(ways)}.")
+    return cast(GuidanceWay, guidance)
+
+
+def _takes_cfg(kind: type["Setting"]) -> type["Setting"]:
+    """Let the old name of `guidance_scale` work for one version."""
+    made = kind.__init__
+
+    @wraps(made)
+    def init(self: "Setting", *values: Any, cfg: float | None = None, **named: Any) -> None:
+        if cfg is not None:
+            renamed("cfg", "guidance_scale")
+            named["guidance_scale"] = cfg
+        made(self, *values, **named)
+
+    kind.__init__ = init  # type: ignore[method-assign]
+    return kind
+
+
+@_takes_cfg
 @dataclass(frozen=True)
 class Setting:
     """One way to sample the generator: a row of the table.
 
     Attributes:
         name: Of the row; made from what differs from the default when empty.
-        guidance: ``none``, ``reward`` (by its gradient) or ``best-of`` (several motions).
+        guidance: ``none`` (or None), ``reward`` (by its gradient), ``best-of`` (several motions), or ``default``: what
+            the generator's own guidance says where the setting is as usual.
         mu: Weight of the cosine to the caption.
         eta: Weight of the cosine to the anchor.
         options: When and how strongly a gradient steers.
@@ -70,7 +114,7 @@ class Setting:
         through_decoder: Judge decoded motions, for a reward on features and a generator in latents.
         candidates: Motions that the best is taken of.
         steps: Denoising steps; the generator's own when None.
-        cfg: Scale of classifier-free guidance; the generator's own when None.
+        guidance_scale: Of classifier-free guidance; the generator's own when None.
         scheduler: ddim, ddpm, dpm or unipc; the generator's own when None.
 
     Raises:
@@ -87,20 +131,43 @@ class Setting:
     through_decoder: bool = False
     candidates: int = 4
     steps: int | None = None
-    cfg: float | None = None
+    guidance_scale: float | None = None
     scheduler: str | None = None
 
     def __post_init__(self) -> None:
-        if self.guidance not in get_args(GuidanceWay):
-            raise InputError(
-                f"Unknown guidance {self.guidance!r}; choose one of {', '.join(get_args(GuidanceWay))}."
-            )  # fmt: skip
+        object.__setattr__(self, "guidance", check_way(self.guidance))
         for name, value in {**vars(self), **vars(self.options)}.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(f"{name}={value} is no finite number; give one.")
         if not self.name:
-            usual = {each.name: each.default for each in fields(self)} | {"options": DEFAULT_OPTIONS}
-            object.__setattr__(self, "name", self._describe(usual))
+            object.__setattr__(self, "name", self._describe(self._usual()))
+
+    @property
+    def cfg(self) -> float | None:
+        """Old name of `guidance_scale`."""
+        renamed("cfg", "guidance_scale")
+        return self.guidance_scale
+
+    def resolved(self, own: Mapping[str, Any] | None) -> "Setting":
+        """The same setting, with ``default`` guidance replaced by what it means for a generator.
+
+        Args:
+            own: Words of the generator's own guidance, see `DefaultGuidance.words`; None where it has none, which
+                means no guidance.
+        """
+        if self.guidance != "default":
+            return self
+        way = "reward" if own else "none"
+        plain, options = self._usual(), asdict(DEFAULT_OPTIONS)
+        told = {name: value for name, value in vars(self).items() if name != "options" and value != plain[name]}
+        told |= {name: value for name, value in asdict(self.options).items() if value != options[name]}
+        if self.name == self._describe(plain):
+            told["name"] = ""
+        return self._laid(told | {"guidance": way}, {} if own is None else own)
+
+    @classmethod
+    def _usual(cls) -> dict[str, Any]:
+        return {each.name: each.default for each in fields(cls)} | {"options": DEFAULT_OPTIONS}
 
     def _describe(self, usual: Mapping[str, Any]) -> str:
         """A name that tells what is not as usual."""
@@ -119,7 +186,8 @@ class Setting:
         Args:
             text: The words.
             common: What holds where the words say nothing.
-            own: What holds where neither says anything; the name tells what differs from it.
+            own: The generator's own guidance: what holds where neither says anything. The name tells what differs
+                from it, and ``guidance=default`` is what it says.
 
         Raises:
             InputError: An unknown word, or a value that does not fit.
@@ -127,12 +195,24 @@ class Setting:
         given = dict(common or {})
         for word in text.split():
             key, found, value = word.partition("=")
+            if key == "cfg":
+                renamed("cfg=", "guidance_scale=")
+                key = "guidance_scale"
             if not found or key not in SETTING_WORDS:
                 raise InputError(
                     f"The setting {word!r} is not understood; write KEY=VALUE with one of {', '.join(SETTING_WORDS)}."
                 )
             given[key] = _value(key, value)
-        made = cls._of({**(own or {}), **given})
+        if given.get("guidance") == "default":
+            given["guidance"] = "reward" if own else "none"
+        return cls._laid(given, own or {})
+
+    @classmethod
+    def _laid(cls, given: Mapping[str, Any], own: Mapping[str, Any]) -> "Setting":
+        """What is given, over what of the generator's own guidance concerns the way to guide."""
+        way = check_way(given.get("guidance", "none"))
+        own = {name: value for name, value in own.items() if way in CONCERNS.get(name, ("reward",))}
+        made = cls._of({**own, **given})
         if given.get("name") or not own:
             return made
         return replace(made, name=made._describe(vars(cls._of(own))))
@@ -143,6 +223,15 @@ class Setting:
         parts = {name: value for name, value in given.items() if name in _OPTION_TYPES}
         whole = {name: value for name, value in given.items() if name not in parts}
         return cls(**whole, options=replace(DEFAULT_OPTIONS, **parts))
+
+
+def default_settings(own: Mapping[str, Any] | None) -> list[Setting]:
+    """What is measured where nobody names settings: the generator unguided, and guided as `generate` guides it.
+
+    Args:
+        own: As for `Setting.resolved`; without any, `generate` does not guide either.
+    """
+    return list(dict.fromkeys([Setting(), Setting(guidance="default").resolved(own)]))
 
 
 def unique_settings(settings: Sequence[Setting]) -> list[Setting]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from realign.errors import InputError
 from realign.files import atomic_path
+from realign.pipeline.estimate import METHODS
 from realign.pipeline.results import LEARNED, PLAIN, Results, Row
 from realign.pipeline.settings import Setting
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = ("R@1", "FID")
-_SAMPLING = ("steps", "cfg", "scheduler")
+_SAMPLING = ("steps", "guidance_scale", "scheduler")
 _GUIDING = ("mu", "eta", "anchors")
 _OPTIONS = ("strength", "update", "profile", "start", "stop", "interval", "norm", "norm_limit", "point")
 
@@ -43,7 +44,7 @@ def sweep_settings(
             each["start"], each["stop"] = each.pop("window")
         words = {name: f"{name}={value}" for name, value in each.items()}
         sampling = [words[name] for name in _SAMPLING if name in words]
-        sampling += [word for word in common.split() if word.partition("=")[0] in _SAMPLING]
+        sampling += [word for word in common.split() if word.partition("=")[0] in (*_SAMPLING, "cfg")]
         found[Setting.parse(" ".join(sampling))] = None
         if each["strength"]:
             found[Setting.parse(" ".join(["guidance=reward", common, *words.values()]), own=own)] = None
@@ -63,13 +64,16 @@ def write_sweep(path: str | Path, results: Results) -> list[Path]:
     """
     path = Path(path)
     measures = [*LEARNED, *PLAIN]
-    head = ["name", "guidance", *_GUIDING, *_OPTIONS, *_SAMPLING, "evaluator", "replications"]
+    head = ["name", "guidance", *_GUIDING, *_OPTIONS, *_SAMPLING, "evaluator", "replications", "interval method"]
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*head, *(f"{measure}{tail}" for measure in measures for tail in ("", " interval"))])
         for row in results.rows:
             for evaluator in results.evaluators:
-                writer.writerow([*_told(row), evaluator, len(row.replications), *_numbers(row, evaluator)])
+                estimate = row.estimate("FID", evaluator)
+                method = METHODS[estimate.method] if estimate is not None and estimate.method is not None else ""
+                about = [*_told(row), evaluator, len(row.replications), method]
+                writer.writerow([*about, *_numbers(row, evaluator)])
     return [path, draw_sweep(path.with_suffix(".png"), results)]
 
 
