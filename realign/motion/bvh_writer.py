@@ -48,7 +48,7 @@ def write_bvh(path: str | Path, joints: np.ndarray, skeleton: Skeleton = HUMANML
         )
     if not np.isfinite(joints).all():
         raise InputError("the joints hold NaN or infinite values: remove those frames before writing BVH.")
-    check_fps(rate)
+    check_fps(rate, f"fps {rate:g}")
     lines, rotations = _hierarchy(joints, skeleton)
     angles = np.stack([_euler_zxy(rotation) for rotation in rotations], axis=1)
     motion = np.concatenate([joints[:, 0], angles.reshape(len(joints), -1)], axis=1)

@@ -74,7 +74,7 @@ def test_no_file_is_read_at_what_is_not_a_rate(tmp_path, rate):
         with pytest.raises(InputError, match="fps must be a positive number from"):
             MotionClip.load(path, fps=rate)
     for use in (import_bvh, lambda path, fps: write_bvh(path, person(0, 5).numpy(), fps=fps)):
-        with pytest.raises(InputError, match="fps must be a positive number from"):
+        with pytest.raises(InputError, match="fps .*must be a positive number from"):
             use(tmp_path / "x.bvh", fps=rate)
 
 
