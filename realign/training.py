@@ -1,5 +1,6 @@
 """LightningCLI as the project uses it: subclass mode for tasks and data, one-line errors."""
 
+import pickle
 import re
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,32 @@ class TrainingCLI(LightningCLI):
             )
         finally:
             sys.argv = before
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Options beside those of trainer, model and data."""
+        parser.add_argument(
+            "--trust_code", "--trust-code", action="store_true",
+            help="let checkpoints that a run starts from, or is guided by, name classes outside realign",
+        )  # fmt: skip
+
+    def instantiate_classes(self) -> None:
+        """Build, and tell the task whom to trust."""
+        super().instantiate_classes()
+        self.model.trust_code = bool(self._get(self.config, "trust_code"))
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Load checkpoints, remote ones too, without executing what is pickled in them."""
+        return super()._prepare_subcommand_kwargs(subcommand) | {"weights_only": True}
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run, and name a checkpoint that asks for code."""
+        try:
+            super()._run_subcommand(subcommand)
+        except pickle.UnpicklingError as error:
+            raise InputError(
+                f"{self._get(self.config, 'ckpt_path')} is not a checkpoint of this project, or holds Python objects, "
+                "which are never executed; give one written by `realign fit`."
+            ) from error
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options as they were given: Lightning lays those of the checkpoint over them without a word.

@@ -12,8 +12,9 @@ LEVEL = {
     "pipeline": 1, "callbacks": 1,
     "tasks": 2,
     "nn": 3, "data": 3, "evaluators": 3,
-    "motion": 4, "text": 4, "diffusion": 4, "losses": 4, "metrics": 4, "index": 4,
-    "batch": 5, "masking": 6, "seeding": 6, "errors": 6, "files": 6,
+    "checkpoint": 4,
+    "motion": 5, "text": 5, "diffusion": 5, "losses": 5, "metrics": 5, "index": 5,
+    "batch": 6, "masking": 7, "seeding": 7, "errors": 7, "files": 7,
 }  # fmt: skip
 SAME_LEVEL = {("cli", "commands"), ("cli", "training"), ("commands", "training"), ("files", "errors")}
 LIGHTNING = {"cli", "training", "callbacks", "tasks"}

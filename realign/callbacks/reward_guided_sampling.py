@@ -101,14 +101,15 @@ class RewardGuidedSampling(Callback):
             options=self.options,
             through_decoder=self.through_decoder,
             candidates=self.best_of or 1,
+            trust_code=pl_module.trust_code,
             **self.objective,  # type: ignore[arg-type]
         )
         self._judges = {"reward": self.steering.objective.reward}
         if self.judge is not None:
-            self._judges["judge"] = self._load_judge(self.judge, trainer)
+            self._judges["judge"] = self._load_judge(self.judge, trainer, pl_module.trust_code)
 
-    def _load_judge(self, path: str, trainer: Trainer) -> Judge:
-        task = load_task(path, Task)
+    def _load_judge(self, path: str, trainer: Trainer, trust_code: bool) -> Judge:
+        task = load_task(path, Task, trust_code=trust_code)
         if not isinstance(task, (EvaluatorTask, EmbeddingTask)):
             raise InputError(f"{path} holds a {type(task).__name__}, which judges no motions; give an evaluator.")
         if task.fingerprint == self._judges["reward"].fingerprint:

@@ -20,6 +20,14 @@ def note(text: str) -> None:
     print(f"realign: note: {text}", file=sys.stderr)
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """The option that lets a checkpoint name classes of others."""
+    parser.add_argument(
+        "--trust-code", action="store_true",
+        help="let checkpoints name classes outside realign, whose code then runs here (default: they are refused)",
+    )  # fmt: skip
+
+
 @contextmanager
 def loading() -> Iterator[None]:
     """Import and load within this: the many lasting objects are not searched for garbage, a fifth of the time."""

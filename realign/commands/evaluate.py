@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import GUIDANCE, add_guidance_scale, model_path
+from realign.commands.common import GUIDANCE, add_guidance_scale, add_trust, model_path
 from realign.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("fp32", "bf16"), default="fp32",
         help="of the generator's networks; bf16 is faster on hardware that knows it (default: fp32)",
     )  # fmt: skip
+    add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to sample on (default: 1)")
     group = parser.add_argument_group("clips")
@@ -178,6 +179,7 @@ def measure(
         device=device,
         batch_size=options.batch_size,
         precision=options.precision,
+        trust_code=options.trust_code,
         split=options.split,
         kind=options.kind,
         limit=options.limit,

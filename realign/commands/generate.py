@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import GUIDANCE, add_guidance_scale, loading, model_path, note
+from realign.commands.common import GUIDANCE, add_guidance_scale, add_trust, loading, model_path, note
 from realign.commands.sweep import window
 from realign.errors import InputError
 
@@ -35,6 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--checkpoint", type=model_path, help="a .ckpt, a folder of weights or a shipped name (default: generator)"
     )
+    add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("motion.gif"), metavar="OUT",
@@ -110,7 +111,9 @@ def run(options: argparse.Namespace) -> None:
             way = "none" if default is None else "reward"
         guided_by = _guidance_options(options, way)
         reward = None if options.index is None else options.reward  # which is asked for lengths, too
-        model = TextToMotion.from_pretrained(options.checkpoint, options.device, reward, options.index)
+        model = TextToMotion.from_pretrained(
+            options.checkpoint, options.device, reward, options.index, trust_code=options.trust_code
+        )
         guidance = None if way == "none" else model.load_guidance(way, **guided_by)
     clips = model.generate(
         texts,

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from realign.commands.common import model_path
+from realign.commands.common import add_trust, model_path
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,6 +32,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="index no captions: enough for guidance and lengths, but motions are not described",
     )  # fmt: skip
     build.add_argument("--batch-size", type=int, default=64, help="motions a batch of one device (default: 64)")
+    add_trust(build)
     build.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     build.add_argument("--devices", type=int, default=1, metavar="N", help="devices to embed on, by DDP (default: 1)")
 
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     device = pick_device(options.device)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are is no news
     wrote = build_index(
-        load_task(options.checkpoint or pretrained_folder("retriever"), EmbeddingTask),
+        load_task(options.checkpoint or pretrained_folder("retriever"), EmbeddingTask, trust_code=options.trust_code),
         options.data,
         options.output,
         split=options.split,

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import loading, model_path, note
+from realign.commands.common import add_trust, loading, model_path, note
 from realign.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--checkpoint", type=model_path, help="the model that made the index (default: the shipped one)"
     )
     parser.add_argument("--data", type=Path, help="prepared set with the motions, where the index keeps none")
+    add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
 
 
@@ -54,7 +55,9 @@ def run(options: argparse.Namespace) -> None:
         for text in foreign_sentences(texts):
             note(f"the text encoder was trained on English and may not understand {text!r}")
         clips = [_query(path, options.fps) for path in options.motion]
-        model = MotionSearch.from_pretrained(options.index, options.checkpoint, device=options.device)
+        model = MotionSearch.from_pretrained(
+            options.index, options.checkpoint, options.device, trust_code=options.trust_code
+        )
     answers = search(model, texts, clips, options.k)
     if options.json:
         print_json(answers)

@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from realign.checkpoint.rebuild import rebuild
+from realign.checkpoint.saved import fill, read_saved
 from realign.diffusion.schedule import CLEAN_STEP
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
 from realign.motion.normalizer import Normalizer
 from realign.nn.digest import weights_digest
 from realign.nn.reward import RewardModel
-from realign.nn.saved import fill, read_saved, rebuild
 from realign.nn.spaces import MotionSpace
 from realign.text.base import TextEncoder, encode_captions
 
@@ -85,22 +86,23 @@ class Embedder(JointEmbedding):
         return self._skeleton
 
     @classmethod
-    def load(cls, path: str | Path) -> "Embedder":
+    def load(cls, path: str | Path, *, trust_code: bool = False) -> "Embedder":
         """Take the embedder out of a trained reward model or retriever, in evaluation mode on the CPU.
 
         Args:
             path: A Lightning checkpoint written by `realign fit`, or a folder written by `save_pretrained`.
+            trust_code: Let its configuration name classes outside realign, whose code then runs.
 
         Raises:
-            InputError: When the file is missing, damaged, foreign, or holds another kind of task.
+            InputError: When the file is missing, damaged, foreign, names such a class, or holds another kind of task.
         """
-        saved = read_saved(path)
+        saved = read_saved(path, trust_code)
         options = saved.config.get("init_args", {})
         parts = {name: options.get(name) for name in ("model", "space", "text_encoder", "skeleton")}
         if lacking := [name for name, part in parts.items() if part is None]:
             raise InputError(
-                f"{path} holds a {saved.config['class_path'].rpartition('.')[2]} without {lacking[0]}, which embeds no "
-                "motions and sentences; give a trained reward model or retriever."
+                f"{path} holds a {str(saved.config['class_path']).rpartition('.')[2]} without {lacking[0]}, which "
+                "embeds no motions and sentences; give a trained reward model or retriever."
             )
         own = {name: value for name, value in saved.state.items() if name.partition(".")[0] in (*parts, "normalizer")}
         saved = saved._replace(config={"class_path": f"{__name__}.{cls.__name__}", "init_args": parts}, state=own)

@@ -1,5 +1,6 @@
 """Load once, call with sentences or motions: what the commands are made of, and what notebooks use."""
 
+from realign.checkpoint.guidance import DefaultGuidance
 from realign.pipeline.common import (
     UNIT,
     check_sentences,
@@ -9,7 +10,6 @@ from realign.pipeline.common import (
     read_sentences,
 )
 from realign.pipeline.generate import LONGEST, SHORTEST, TextToMotion
-from realign.pipeline.guide import DefaultGuidance
 from realign.pipeline.hits import CaptionHit, MotionHit
 from realign.pipeline.search import MotionSearch
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from realign.checkpoint.guidance import DefaultGuidance
 from realign.errors import InputError, renamed
 from realign.files import model_path
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.pipeline.common import UNIT, check_sentences, pick_device, pretrained_folder
-from realign.pipeline.guide import DefaultGuidance, Guide
+from realign.pipeline.guide import Guide
 from realign.seeding import mix_seed
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class TextToMotion:
         device: str = "auto",
         reward: str | Path | None = None,
         index: str | Path | None = None,
+        *,
+        trust_code: bool = False,
     ) -> "TextToMotion":
         """Load a generator.
 
@@ -65,6 +68,7 @@ class TextToMotion:
                 generator, else the one in the package.
             index: Folder or shipped name of an index that finds the lengths of motions; None takes the one that
                 belongs to the generator, if any: the shipped one has, and so has a folder with a `guidance.yaml`.
+            trust_code: Let the configurations of what is loaded name classes outside realign, whose code then runs.
 
         Raises:
             InputError: For a checkpoint of another kind, a damaged file, or a device that cannot be used.
@@ -75,11 +79,11 @@ class TextToMotion:
         chosen = pick_device(device)
         folder = pretrained_folder("generator") if checkpoint is None else model_path(checkpoint)
         default = DefaultGuidance.read(folder)
-        task = load_task(folder, GeneratorTask).to(chosen)
+        task = load_task(folder, GeneratorTask, trust_code=trust_code).to(chosen)
         own = None
         if default is not None or checkpoint is None:
             named = default or DefaultGuidance()
-            own = Guide(*named.beside(folder), chosen)
+            own = Guide(*named.beside(folder), chosen, trust_code)
         model = cls(task, guide=own, default=default)
         if index is not None:
             model.guide = model._guide(reward, index)
@@ -122,7 +126,7 @@ class TextToMotion:
                 index or own[1] or pretrained_folder("reward_index", "an index made with the reward, with --index")
             ),
         )
-        return self.guide if self.guide and paths == own else Guide(*paths, self.task.device)
+        return self.guide if self.guide and paths == own else Guide(*paths, self.task.device, self.task.trust_code)
 
     @property
     def default_guidance(self) -> "Steering | None":

@@ -26,14 +26,18 @@ _TRIED = 8  # recorded motions that show whether a judge's weights are whole
 _SMALL = 64  # numbers: smaller tensors, or constant ones, may agree by chance
 
 
-def load_judge(path: str | Path) -> Judge:
+def load_judge(path: str | Path, *, trust_code: bool = False) -> Judge:
     """An evaluator, or a reward or retriever that serves as one, frozen.
+
+    Args:
+        path: A checkpoint or folder of weights.
+        trust_code: Let its configuration name classes outside realign, whose code then runs.
 
     Raises:
         InputError: The file is missing or damaged, or holds something that embeds no motions.
     """
     with torch.inference_mode(False):
-        task = load_task(path, Task)
+        task = load_task(path, Task, trust_code=trust_code)  # type: ignore[type-abstract]
     if not isinstance(task, (EvaluatorTask, EmbeddingTask)):
         raise InputError(f"{path} holds a {type(task).__name__}, which judges no motions; give an evaluator.")
     return task.requires_grad_(False)

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
+from realign.checkpoint.guidance import DefaultGuidance
 from realign.errors import InputError
 from realign.files import model_path, named_path
 from realign.index.motion_index import MotionIndex
 from realign.pipeline.clips import EvaluationClips
 from realign.pipeline.common import pretrained_folder
 from realign.pipeline.evaluate import Evaluation
-from realign.pipeline.guide import DefaultGuidance
 from realign.pipeline.judges import judge_name, load_judge
 from realign.pipeline.settings import PROTOCOLS, Precision
 from realign.tasks.checkpoint import load_task
@@ -33,6 +33,7 @@ def load_evaluation(
     device: torch.device | str = "cpu",
     batch_size: int = 32,
     precision: Precision = "fp32",
+    trust_code: bool = False,
     **clips: Any,
 ) -> Evaluation:
     """An evaluation from files.
@@ -51,6 +52,7 @@ def load_evaluation(
         device: A torch device.
         batch_size: Motions made at once.
         precision: What the generator computes in.
+        trust_code: Let the configurations of what is loaded name classes outside realign, whose code then runs.
         clips: split, kind, limit and seed of `EvaluationClips`.
 
     Raises:
@@ -79,12 +81,14 @@ def load_evaluation(
             belongs = pretrained_folder("reward_index", "an index made with the reward, with --index")
         index = belongs if index is None and anchored else index
     with torch.inference_mode(False):
-        task = load_task(folder, GeneratorTask).to(device)
-        judge = None if reward is None else load_task(reward, EmbeddingTask)  # type: ignore[type-abstract]
+        task = load_task(folder, GeneratorTask, trust_code=trust_code).to(device)
+        judge = None
+        if reward is not None:
+            judge = load_task(reward, EmbeddingTask, trust_code=trust_code)  # type: ignore[type-abstract]
     return Evaluation(
         task,
         chosen,
-        {name: load_judge(path) for name, (_, path) in zip(names, judges, strict=True)},
+        {name: load_judge(path, trust_code=trust_code) for name, (_, path) in zip(names, judges, strict=True)},
         PROTOCOLS[protocol],
         reward=None if judge is None else judge.requires_grad_(False),
         index=None if index is None else MotionIndex.load(model_path(index)),

@@ -48,7 +48,12 @@ class MotionSearch:
 
     @classmethod
     def from_pretrained(
-        cls, index: str | Path | None = None, checkpoint: str | Path | None = None, device: str = "auto"
+        cls,
+        index: str | Path | None = None,
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        *,
+        trust_code: bool = False,
     ) -> "MotionSearch":
         """Open an index and load the model that made it.
 
@@ -57,6 +62,7 @@ class MotionSearch:
             checkpoint: A Lightning checkpoint, a folder of weights or a shipped name, of a reward model or retriever;
                 None takes the weights in the package.
             device: auto, or any torch device.
+            trust_code: Let the checkpoint's configuration name classes outside realign, whose code then runs.
 
         Raises:
             InputError: For an index that is damaged or made by another model, a checkpoint of another kind, or a device
@@ -65,7 +71,8 @@ class MotionSearch:
         folder = pretrained_folder("index", "an index with --index") if index is None else model_path(index)
         read_manifest(folder)  # a wrong path must not cost the loading of a model
         chosen = pick_device(device)
-        embedder = Embedder.load(pretrained_folder("retriever") if checkpoint is None else checkpoint)
+        folder_of_model = pretrained_folder("retriever") if checkpoint is None else checkpoint
+        embedder = Embedder.load(folder_of_model, trust_code=trust_code)
         return cls(embedder.to(chosen), MotionLibrary.load(folder))
 
     def __len__(self) -> int:

@@ -1,78 +1,33 @@
 """Tasks back from files: Lightning checkpoints and folders of weights. Nothing pickled is ever executed."""
 
-import shutil
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import torch
-import yaml
-from safetensors.torch import save_file
-
-from realign.errors import InputError
-from realign.files import atomic_path
-from realign.nn.saved import CONFIG, GUIDANCE, WEIGHTS, class_and_options, fill, read_saved, rebuild
+from realign.checkpoint.admission import admit
+from realign.checkpoint.export import save_pretrained
+from realign.checkpoint.rebuild import rebuild
+from realign.checkpoint.saved import fill, read_saved
 from realign.tasks.base import Task
 
+__all__ = ["load_task", "save_pretrained"]
 TaskType = TypeVar("TaskType", bound=Task)
 
 
-def load_task(path: str | Path, kind: type[TaskType] = Task) -> TaskType:  # type: ignore[assignment]
+def load_task(path: str | Path, kind: type[TaskType] = Task, *, trust_code: bool = False) -> TaskType:  # type: ignore[assignment]
     """Rebuild a trained task, in evaluation mode on the CPU; averaged weights where the training kept some.
 
     Args:
         path: A Lightning checkpoint written by `realign fit`, or a folder written by `save_pretrained`.
         kind: The class of task that is expected.
+        trust_code: Let its configuration name classes outside realign, whose code then runs.
 
     Raises:
-        InputError: When the file is missing, damaged, foreign, or holds another kind of task.
+        InputError: When the file is missing, damaged, foreign, names such a class, or holds another kind of task.
     """
-    saved = read_saved(path)
+    saved = read_saved(path, trust_code)
+    saved = saved._replace(config=admit(saved.config, saved.path, trust_code))
     task = rebuild(saved, Task, kind)
-    task.hparams.update({"_class_path": saved.config["class_path"], **saved.config.get("init_args", {})})
+    task.hparams.update({"_class_path": saved.config["class_path"], **saved.config["init_args"]})
     fill(task, saved)
+    task.trust_code = trust_code
     return task.eval()
-
-
-def save_pretrained(
-    task: Task, directory: str | Path, config: dict[str, Any] | None = None, half: bool = False
-) -> Path:
-    """Write a task as a folder of weights (safetensors) and configuration (YAML), complete or not at all.
-
-    Args:
-        task: A trained task.
-        directory: The folder. One of weights is replaced, but for its guidance.
-        config: class_path and init_args of the task; by default what LightningCLI built it from.
-        half: Store parameters as float16, for half the size; loading turns them back.
-
-    Returns:
-        The folder.
-
-    Raises:
-        InputError: When no configuration is known, or the folder holds anything else.
-    """
-    directory = Path(directory)
-    _check_replaceable(directory)
-    config = class_and_options(dict(task.hparams), "this task") if config is None else config
-    parameters = {name for name, _ in task.named_parameters()}
-    state = {
-        name: value.detach().cpu().to(torch.float16 if half and name in parameters else value.dtype).contiguous()
-        for name, value in task.state_dict().items()
-    }
-    with atomic_path(directory) as folder:
-        folder.mkdir()
-        (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-        shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody else read
-        if (directory / GUIDANCE).is_file():
-            shutil.copy2(directory / GUIDANCE, folder / GUIDANCE)
-    return directory
-
-
-def _check_replaceable(directory: Path) -> None:
-    """Refuse to put weights where something else is."""
-    if directory.is_dir():
-        others = sorted({path.name for path in directory.iterdir()} - {CONFIG, GUIDANCE, WEIGHTS})
-        if others:
-            raise InputError(f"{directory} holds more than weights, such as {others[0]}; choose another folder.")
-    elif directory.exists():
-        raise InputError(f"{directory} is a file; choose a folder for the weights.")

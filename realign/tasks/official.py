@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from realign.checkpoint.official.guo import adopt_weights, read_glove, read_statistics, read_weights
 from realign.errors import InputError
 from realign.evaluators.guo import GuoEvaluator
-from realign.evaluators.official import adopt_weights, read_glove, read_statistics, read_weights
 from realign.losses.pairs import MarginContrast
 from realign.motion.skeleton import HUMANML3D, KIT
 from realign.tasks.checkpoint import save_pretrained

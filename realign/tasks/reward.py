@@ -109,7 +109,7 @@ class RewardTask(EmbeddingTask):
             InputError: Its file is missing or holds another model, or as `SpaceTask.start`.
         """
         if self.checkpoint:
-            self._adopt(load_task(self.checkpoint, EmbeddingTask))
+            self._adopt(load_task(self.checkpoint, EmbeddingTask, trust_code=self.trust_code))
             self.forget_checkpoints()
         super().start(stage)
 

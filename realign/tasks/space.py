@@ -91,7 +91,7 @@ class SpaceTask(Task):
             InputError: Its file is missing, or holds none that fits.
         """
         if stage == "fit" and self.space.checkpoint and not self.space.ready:
-            trained: Task = load_task(self.space.checkpoint)
+            trained: Task = load_task(self.space.checkpoint, trust_code=self.trust_code)
             if isinstance(trained, VAETask):
                 self.space.adopt(trained.vae, trained.latent_mean, trained.latent_std)
             elif isinstance(trained, SpaceTask) and isinstance(trained.space, LatentSpace):

@@ -199,6 +199,7 @@ def load_steering(
     options: GuidanceOptions = DEFAULT_OPTIONS,
     through_decoder: bool = False,
     candidates: int = 4,
+    trust_code: bool = False,
 ) -> Steering:
     """A steering from files, or from what was loaded before.
 
@@ -213,6 +214,7 @@ def load_steering(
         options: When and how strongly to steer.
         through_decoder: Judge decoded motions, for a reward on features and a generator in latents.
         candidates: Motions a caption of `BestOfN`.
+        trust_code: Let the reward's configuration name classes outside realign, whose code then runs.
 
     Raises:
         InputError: A file is missing, foreign or damaged, or as `RewardObjective`.
@@ -221,7 +223,8 @@ def load_steering(
         raise InputError(f"Unknown guidance {way!r}; choose one of {', '.join(get_args(SteeringName))}.")
     with torch.inference_mode(False):
         if not isinstance(reward, EmbeddingTask):
-            reward = load_task(reward, EmbeddingTask).requires_grad_(False)  # type: ignore[type-abstract]
+            reward = load_task(reward, EmbeddingTask, trust_code=trust_code)  # type: ignore[type-abstract]
+            reward.requires_grad_(False)
         if isinstance(index, (str, Path)):
             index = MotionIndex.load(index)
         objective = RewardObjective(reward, index, mu, eta, anchors, temperature)

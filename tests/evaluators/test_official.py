@@ -9,10 +9,10 @@ import pytest
 import torch
 from guo_parts import WORDS, published_weights, write_official
 
+from realign.checkpoint.official.guo import read_plain
 from realign.cli import main
 from realign.data import MotionDataModule
 from realign.errors import InputError
-from realign.evaluators.official import read_plain
 from realign.metrics.generation import euclidean_distances
 from realign.tasks import EvaluatorTask, load_task
 from realign.tasks.official import adopt_official

@@ -139,11 +139,16 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("class_path", "part"),
-    [("subprocess.Popen", None), ("torch.nn.Linear", None), (None, "torch.nn.Linear"), (None, "realign.nn.NoSuch")],
+    ("class_path", "part", "told"),
+    [
+        ("subprocess.Popen", None, "names subprocess.Popen, which is outside realign"),
+        ("torch.nn.Linear", None, "asks for parts that this version cannot build"),
+        (None, "torch.nn.Linear", "asks for parts that this version cannot build"),
+        (None, "realign.nn.NoSuch", "asks for parts that this version cannot build"),
+    ],
 )
 def test_only_parts_of_the_expected_kinds_are_built(
-    tmp_path: Path, vae_checkpoint: Path, class_path: str | None, part: str | None
+    tmp_path: Path, vae_checkpoint: Path, class_path: str | None, part: str | None, told: str
 ) -> None:
     content = torch.load(vae_checkpoint, weights_only=True)
     options = content["hyper_parameters"]
@@ -151,7 +156,7 @@ def test_only_parts_of_the_expected_kinds_are_built(
     if part:
         options["vae"] = {"class_path": part}
     torch.save(content, tmp_path / "evil.ckpt")
-    with pytest.raises(InputError, match="evil.ckpt asks for parts that this version cannot build"):
+    with pytest.raises(InputError, match=f"evil.ckpt {told}"):
         load_task(tmp_path / "evil.ckpt")
 
 

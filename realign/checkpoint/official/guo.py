@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from realign.checkpoint.tensors import read_tensors
 from realign.errors import InputError
-from realign.evaluators.guo import GuoEvaluator
 from realign.files import load_npy
 
 PARTS = ("movement_encoder", "motion_encoder", "text_encoder")
@@ -27,14 +27,7 @@ def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
         InputError: The file is missing, damaged, asks for code, or lacks one of the encoders.
     """
     _check_file(path, "the weights of the evaluator")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} holds Python objects, which are never executed, or is no file of weights; take the published one."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise InputError(f"{path} is damaged or cut short; copy it again.") from error
+    content = read_tensors(path, "file of weights", "take the published one")
     found = sorted(content) if isinstance(content, dict) and all(isinstance(key, str) for key in content) else []
     if not set(PARTS) <= set(found):
         raise InputError(
@@ -47,11 +40,11 @@ def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
     return {part: dict(content[part]) for part in PARTS}
 
 
-def adopt_weights(evaluator: GuoEvaluator, weights: Mapping[str, Mapping[str, Tensor]], source: Path) -> None:
+def adopt_weights(evaluator: nn.Module, weights: Mapping[str, Mapping[str, Tensor]], source: Path) -> None:
     """Load the three encoders strictly.
 
     Args:
-        evaluator: An evaluator of the published sizes.
+        evaluator: A `GuoEvaluator` of the published sizes.
         weights: What `read_weights` gave.
         source: Named in errors.
 

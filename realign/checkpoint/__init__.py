@@ -1,0 +1,23 @@
+"""The only border to files of strangers: they are read here, checked, and rebuilt; nothing in them is executed."""
+
+from realign.checkpoint.admission import admit
+from realign.checkpoint.export import save_pretrained
+from realign.checkpoint.guidance import DefaultGuidance
+from realign.checkpoint.rebuild import rebuild
+from realign.checkpoint.saved import CONFIG, GUIDANCE, WEIGHTS, Saved, class_and_options, fill, read_saved
+from realign.checkpoint.tensors import read_tensors
+
+__all__ = [
+    "CONFIG",
+    "GUIDANCE",
+    "WEIGHTS",
+    "DefaultGuidance",
+    "Saved",
+    "admit",
+    "class_and_options",
+    "fill",
+    "read_saved",
+    "read_tensors",
+    "rebuild",
+    "save_pretrained",
+]

@@ -1,0 +1,72 @@
+"""Components out of their configuration."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jsonargparse import ArgumentError, ArgumentParser
+from torch import nn
+
+from realign.checkpoint.admission import admit, check_class
+from realign.checkpoint.saved import Saved
+from realign.errors import InputError
+
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
+
+
+def rebuild(saved: Saved, base: type[nn.Module], kind: type[ModuleType]) -> ModuleType:
+    """Instantiate a configuration; jsonargparse checks every class against the annotation it stands for.
+
+    Args:
+        saved: What was read.
+        base: A base of all the classes that the configuration may name.
+        kind: The class, or a base of it, that is wanted.
+
+    Raises:
+        InputError: It names what may not be named, another kind, or parts or options that are unknown.
+    """
+    config = admit(saved.config, saved.path, saved.trust_code)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, "module", required=True)
+    try:
+        parsed = parser.parse_object({"module": config})
+    except (ArgumentError, TypeError, ValueError, ImportError, AttributeError) as error:
+        raise _cannot_build(saved.path, error) from error
+    if not saved.trust_code:
+        _check_found(parsed.module.as_dict(), saved.path)  # short names are full ones now
+    found = _class(parsed.module.class_path)
+    if not issubclass(found, kind):
+        raise InputError(
+            f"{saved.path} holds a {found.__name__}, but a {kind.__name__} is needed; give one of that kind."
+        )
+    try:
+        return parser.instantiate_classes(parsed).module
+    except InputError:
+        raise
+    except Exception as error:  # numbers without meaning fail in any way
+        raise _cannot_build(saved.path, error) from error
+
+
+def _cannot_build(path: Path, error: Exception) -> InputError:
+    detail = " ".join(str(error).split())[:300]
+    return InputError(f"{path} asks for parts that this version cannot build: {detail}")
+
+
+def _check_found(value: Any, path: Path) -> None:
+    """Check what jsonargparse made of names: only allowed classes, and no function or class as a value."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("class_path"), str):
+            check_class(value["class_path"], path)
+        for each in value.values():
+            _check_found(each, path)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            _check_found(each, path)
+    elif inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
+        raise InputError(f"{path} names {value!r} where a value is wanted; take a file written by realign.")
+
+
+def _class(class_path: str) -> type:
+    module, _, name = class_path.rpartition(".")
+    return getattr(__import__(module, fromlist=[name]), name)

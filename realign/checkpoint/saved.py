@@ -1,0 +1,131 @@
+"""Weights beside the configuration that rebuilds what they belong to: Lightning checkpoints, and exported folders."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from realign.checkpoint.tensors import read_tensors
+from realign.errors import InputError
+from realign.files import model_path
+
+WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+GUIDANCE = "guidance.yaml"  # beside a generator's weights
+_TRAINING_ONLY = ("optimizer", "lr_scheduler")
+_OF_LIGHTNING = ("_class_path", "_instantiator")
+
+
+class Saved(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        path: Where it lies.
+        config: class_path and init_args of the task that was trained, without what only training needs.
+        state: Its weights; averaged ones where the training kept some.
+        trust_code: Whether the configuration may name any class.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+    trust_code: bool = False
+
+
+def read_saved(path: str | Path, trust_code: bool = False) -> Saved:
+    """Read a checkpoint written by `realign fit`, a folder written by `save_pretrained`, or shipped weights by name.
+
+    Args:
+        path: The file or the folder.
+        trust_code: Let the configuration name classes outside this package, whose code then runs.
+
+    Raises:
+        InputError: When it is missing, damaged or foreign.
+    """
+    path = model_path(path)
+    if not path.exists():
+        raise InputError(f"There is no checkpoint at {path}; check the path or train one with `realign fit`.")
+    return Saved(path, *(_read_folder(path) if path.is_dir() else _read_checkpoint(path)), trust_code)
+
+
+def fill(module: nn.Module, saved: Saved) -> None:
+    """Load the weights that were read.
+
+    Raises:
+        InputError: They are not those of the module.
+    """
+    try:
+        module.load_state_dict(saved.state)
+    except RuntimeError as error:
+        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise InputError(
+            f"The weights of {saved.path} do not fit its configuration ({detail}); export it again."
+        ) from error
+
+
+def class_and_options(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """class_path and init_args from the hyperparameters that LightningCLI leaves, without what only training needs.
+
+    Args:
+        options: The hyperparameters.
+        name: What the error calls their owner.
+
+    Raises:
+        InputError: They do not say which class they are of.
+    """
+    class_path = options.get("_class_path")
+    if class_path is None:
+        raise InputError(
+            f"{name} does not say how it was built; train through `realign fit`, or build it with realign.cli.build."
+        )
+    return {"class_path": class_path, "init_args": _without(options, (*_OF_LIGHTNING, *_TRAINING_ONLY))}
+
+
+def _without(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in names}
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    content = read_tensors(path, "checkpoint of this project", "give one written by `realign fit`")
+    if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
+        raise InputError(f"{path} is no checkpoint of a task; give one written by `realign fit`.")
+    options, state = content["hyper_parameters"], content["state_dict"]
+    if not isinstance(options, dict) or not isinstance(state, dict):
+        raise InputError(f"{path} is no checkpoint of a task; give one written by `realign fit`.")
+    # With EMAWeightAveraging, Lightning keeps the averaged weights here and the raw ones in current_model_state.
+    return class_and_options(options, str(path)), state
+
+
+def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    for name in (CONFIG, WEIGHTS):
+        if not (path / name).is_file():
+            raise InputError(f"The folder {path} has no {name}; give a folder of exported weights or a .ckpt file.")
+    try:
+        config = read_yaml(path / CONFIG)
+    except ValueError as error:
+        raise InputError(f"{path / CONFIG} {error}; export the weights again.") from error
+    options = config.get("init_args") or {}
+    if "class_path" not in config or not isinstance(options, dict):
+        raise InputError(f"{path / CONFIG} names no class_path with init_args; export the weights again.")
+    try:
+        state = load_file(path / WEIGHTS)
+    except SafetensorError as error:
+        raise InputError(f"{path / WEIGHTS} is damaged or cut short; copy it again.") from error
+    return config | {"init_args": _without(options, _TRAINING_ONLY)}, state
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Names with plain values from a YAML file; tags that ask for objects are refused.
+
+    Raises:
+        ValueError: It is something else; the message says what.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of dates without meaning: ValueError
+        raise ValueError("is not readable YAML") from error
+    if not isinstance(content, dict):
+        raise ValueError("holds no names with values")
+    return content

@@ -1,0 +1,34 @@
+"""Pickled files, of which tensors and plain values are taken and nothing is executed."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from realign.errors import InputError
+
+
+def read_tensors(path: Path, what: str, remedy: str) -> Any:
+    """What a file written by ``torch.save`` holds, on the CPU.
+
+    Args:
+        path: The file.
+        what: What it should be, to end "is not ..." with.
+        remedy: What to do instead, to end the sentence with.
+
+    Raises:
+        InputError: It asks for code, or is damaged or something else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} is no {what}, or holds Python objects, which are never executed; {remedy}."
+        ) from error
+    except OSError as error:
+        if error.errno is None:  # of torch, about the content
+            raise InputError(f"{path} is no {what}, or damaged or cut short; copy it again.") from error
+        raise
+    except Exception as error:  # what is no such file is read as if it were one, and fails in any way
+        raise InputError(f"{path} is no {what}, or damaged or cut short; copy it again.") from error
