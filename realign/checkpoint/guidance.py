@@ -50,11 +50,11 @@ class DefaultGuidance:
             return None
         from jsonargparse import ArgumentError, ArgumentParser
 
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(cls, "guidance")
         try:
             content = read_yaml(path)
             _check_names(content, cls)
+            parser = ArgumentParser(exit_on_error=False)
+            parser.add_class_arguments(cls, "guidance")
             found = parser.instantiate_classes(parser.parse_object({"guidance": content})).guidance
         except (ArgumentError, TypeError, ValueError) as error:
             detail = " ".join(str(error).split())[:300]
@@ -98,7 +98,9 @@ def _check_names(content: Mapping[Any, Any], kind: type) -> None:
     for name, value in content.items():
         if name not in known:
             raise TypeError(f"{name!r} is unknown")
-        if known[name] is GuidanceOptions and isinstance(value, Mapping):
+        if known[name] is GuidanceOptions:  # of text, jsonargparse would make a class
+            if not isinstance(value, Mapping):
+                raise TypeError(f"{name} holds no names with values")
             _check_names(value, GuidanceOptions)
         elif not isinstance(value, (str, int, float, NoneType)):
             raise TypeError(f"{name} is not a plain value")

@@ -59,7 +59,7 @@ def fill(module: nn.Module, saved: Saved) -> None:
     try:
         module.load_state_dict(saved.state)
     except RuntimeError as error:
-        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+        detail = "; ".join(line.strip()[:150] for line in str(error).splitlines()[1:3])
         raise InputError(
             f"The weights of {saved.path} do not fit its configuration ({detail}); export it again."
         ) from error

@@ -162,7 +162,12 @@ def read_index(path: Path, mmap: bool) -> Any:
     faiss = load_faiss()
     mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)  # before 1.11 only inverted lists can be mapped
     with faiss_errors(f"{path} is no index that this FAISS ({faiss.__version__}) reads", "build the index again"):
-        return faiss.read_index(str(path), mapped if mmap else 0)
+        index = faiss.read_index(str(path), (mapped if mmap else 0) | faiss.IO_FLAG_READ_ONLY)
+    inverted = _core(index, faiss.IndexIVF)
+    outside = getattr(faiss, "OnDiskInvertedLists", None)
+    if inverted is not None and outside and isinstance(faiss.downcast_InvertedLists(inverted.invlists), outside):
+        raise InputError(f"{path} keeps its vectors in another file, which is not followed; build the index again")
+    return index
 
 
 def search_keys(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import overload
 import numpy as np
 
 from realign.errors import InputError
+from realign.files import load_npy
 
 RECORDS_FILE, OFFSETS_FILE = "items.bin", "item_offsets.npy"
 
@@ -28,7 +29,7 @@ class PackedItems(Sequence[MotionItem]):
 
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
-        self._offsets = np.load(folder / OFFSETS_FILE, mmap_mode="r", allow_pickle=False)
+        self._offsets = load_npy(folder / OFFSETS_FILE, mapped=True)
         path = folder / RECORDS_FILE
         self._records = np.memmap(path, mode="r") if path.stat().st_size else np.zeros(0, np.uint8)
 
@@ -48,8 +49,11 @@ class PackedItems(Sequence[MotionItem]):
             raise IndexError(position)
         position %= len(self)
         start, end = int(self._offsets[position]), int(self._offsets[position + 1])
-        name, captions, source, frames = json.loads(self._records[start:end].tobytes())
-        return MotionItem(name, tuple(captions), source, frames)
+        try:
+            name, captions, source, frames = json.loads(self._records[start:end].tobytes())
+            return MotionItem(str(name), tuple(map(str, captions)), str(source), int(frames))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"the record {position} of an index is damaged; build the index again") from error
 
 
 def write_items(items: Iterable[MotionItem], folder: Path) -> None:

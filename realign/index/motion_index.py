@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from realign.errors import InputError
-from realign.files import atomic_path, model_path
+from realign.files import atomic_path, load_npy, model_path
 from realign.index import engine, storage
 from realign.index.items import MotionItem, PackedItems, checked_items, write_items
 from realign.index.vectors import unit_vectors
@@ -133,6 +133,8 @@ class MotionIndex:
             )
         scores, keys = engine.search_keys(self._index, vectors, int(k))
         positions = np.searchsorted(self._keys, keys)
+        if not np.array_equal(self._keys[np.minimum(positions, len(self) - 1)], keys):
+            raise InputError("the vectors of the index bear other keys than its items; build it again")
         order = np.lexsort((positions, -scores))
         return SearchResult(np.take_along_axis(positions, order, 1), np.take_along_axis(scores, order, 1), self.items)
 
@@ -232,8 +234,14 @@ class MotionIndex:
             storage.check_model(folder, manifest["fingerprint"], fingerprint)
         storage.check_files(folder, manifest, verify)
         index = engine.place(engine.read_index(folder / INDEX_FILE, mmap), gpu)
-        keys = np.load(folder / KEYS_FILE, mmap_mode="r" if mmap else None, allow_pickle=False)
-        items: Sequence[MotionItem] = PackedItems(folder)
+        try:
+            keys = load_npy(folder / KEYS_FILE, mapped=mmap)
+            items: Sequence[MotionItem] = PackedItems(folder)
+        except ValueError as error:
+            raise InputError(f"the index at {folder} is damaged ({error}); build it again") from error
+        sizes = {"vectors": index.ntotal, "keys": keys.size, "items": len(items)}
+        if keys.dtype != np.int64 or keys.ndim != 1 or len(set(sizes.values())) > 1:
+            raise InputError(f"the files of the index at {folder} do not belong together ({sizes}); build it again")
         about = {"factory": manifest["factory"], "fingerprint": manifest["fingerprint"], "read_only": mmap}
         return cls(index, keys, items if mmap else list(items), **about)
 

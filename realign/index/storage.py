@@ -73,7 +73,9 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 def _is_manifest(content: dict[str, Any] | None) -> bool:
     """Whether it is of an index: prepared sets have a file of the same name."""
-    return content is not None and {"sha256", "files", "version"} <= content.keys()
+    return (
+        content is not None and {"sha256", "files", "version"} <= content.keys() and isinstance(content["files"], dict)
+    )
 
 
 def check_model(folder: Path, made_by: str, fingerprint: str) -> None:
@@ -103,6 +105,8 @@ def check_files(folder: Path, manifest: dict[str, Any], verify: bool | None = No
     """
     for name, entry in manifest["files"].items():
         path = folder / name
+        if Path(name).name != name or not _is_description(entry):
+            raise InputError(_damage(folder, MANIFEST, f"it describes the file {name!r} wrongly"))
         if not path.is_file():
             raise InputError(_damage(folder, name, "it is missing"))
         if (size := path.stat().st_size) != entry["bytes"]:
@@ -114,6 +118,11 @@ def check_files(folder: Path, manifest: dict[str, Any], verify: bool | None = No
         digests = _piece_digests(path, pieces, manifest["piece_bytes"])
         if digests != [entry["sha256"][i] for i in pieces]:
             raise InputError(_damage(folder, name, "its checksum differs"))
+
+
+def _is_description(entry: Any) -> bool:
+    """Whether it is what `_describe` gives."""
+    return isinstance(entry, dict) and type(entry.get("bytes")) is int and isinstance(entry.get("sha256"), list)
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -147,3 +148,45 @@ def test_packed_items_are_a_sequence(folder):
     assert len(items) == 50 and items[-1].id == "m49" and [item.frames for item in items[3:6]] == [3, 4, 5]
     with pytest.raises(IndexError):
         items[50]
+
+
+def rewritten(folder, **changes):
+    """An index whose manifest was made to fit what a stranger put in, checksums and all."""
+    meta = json.loads((folder / "meta.json").read_text())
+    about = {name: value for name, value in meta.items() if name not in ("sha256", "files", "version", "piece_bytes")}
+    (folder / "meta.json").unlink()
+    storage.write_manifest(folder, about | changes)
+    return folder
+
+
+def test_files_that_do_not_belong_together_are_refused_though_their_checksums_are_right(folder, tmp_path):
+    keys = np.load(folder / "keys.npy")
+    for number, changed in enumerate((keys[:-1], keys.astype(np.int32), np.array([{}], dtype=object), keys + 7)):
+        copy = tmp_path / str(number)
+        shutil.copytree(folder, copy)
+        np.save(copy / "keys.npy", changed, allow_pickle=True)
+        rewritten(copy)
+        with pytest.raises(InputError, match="belong together|damaged|other keys"):
+            MotionIndex.load(copy).search(np.ones((1, 8)), 50)
+    (folder / "items.bin").write_bytes(b"x" * (folder / "items.bin").stat().st_size)
+    with pytest.raises(InputError, match="record 0 .* is damaged"):
+        MotionIndex.load(rewritten(folder)).items[0]
+
+
+def test_a_manifest_leads_out_of_its_folder_nowhere(folder):
+    content = storage.read_manifest(folder)
+    for files in ({"../x": {"bytes": 1, "sha256": []}}, {"keys.npy": 3}, {"keys.npy": {"bytes": "1"}}):
+        with pytest.raises(InputError, match=r"meta\.json .* is damaged"):
+            storage.check_files(folder, content | {"files": files})
+
+
+def test_vectors_in_another_file_are_not_followed(folder, tmp_path):
+    faiss = pytest.importorskip("faiss")
+    index = faiss.index_factory(8, "IVF1,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(np.eye(8, dtype=np.float32))
+    outside = faiss.OnDiskInvertedLists(1, index.code_size, str(tmp_path / "elsewhere"))
+    index.replace_invlists(outside)
+    index.add_with_ids(np.eye(8, dtype=np.float32), np.arange(8))
+    faiss.write_index(index, str(folder / "index.faiss"))
+    with pytest.raises(InputError, match="in another file"):
+        MotionIndex.load(rewritten(folder))
