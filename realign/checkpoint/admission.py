@@ -109,7 +109,11 @@ class _Admission:
     def mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         """A component with its options, or any other names with values."""
         if "class_path" not in value:
-            return {self.key(key): self.value(each, Any, depth + 1) for key, each in value.items()}
+            return {
+                self.key(key): self.value(each, Any, depth + 1)
+                for key, each in value.items()
+                if self.trust_code or key not in _PLACES  # options of a component may stand without its name
+            }
         name, options = value["class_path"], value.get("init_args") or {}
         known = self.trust_code or not value.keys() - {"class_path", "init_args"}
         if not (isinstance(name, str) and isinstance(options, Mapping) and known):

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from attack_parts import ROOT
+from attack_parts import ROOT, write_folder
 
 from realign.checkpoint import admit, save_pretrained
 from realign.checkpoint.admission import check_class
 from realign.cli import build, main
 from realign.errors import InputError
-from realign.nn import Embedder
+from realign.nn import ConvVAE, Embedder
 from realign.pipeline import TextToMotion
 from realign.tasks import GeneratorTask, RewardTask, load_steering, load_task
 
@@ -128,6 +128,19 @@ def test_known_classes_need_no_trust(name: str) -> None:
 def test_all_others_do(name: str) -> None:
     with pytest.raises(InputError):
         check_class(name, Path("x"))
+
+
+def test_short_names_are_found_among_known_classes_alone(tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "configs/tiny/vae.yaml").read_text())["model"]
+    for name, told in (("ConvVAE", "do not fit its configuration"), ("OwnVAE", "names .*OwnVAE, which is outside")):
+        config |= {"class_path": "VAETask"}
+        config["init_args"]["vae"]["class_path"] = name
+        with pytest.raises(InputError, match=told):
+            load_task(write_folder(tmp_path / "short", config))
+
+
+class OwnVAE(ConvVAE):
+    """A class of a user that is in memory already."""
 
 
 def test_places_of_another_machine_are_left_out_of_our_parts_alone() -> None:
