@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
+from realign.checkpoint.guidance import DefaultGuidance
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
 from realign.nn.digest import weights_digest
 from realign.pipeline.clips import EvaluationClips
-from realign.pipeline.guide import DefaultGuidance
 from realign.pipeline.judges import Judge, Judging, check_independent
 from realign.pipeline.processes import from_first, processes
 from realign.pipeline.replicate import REWARD, Make, Replicator
