@@ -21,9 +21,12 @@ class SeededBatchSampler(Sampler[list[Key]]):
     process of rank r takes rows r, r + W, r + 2 W ... of it: together they see what one process with that larger batch
     sees. Seeds depend on the run's seed, the epoch (when shuffling) and the index only.
 
-    Every rank has the same number of batches and no sample is served twice. With `drop_last` an incomplete last global
-    batch is left out unless it is the only one; without it the rest is shared out, and a rest of fewer samples than
-    processes joins the batch before, which then has one sample more on some ranks.
+    Every rank has the same number of batches, each sample comes at most once an epoch, and at least once in any two.
+    With `drop_last`, what does not fill a global batch is left out. When shuffling that is a part of one random order
+    of all samples, the next part of it every epoch: what an epoch leaves out, the next one takes, whatever its length.
+    Fewer samples than one global batch are shared out as the only one. Without `drop_last` the incomplete batch is
+    shared out too, and a rest of fewer samples than processes joins the batch before, which then has one sample more on
+    some ranks.
 
     Args:
         size: Samples in the dataset.
@@ -34,11 +37,12 @@ class SeededBatchSampler(Sampler[list[Key]]):
         world_size: Processes W.
         drop_last: See above.
         lengths: Lengths of the samples, to shuffle into batches of similar ones, which need little padding: of every
-            `GROUP` global batches that follow one another in the random order, the samples are sorted by length, and
-            the epoch's batches then change places at random. Any order goes when None.
+            `GROUP` global batches that follow one another in the random order, the samples are sorted by length, moved
+            by up to half a batch at random (else an epoch of few batches would have the same ones every time), and the
+            epoch's batches then change places at random. Any order goes when None.
     """
 
-    GROUP = 6
+    GROUP = 12
 
     def __init__(
         self,
@@ -95,15 +99,26 @@ class SeededBatchSampler(Sampler[list[Key]]):
     def _shuffled(self, epoch: int) -> list[NDArray[np.int64]]:
         """The global batches of an epoch, the same on every process."""
         generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch, "order"))
-        order = torch.randperm(self.size, generator=generator).numpy()
+        kept = self._kept(epoch)
+        order = kept[torch.randperm(len(kept), generator=generator).numpy()]
         if self.lengths is None:
             return self._split(order)
-        chunk = self.GROUP * (self._bounds[1] - self._bounds[0])
-        for start in range(0, self.size, chunk):
-            part = order[start : start + chunk]
-            order[start : start + chunk] = part[np.argsort(self.lengths[part], kind="stable")]
+        step = self._bounds[1]
+        for start in range(0, len(order), self.GROUP * step):
+            part = order[start : start + self.GROUP * step]
+            part = part[np.argsort(self.lengths[part], kind="stable")]
+            moved = np.arange(len(part)) + step * torch.rand(len(part), generator=generator).numpy()
+            order[start : start + len(part)] = part[np.argsort(moved, kind="stable")]
         batches = self._split(order)
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+    def _kept(self, epoch: int) -> NDArray[np.int64]:
+        """The samples of an epoch: all but the next part of a random order, of as many as do not fill a batch."""
+        spare = self.size - self._bounds[-1]
+        order = torch.randperm(self.size, generator=torch.Generator().manual_seed(mix_seed(self.seed, "left out")))
+        taken = np.ones(self.size, dtype=bool)
+        taken[order.numpy()[(epoch * spare + np.arange(spare)) % self.size]] = False
+        return np.flatnonzero(taken)
 
 
 class MotionLoader:
