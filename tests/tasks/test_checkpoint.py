@@ -12,8 +12,8 @@ from realign.tasks import GeneratorTask, RewardTask, Task, VAETask, load_task, s
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
 
-EMA = [{"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.5}}]
-LATE_EMA = [{"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.5, "update_starting_at_step": 1000}}]
+EMA = [{"class_path": "realign.callbacks.EMA", "init_args": {"decay": 0.5}}]
+LATE_EMA = [{"class_path": "realign.callbacks.EMA", "init_args": {"decay": 0.5, "update_starting_at_step": 1000}}]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from task_parts import VAE, command, feature_generator
 
 from realign.training import TrainingCLI
 
-EMA = [{"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.9}}]
+EMA = [{"class_path": "realign.callbacks.EMA", "init_args": {"decay": 0.9}}]
 WARMUP = {"class_path": "realign.tasks.WarmupCosine", "init_args": {"warmup_steps": 2}}
 
 
@@ -74,7 +74,7 @@ def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
         batch_size = 4 // processes
         words = command(
             tmp_path / strategy, model, data(tmp_path / "data", batch_size),
-            max_steps=4, max_epochs=-1, val_check_interval=2, devices=processes, strategy=strategy,
+            max_steps=4, max_epochs=-1, val_check_interval=2, devices=processes, strategy=strategy, callbacks=EMA,
         )  # fmt: skip
         cli = TrainingCLI.from_args(["fit", *words], run=True)
         states.append(cli.model.state_dict())
