@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from lightning import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from realign.errors import InputError
+from realign.precision import use_tensor_cores
 from realign.tasks.base import Task
 
 
@@ -86,8 +86,9 @@ class TrainingCLI(LightningCLI):
         """
 
     def before_instantiate_classes(self) -> None:
-        """Use the tensor cores of recent GPUs for float32 products; on a CPU this changes nothing."""
-        torch.set_float32_matmul_precision("high")
+        """Train at the speed of tensor cores; what only measures or predicts stays exact."""
+        if self.subcommand in (None, "fit"):
+            use_tensor_cores()
 
 
 _NOISE = re.compile(

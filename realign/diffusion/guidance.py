@@ -12,6 +12,7 @@ from torch import Tensor
 
 from realign.errors import InputError
 from realign.masking import apply_mask
+from realign.precision import exact_float32
 
 UpdateName = Literal["score_shift", "additive", "ddpm"]
 ProfileName = Literal["constant", "noise", "signal"]
@@ -145,8 +146,7 @@ class RewardGradient(Guidance):
         self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]
     ) -> Float[Tensor, "B N W"]:
         """Gradient of every sample's own reward, zero at padding."""
-        autocast = torch.autocast(x_t.device.type, enabled=False)
-        with torch.inference_mode(False), torch.enable_grad(), autocast:
+        with torch.inference_mode(False), torch.enable_grad(), exact_float32(x_t.device):
             x = x_t.detach().clone().to(torch.promote_types(x_t.dtype, torch.float32)).requires_grad_()
             mask = mask.clone()
             # The sum, not the mean: samples are independent, so each row is its own gradient in a batch of any size.

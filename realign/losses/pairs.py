@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from realign.errors import InputError
 from realign.losses.contrastive import info_nce
+from realign.precision import widest
 
 
 class PairLoss(nn.Module, ABC):
@@ -70,6 +71,20 @@ class MarginContrast(PairLoss):
         matched = (text - motion).square().sum(-1).mean()
         wrong = ~(excluded | torch.eye(len(text), dtype=torch.bool, device=text.device))
         # the small sum keeps the root's gradient finite where two embeddings agree
-        distance = ((text[:, None] - motion[None]).square().sum(-1) + 1e-12).sqrt()
+        distance = (_squared_distances(text, motion) + 1e-12).sqrt()
         lack = F.relu(self.margin - distance).square().masked_fill(~wrong, 0)
-        return matched + lack.sum() / wrong.sum().clamp(min=1)
+        return matched + (lack.sum() / wrong.sum().clamp(min=1)).to(matched.dtype)
+
+
+def _squared_distances(x: Float[Tensor, "B E"], y: Float[Tensor, "B E"]) -> Float[Tensor, "B B"]:
+    """|x|^2 + |y|^2 - 2 x.y in the widest type of the device, without the B x B x E differences.
+
+    The nearer two rows are to each other, the fewer digits cancellation leaves: float64 leaves enough, and the smaller
+    the rows are, the more; so both are moved by the same mean, which changes no distance.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x, y = (each.to(widest(each.device)) for each in (x, y))
+        mean = y.detach().mean(0)
+        x, y = x - mean, y - mean
+        squared = x.square().sum(-1)[:, None] + y.square().sum(-1)[None] - 2 * (x @ y.T)
+        return squared.clamp(min=0)

@@ -11,13 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from realign.errors import InputError
+from realign.precision import double, widest
 
 TOP = (1, 2, 3)
-
-
-def wide(x: Tensor) -> Tensor:
-    """The same numbers in float64, on the CPU where the device knows none."""
-    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def matching_batches(count: int, size: int = 32, seed: int = 0) -> Int[Tensor, "K S"]:
@@ -40,7 +36,7 @@ def euclidean_distances(x: Float[Tensor, "*B N E"], y: Float[Tensor, "*B M E"]) 
     |x|^2 + |y|^2 - 2 x.y in float64: what cancellation leaves of equal rows, negative or not, is 0, never NaN. The
     result is rounded to float32, so that equal distances are equal wherever they stand in the matrix.
     """
-    x, y = wide(x), wide(y)
+    x, y = double(x), double(y)
     scale = x.norm(dim=-1).square()[..., :, None] + y.norm(dim=-1).square()[..., None, :]
     squared = scale - 2 * (x @ y.mT)
     return squared.masked_fill(squared < 1e-13 * scale, 0).sqrt().float()
@@ -61,14 +57,14 @@ def r_precision(
         top: The values of k.
     """
     right = torch.eye(distances.shape[-1], dtype=torch.bool, device=distances.device).expand_as(distances)
-    right = right if same is None else right | same
+    right = right if same is None else right | same.to(right.device)  # distances may have been moved to the CPU
     nearest = distances.masked_fill(~right, torch.inf).amin(-1, keepdim=True)
     nearer = (distances < nearest).sum(-1)
     tied = distances == nearest
     equal, hits = tied.sum(-1), (tied & right).sum(-1)
     shares = []
     for k in top:
-        missed = torch.ones(nearer.shape, dtype=torch.float64, device=distances.device)
+        missed = torch.ones(nearer.shape, dtype=widest(distances.device), device=distances.device)
         for j in range(k):
             # beyond the last of the equal ones nothing can be missed any more: one of them is right
             step = (equal - hits - j).clamp(min=0) / (equal - j).clamp(min=1)
@@ -79,7 +75,7 @@ def r_precision(
 
 def mm_dist(text: Float[Tensor, "N E"], motion: Float[Tensor, "N E"]) -> Float[Tensor, ""]:
     """Mean Euclidean distance of motions from their own captions."""
-    return (wide(text) - wide(motion)).norm(dim=-1).mean()
+    return (double(text) - double(motion)).norm(dim=-1).mean()
 
 
 @dataclass(frozen=True)
@@ -148,8 +144,9 @@ def diversity(x: Float[Tensor, "N E"], pairs: int = 300, seed: int = 0) -> Float
         seed: Of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
+    x = double(x)
     one, other = (torch.randperm(len(x), generator=generator)[:pairs].to(x.device) for _ in range(2))
-    return (wide(x)[one] - wide(x)[other]).norm(dim=-1).mean()
+    return (x[one] - x[other]).norm(dim=-1).mean()
 
 
 def multimodality(x: Float[Tensor, "P S E"], pairs: int = 10, seed: int = 0) -> Float[Tensor, ""]:
@@ -168,14 +165,15 @@ def multimodality(x: Float[Tensor, "P S E"], pairs: int = 10, seed: int = 0) -> 
             f"{pairs} pairs cannot be drawn from {x.shape[1]} motions a caption; draw fewer or make more motions."
         )
     generator = torch.Generator().manual_seed(seed)
+    x = double(x)
     one, other = (torch.randperm(x.shape[1], generator=generator)[:pairs].to(x.device) for _ in range(2))
-    return (wide(x)[:, one] - wide(x)[:, other]).norm(dim=-1).mean()
+    return (x[:, one] - x[:, other]).norm(dim=-1).mean()
 
 
 def _centred(x: Float[Tensor, "N E"]) -> tuple[Float[Tensor, "E"], Float[Tensor, "N E"]]:
     """Mean, and C with covariance C^T C."""
     if len(x) < 2:
         raise InputError(f"{len(x)} motions have no covariance to compare; evaluate at least 2.")
-    x = wide(x)
+    x = double(x)
     mean = x.mean(0)
     return mean, (x - mean).div_((len(x) - 1) ** 0.5)

@@ -18,9 +18,9 @@ from realign.metrics.generation import (
     mm_dist,
     multimodality,
     r_precision,
-    wide,
 )
 from realign.metrics.ordered import OrderedMetric, text_numbers
+from realign.precision import double
 from realign.seeding import mix_seed
 
 
@@ -84,7 +84,7 @@ class GenerationMetrics(OrderedMetric):
         finite = (rows["motion"].sum(1) + rows["text"].sum(1)).isfinite()
         kept = finite.nonzero()[:, 0]
         batches = kept[matching_batches(len(kept), self.size, mix_seed(self.seed, "batches")).to(kept.device)]
-        left, right = (wide(rows[name][batches]) for name in ("text", "motion"))  # copied once: copies cost most
+        left, right = (double(rows[name][batches]) for name in ("text", "motion"))  # copied once: copies cost most
         labels = rows["labels"][batches].to(left.device)
         same = labels[:, :, None] == labels[:, None, :] if self.identical else None
         precision = r_precision(euclidean_distances(left, right), same)
@@ -92,7 +92,7 @@ class GenerationMetrics(OrderedMetric):
         if self.whole_batches:
             text, motion = left.flatten(0, 1), right.flatten(0, 1)
         else:
-            text, motion = (wide(rows[name][kept]) for name in ("text", "motion"))
+            text, motion = (double(rows[name][kept]) for name in ("text", "motion"))
         found["MM-Dist"] = mm_dist(text, motion)
         if self.real is not None:
             found["FID"] = frechet_distance(self.real, motion)

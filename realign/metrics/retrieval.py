@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from realign.errors import InputError
+from realign.precision import double
 
 RECALL_AT = (1, 2, 3, 5, 10)
 _ROWS = 512  # rows compared at once: the difference stays in the processor's cache
@@ -17,11 +18,10 @@ _ROWS = 512  # rows compared at once: the difference stays in the processor's ca
 def similarity_matrix(text: Float[Tensor, "N E"], motion: Float[Tensor, "M E"]) -> Float[Tensor, "N M"]:
     """Cosine of every sentence with every motion.
 
-    Computed in float64 and rounded: equal embeddings then have equal similarities wherever they stand in the matrix,
-    so that ties are ties, which blocked float32 products do not promise.
+    Computed in float64 (on the CPU where the device knows none) and rounded: equal embeddings then have equal
+    similarities wherever they stand in the matrix, so that ties are ties, which blocked float32 products do not give.
     """
-    wide = torch.float32 if text.device.type == "mps" else torch.float64
-    return (normalize(text.to(wide), dim=-1) @ normalize(motion.to(wide), dim=-1).T).float()
+    return (normalize(double(text), dim=-1) @ normalize(double(motion), dim=-1).T).float()
 
 
 def caption_matches(captions: Sequence[str]) -> Bool[Tensor, "N N"]:
@@ -99,9 +99,9 @@ def recall_and_median(ranks: Float[Tensor, "*B N"], at: Sequence[int] = RECALL_A
         "R@k" in 0..1 for every k, and "MedR".
     """
     ordered, size = ranks.sort(-1).values, ranks.shape[-1]
-    scores = {f"R@{k}": float((ranks < k).double().mean()) for k in at}
+    scores = {f"R@{k}": float(double(ranks < k).mean()) for k in at}
     median = (ordered[..., (size - 1) // 2] + ordered[..., size // 2]) / 2  # torch.median takes the lower of the two
-    return scores | {"MedR": float(median.double().mean()) + 1}
+    return scores | {"MedR": float(double(median).mean()) + 1}
 
 
 def retrieval_metrics(
@@ -146,10 +146,9 @@ def small_batch_recall(
         captions: When given, a motion with the same caption counts as right.
         size: Pairs of one batch.
     """
-    batches = small_batches(ids if ids is not None else [f"{i:09d}" for i in range(len(text))], size).to(text.device)
-    wide = torch.float32 if text.device.type == "mps" else torch.float64
-    left, right = normalize(text.to(wide), dim=-1)[batches], normalize(motion.to(wide), dim=-1)[batches]
-    labels = None if captions is None else _labels(captions).to(text.device)[batches]
+    batches = small_batches(ids if ids is not None else [f"{i:09d}" for i in range(len(text))], size)
+    left, right = (normalize(double(each), dim=-1)[batches] for each in (text, motion))
+    labels = None if captions is None else _labels(captions)[batches].to(left.device)
     same = None if labels is None else labels[:, :, None] == labels[:, None, :]
     return retrieval_metrics((left @ right.mT).float(), same, copies=True)
 

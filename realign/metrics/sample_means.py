@@ -10,6 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from realign.metrics.ordered import text_numbers
+from realign.precision import widest
 
 
 class SampleMeans(Metric):
@@ -38,7 +39,7 @@ class SampleMeans(Metric):
             values: One number a sample under each of the names.
         """
         columns = torch.stack([values[name].detach() for name in self.names], 1)
-        columns = columns.to(torch.float32 if columns.device.type == "mps" else torch.float64)
+        columns = columns.to(widest(columns.device))
         self.values.append(columns)
         self.keys.append(text_numbers(ids).to(columns.device))
 

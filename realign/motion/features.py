@@ -31,6 +31,7 @@ from realign.motion.rotations import (
     squared_length,
 )
 from realign.motion.skeleton import HUMANML3D, Skeleton
+from realign.precision import widest
 
 _SIGMA = 20  # frames, of the Gaussian that smooths the facing
 _RADIUS = 4 * _SIGMA  # where the published filter cuts it off
@@ -55,7 +56,7 @@ def joints_to_features(
         InputError: Wrong number of joints, fewer than 2 frames, or legs of zero length in a first frame.
     """
     check_joints(joints, skeleton, least=2)
-    x = planar_stack(joints.to(_working_type(joints)).unbind(-1))
+    x = planar_stack(joints.to(widest(joints.device)).unbind(-1))
     if not canonical:
         x = canonicalize_joints(x, skeleton)
     forward = _root_facing(x, skeleton)
@@ -73,11 +74,6 @@ def joints_to_features(
         still.to(x.dtype),
     ]
     return torch.cat(parts, dim=-1).to(joints.dtype)
-
-
-def _working_type(joints: Tensor) -> torch.dtype:
-    """Float64 wherever the device has it."""
-    return torch.float32 if joints.device.type == "mps" else torch.float64
 
 
 def _root_facing(joints: Tensor, skeleton: Skeleton) -> Float[Tensor, "*B T 2"]:

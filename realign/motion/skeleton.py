@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from realign.errors import InputError
+from realign.precision import double
 
 LEAST_FPS, MOST_FPS = 0.01, 1000
 """Frames per second: what lies outside is a mistake, which fills memories or films that nobody sees the end of."""
@@ -94,7 +95,7 @@ class Skeleton:
                 f"a target pose of shape {tuple(pose.shape)} does not fit skeleton {self.name!r}: "
                 f"give joints of shape ({self.num_joints}, 3)"
             )
-        lengths = (pose[1:] - pose[list(self.parents[1:])]).double().norm(dim=-1)
+        lengths = double(pose[1:] - pose[list(self.parents[1:])]).norm(dim=-1)
         if not bool((torch.isfinite(lengths) & (lengths > 0)).all()):
             raise InputError("the target pose has a bone of zero or undefined length: give a pose with distinct joints")
         return replace(self, rest_offsets=_scaled(self.raw_offsets, (0.0, *lengths.tolist())))

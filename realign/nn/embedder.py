@@ -17,6 +17,7 @@ from realign.motion.normalizer import Normalizer
 from realign.nn.digest import weights_digest
 from realign.nn.reward import RewardModel
 from realign.nn.spaces import MotionSpace
+from realign.precision import exact_float32
 from realign.text.base import TextEncoder, encode_captions
 
 
@@ -41,11 +42,13 @@ class JointEmbedding(nn.Module, ABC):
         """Name of the skeleton of the motions."""
 
     def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Unit embeddings of sentences."""
-        return self.model.embed_text(encode_captions(self.text_encoder, captions).to(self.normalizer.mean.device))
+        """Unit embeddings of sentences, computed in float32 whatever surrounds the call."""
+        device = self.normalizer.mean.device
+        with exact_float32(device):
+            return self.model.embed_text(encode_captions(self.text_encoder, captions).to(device))
 
     def embed_motions(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
-        """Unit embeddings of clean motions.
+        """Unit embeddings of clean motions, computed in float32 whatever surrounds the call.
 
         Args:
             motion: Motion features, not normalised.
@@ -53,8 +56,9 @@ class JointEmbedding(nn.Module, ABC):
         """
         device = self.normalizer.mean.device
         mask = lengths_to_mask(lengths.to(device), motion.shape[1])
-        x, tokens = self.space.encode(self.normalizer.normalize(motion.to(device), mask), mask)
-        return self.model.embed_motion(x, torch.full_like(lengths, CLEAN_STEP).to(x.device), tokens)
+        with exact_float32(device):
+            x, tokens = self.space.encode(self.normalizer.normalize(motion.to(device), mask), mask)
+            return self.model.embed_motion(x, torch.full_like(lengths, CLEAN_STEP).to(x.device), tokens)
 
     @property
     def fingerprint(self) -> str:

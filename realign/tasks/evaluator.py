@@ -16,6 +16,7 @@ from realign.masking import lengths_to_mask
 from realign.metrics.generation import TOP, euclidean_distances, matching_batches, r_precision
 from realign.metrics.ordered import OrderedMetric, text_numbers
 from realign.nn.digest import weights_digest
+from realign.precision import exact_float32
 from realign.tasks.base import Task
 from realign.tasks.gather import gather_rows
 
@@ -100,23 +101,25 @@ class EvaluatorTask(Task):
 
     @torch.no_grad()
     def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Embeddings of sentences, in the order given; each different one is embedded once."""
+        """Embeddings of sentences in float32, in the order given; each different one is embedded once."""
         unique = list(dict.fromkeys(captions))
         rows = {caption: row for row, caption in enumerate(unique)}
-        embedded = self.evaluator.embed_text(unique).float()
+        with exact_float32(self.device):
+            embedded = self.evaluator.embed_text(unique).float()
         return embedded[[rows[caption] for caption in captions]]
 
     @torch.no_grad()
     def embed_motions(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
-        """Embeddings of motions, in the order given.
+        """Embeddings of motions in float32, in the order given.
 
         Args:
             motion: Motion features, not normalised.
             lengths: Frames of each.
         """
         motion, lengths = motion.to(self.device), lengths.to(self.device)
-        normalized = self.normalizer.normalize(motion, lengths_to_mask(lengths, motion.shape[1]))
-        return self.evaluator.embed_motion(normalized, lengths).float()
+        with exact_float32(self.device):
+            normalized = self.normalizer.normalize(motion, lengths_to_mask(lengths, motion.shape[1]))
+            return self.evaluator.embed_motion(normalized, lengths).float()
 
     @property
     def fingerprint(self) -> str:
@@ -125,13 +128,15 @@ class EvaluatorTask(Task):
         return weights_digest("evaluator", self.evaluator.signature, parts)
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Log the loss, and gather embeddings."""
-        super().validation_step(batch, batch_idx)
+        """Log the loss, computed in float32, and gather embeddings."""
+        with exact_float32(self.device):
+            super().validation_step(batch, batch_idx)
         self._observe(batch)
 
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Log the loss, and gather embeddings."""
-        super().test_step(batch, batch_idx)
+        """Log the loss, computed in float32, and gather embeddings."""
+        with exact_float32(self.device):
+            super().test_step(batch, batch_idx)
         self._observe(batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
+from realign.precision import exact_float32
 from realign.tasks.embedding import EmbeddingTask
 
 _PART = re.compile(r"_\d+(\.\d+)?-\d+(\.\d+)?$")  # what the id of a captioned part ends with
@@ -81,7 +82,7 @@ class RewardObjective:
         """
         device = self.reward.device
         # in float32 and as ordinary tensors, that a gradient may flow past, whatever surrounds this call
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        with torch.inference_mode(False), torch.no_grad(), exact_float32(device):
             text = self.reward.embed_captions(captions).clone()
             return self.mu * text + (self.eta * self.anchor(text, exclude) if self.eta else 0.0)
 
@@ -113,7 +114,7 @@ class RewardObjective:
             lengths: Frames of each.
             target: As `target` gives it.
         """
-        with torch.no_grad(), torch.autocast(self.reward.device.type, enabled=False):
+        with torch.no_grad(), exact_float32(self.reward.device):
             return (self.reward.embed_motions(motion.float(), lengths) * target).sum(-1)
 
     def _nearest(

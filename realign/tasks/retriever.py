@@ -12,6 +12,7 @@ from realign.losses.contrastive import hard_negative_loss
 from realign.metrics.retrieval_metric import RetrievalMetrics
 from realign.nn.reward import RewardModel
 from realign.nn.spaces import MotionSpace
+from realign.precision import exact_float32
 from realign.tasks.recall import CLEAN, Levels
 from realign.tasks.reward import RewardTask
 from realign.text.base import TextEncoder
@@ -114,7 +115,8 @@ class RetrieverTask(RewardTask):
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Gather embeddings of clean motions and their captions."""
         motion, text = self.embed_motions(batch.motion, batch.lengths), self.embed_captions(batch.captions)
-        reference = self.reference(batch, self.encode_text(batch.captions))
+        with exact_float32(self.device):
+            reference = self.reference(batch, self.encode_text(batch.captions))
         self.protocols.update(text, motion, batch.ids, batch.captions, reference)
 
     def on_test_epoch_end(self) -> None:

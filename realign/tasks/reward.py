@@ -15,6 +15,7 @@ from realign.losses.representation import joint_kl
 from realign.losses.vae import reconstruction_loss
 from realign.nn.reward import Gaussians, RewardModel
 from realign.nn.spaces import MotionSpace
+from realign.precision import exact_float32
 from realign.seeding import rand_per_sample, randn_per_sample, sample_generators
 from realign.tasks.base import noise_like_mask
 from realign.tasks.checkpoint import load_task
@@ -201,14 +202,16 @@ class RewardTask(EmbeddingTask):
         }
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Log the losses, and gather embeddings at every level of noise."""
-        super().validation_step(batch, batch_idx)
-        self.observe(batch, self.validation_levels)
+        """Log the losses, computed in float32, and gather embeddings at every level of noise."""
+        with exact_float32(self.device):
+            super().validation_step(batch, batch_idx)
+            self.observe(batch, self.validation_levels)
 
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Log the losses, and gather embeddings at every level of noise."""
-        super().test_step(batch, batch_idx)
-        self.observe(batch, CLEAN | BINS | POINTS)
+        """Log the losses, computed in float32, and gather embeddings at every level of noise."""
+        with exact_float32(self.device):
+            super().test_step(batch, batch_idx)
+            self.observe(batch, CLEAN | BINS | POINTS)
 
     def on_validation_epoch_end(self) -> None:
         """Log recall by noise level: ``val/r1_clean``, and ``val/r1_t05`` for the tenth of the schedule around 5 %."""

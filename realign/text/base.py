@@ -10,6 +10,7 @@ from torch import nn
 from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import apply_mask
+from realign.precision import exact_float32
 
 
 class TextEncoder(nn.Module, ABC):
@@ -102,8 +103,7 @@ class FrozenTextEncoder(TextEncoder):
     def forward(self, texts: list[str]) -> TextFeatures:
         """Encode B sentences without gradients, in float32."""
         check_texts(texts)
-        kind = self.device.type
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
+        with torch.inference_mode(False), torch.no_grad(), exact_float32(self.device):
             features = self.backbone()(texts)
             longest = int(features.mask.sum(1).max())
             tokens, mask = features.tokens[:, :longest].float(), features.mask[:, :longest]

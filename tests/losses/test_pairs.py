@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
 from realign.errors import InputError
 from realign.losses import InfoNCE, MarginContrast
@@ -33,6 +35,47 @@ def test_the_margin_loss_has_a_gradient_where_everything_agrees():
     assert torch.isfinite(text.grad).all()
     alone = MarginContrast()(text[:1].detach(), torch.ones(1, 4), torch.zeros(1, 1, dtype=torch.bool))
     assert float(alone) == 0
+
+
+def plain(text, motion, excluded, margin):
+    """The formula as it is written, with all differences at once."""
+    wrong = ~(excluded | torch.eye(len(text), dtype=torch.bool))
+    distance = ((text[:, None] - motion[None]).square().sum(-1) + 1e-12).sqrt()
+    lack = (margin - distance).relu().square().masked_fill(~wrong, 0)
+    return (text - motion).square().sum(-1).mean() + lack.sum() / wrong.sum().clamp(min=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.1, 0.0), (1.0, 30.0)])
+def test_values_and_gradients_of_the_margin_loss_are_those_of_the_plain_formula(dtype, scale, shift):
+    generator = torch.Generator().manual_seed(0)
+    text, motion = scale * torch.randn(2, 24, 16, generator=generator) + shift
+    motion[3], motion[5] = text[4], text[7]  # mismatched and equal
+    motion[6] = text[8] + 1e-3 * scale
+    excluded = near_duplicates(torch.arange(24) // 2)
+    pairs = [[each.to(kind, copy=True).requires_grad_() for each in (text, motion)] for kind in (dtype, torch.float64)]
+    value, expected = MarginContrast(9.0)(*pairs[0], excluded), plain(*pairs[1], excluded, 9.0)
+    assert value.dtype == dtype and math.isclose(value.item(), expected.item(), rel_tol=1e-5)
+    value.backward(), expected.backward()
+    for own, other in zip(*pairs, strict=True):
+        torch.testing.assert_close(own.grad.double(), other.grad, atol=1e-5, rtol=1e-5)
+
+
+def test_the_margin_loss_makes_nothing_as_large_as_all_differences():
+    class Largest(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            for each in tree_flatten(out)[0]:
+                self.numbers = max(self.numbers, each.numel() if isinstance(each, torch.Tensor) else 0)
+            return out
+
+    count, width = 48, 20
+    text, motion = (torch.randn(count, width, requires_grad=True) for _ in range(2))
+    with Largest() as largest:
+        MarginContrast()(text, motion, torch.zeros(count, count, dtype=torch.bool)).backward()
+    assert largest.numbers <= count * max(count, width)
 
 
 def test_info_nce_as_a_part_is_the_function():

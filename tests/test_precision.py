@@ -1,0 +1,187 @@
+"""In how many bits numbers are computed: measures in float32 proper and in float64, also where devices know none."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from realign import precision
+from realign.callbacks.comparison import JudgedMotions
+from realign.losses import MarginContrast
+from realign.metrics.generation import euclidean_distances, r_precision
+from realign.metrics.generation_metric import GenerationMetrics, MultiModality
+from realign.metrics.retrieval import recall_and_median, small_batch_recall
+from realign.metrics.retrieval_metric import RetrievalMetrics
+from realign.metrics.sample_means import SampleMeans
+from realign.motion.features import features_to_joints, joints_to_features
+from realign.motion.skeleton import HUMANML3D
+from realign.precision import double, exact_float32, use_tensor_cores, widest
+from realign.tasks.evaluator import RealPrecision
+
+LIKE_MPS, COUNT = torch.device("meta"), 40  # a build without MPS cannot name that device in a tensor
+COPY = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
+INDEX = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten.index_put.default}
+
+
+class There(Tensor):
+    """Numbers that say they lie on an Apple GPU, and are computed with on the CPU."""
+
+    @staticmethod
+    def __new__(cls, numbers: Tensor) -> "There":
+        made = Tensor._make_wrapper_subclass(
+            cls, numbers.shape, strides=numbers.stride(), dtype=numbers.dtype, device=LIKE_MPS
+        )
+        made.numbers = numbers
+        return made
+
+    def tolist(self) -> Any:
+        """Torch has none for subclasses."""
+        return self.numbers.tolist()
+
+    def __getitem__(self, places: Any) -> Tensor:
+        """Positions in a list become a tensor by no operation that a mode sees."""
+        several = places if isinstance(places, tuple) else (places,)
+        return super().__getitem__(tuple(torch.tensor(each) if isinstance(each, list) else each for each in several))
+
+    def new_tensor(self, *args: Any, **kwargs: Any) -> "There":
+        """Made by no operation that a mode sees."""
+        return There(self.numbers.new_tensor(*args, **kwargs))
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # within the mode, which sees calls before
+        return Mps.call(func, args, kwargs or {})
+
+
+class Mps(TorchDispatchMode):
+    """Refuses what an Apple GPU refuses: float64, and tensors of two devices in one operation."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return self.call(func, args, kwargs or {})
+
+    @staticmethod
+    def call(func: Any, args: tuple, kwargs: dict) -> Any:
+        found: list[Tensor] = []
+        tree_map_only(Tensor, found.append, (args, kwargs))
+        here = [each for each in found if isinstance(each, There)]
+        if here and func not in COPY | INDEX:
+            assert all(isinstance(each, There) or each.ndim == 0 for each in found), f"two devices in {func}"
+        named = kwargs.get("device")
+        there = bool(here) if named is None else torch.device(named) == LIKE_MPS
+        if func is torch.ops.aten.copy_.default:
+            there = isinstance(args[0], There)
+        plain, options = tree_map_only(There, lambda each: each.numbers, (args, kwargs))
+        if named is not None:
+            options = {**options, "device": torch.device("cpu")}
+        out = func(*plain, **options)
+        if not there:
+            return out
+        outside: list[Tensor] = []
+        tree_map_only(Tensor, outside.append, out)
+        if any(each.dtype == torch.float64 for each in outside):
+            raise TypeError(f"MPS knows no float64, but {func} makes some")
+        for each in here:
+            if each.numbers is out:
+                return each
+        return tree_map_only(Tensor, There, out)
+
+
+@pytest.fixture
+def mps(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    monkeypatch.setattr(precision, "_WITHOUT_FLOAT64", {"meta"})
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())  # which knows no such device
+    make = torch.tensor  # an operation that no mode sees, either
+    monkeypatch.setattr(torch, "tensor", lambda data, **o: make(data, **{**o, "device": None}).to(o.get("device") or "cpu"))
+    with Mps():
+        yield LIKE_MPS
+
+
+def embeddings() -> tuple[Tensor, Tensor, list[str], list[str]]:
+    text, motion = torch.randn(2, COUNT, 8, generator=torch.Generator().manual_seed(0))
+    return text, motion, [f"{i:03d}" for i in range(COUNT)], [f"caption {i // 2}" for i in range(COUNT)]
+
+
+def measures(device: torch.device) -> dict[str, Tensor | float]:
+    """Every measure over the same embeddings, made on a device."""
+    text, motion, ids, captions = embeddings()
+    text, motion = text.to(device), motion.to(device)
+    found: dict[str, Any] = {}
+    metrics = {"real": RealPrecision(), "retrieval": RetrievalMetrics(), "generation": GenerationMetrics()}
+    for name, metric in metrics.items():
+        metric.update(text, motion, ids, captions)
+        found |= {f"{name} {key}": value for key, value in metric.compute().items()}
+    with_threshold = RetrievalMetrics()
+    with_threshold.update(text, motion, ids, captions, text)
+    found |= {f"threshold {key}": value for key, value in with_threshold.compute().items()}
+    judged, batch = JudgedMotions(), type("Batch", (), {"captions": captions, "ids": ids})
+    judged.update(text, motion, motion + text, batch)
+    found |= {f"judged {key}": value for key, value in judged.compute().items()}
+    many = MultiModality(pairs=4)
+    many.update(motion, [name[:2] for name in ids], [int(name[2:]) for name in ids])
+    found |= many.compute()
+    found |= {f"small {key}": value for key, value in small_batch_recall(text, motion, captions=captions).items()}
+    found |= {f"ranks {key}": value for key, value in recall_and_median(text[:, 0].abs()).items()}
+    means = SampleMeans(["x"])
+    means.update(ids, {"x": text[:, 0]})
+    found |= means.compute()
+    same = torch.eye(COUNT, dtype=torch.bool, device=device)
+    found["precision"] = r_precision(euclidean_distances(text, motion), same)
+    found["margin"] = MarginContrast()(text, motion, same)
+    return found
+
+
+def test_every_measure_works_on_a_device_without_float64(mps: torch.device) -> None:
+    with pytest.raises(TypeError, match="MPS knows no float64"):
+        torch.zeros(2, device=mps).double()
+    with pytest.raises(AssertionError, match="two devices"):
+        torch.zeros(2, device=mps) + torch.zeros(2)
+    expected, found = measures(torch.device("cpu")), measures(mps)
+    assert len(found) > 100
+    for name, value in expected.items():
+        torch.testing.assert_close(torch.as_tensor(found[name]).cpu().float(), torch.as_tensor(value).float())
+
+
+def test_features_work_on_a_device_without_float64(mps: torch.device) -> None:
+    joints = torch.tensor(HUMANML3D.raw_offsets).cumsum(0) * 0.1 + torch.randn(30, 22, 3) * 0.1
+    features = joints_to_features(joints.to(mps), HUMANML3D)
+    back = features_to_joints(features, HUMANML3D)
+    assert features.device == back.device == mps
+    torch.testing.assert_close(features.cpu(), joints_to_features(joints, HUMANML3D), atol=1e-3, rtol=1e-3)
+    assert HUMANML3D.num_joints == back.shape[1]
+
+
+def test_the_widest_type_and_the_same_numbers_in_it() -> None:
+    assert (
+        widest(torch.device("cpu")) == widest(torch.device("cuda")) == torch.float64
+        and widest(torch.device("mps")) == torch.float32
+    )
+    assert double(torch.ones(2)).dtype == torch.float64
+
+
+def test_exact_float32_turns_autocast_and_tf32_off_and_puts_them_back() -> None:
+    def switches() -> tuple[str, bool, bool, bool]:
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        return (
+            torch.get_float32_matmul_precision(), matmul.allow_tf32, cudnn.allow_tf32, torch.is_autocast_enabled("cpu")
+        )  # fmt: skip
+
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    x = torch.randn(32, 32)
+    try:
+        use_tensor_cores()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert switches() == ("high", True, True, True) and (x @ x).dtype == torch.bfloat16
+            with pytest.raises(KeyError), exact_float32(x.device):
+                assert switches() == ("highest", False, False, False) and (x @ x).dtype == torch.float32
+                with exact_float32(x.device):
+                    pass
+                assert switches() == ("highest", False, False, False)
+                raise KeyError
+            assert switches() == ("high", True, True, True)
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
