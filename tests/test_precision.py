@@ -95,7 +95,7 @@ def mps(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     monkeypatch.setattr(precision, "_WITHOUT_FLOAT64", {"meta"})
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())  # which knows no such device
     make = torch.tensor  # an operation that no mode sees, either
-    monkeypatch.setattr(torch, "tensor", lambda data, **o: make(data, **{**o, "device": None}).to(o.get("device") or "cpu"))
+    monkeypatch.setattr(torch, "tensor", lambda x, device="cpu", **options: make(x, **options).to(device))
     with Mps():
         yield LIKE_MPS
 

@@ -15,6 +15,7 @@ from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.pipeline.common import UNIT, check_sentences, pick_device, pretrained_folder
 from realign.pipeline.guide import Guide
+from realign.precision import exact_float32
 from realign.seeding import mix_seed
 
 if TYPE_CHECKING:
@@ -231,10 +232,11 @@ class TextToMotion:
             lengths = torch.tensor([frames[text] for text in captions], device=self.task.device)
             draws = [torch.Generator().manual_seed(mix_seed(seed, text, number)) for text, number in chunk]
             options: dict[str, Any] = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
-            if steering is None:
-                features = self.task.sample(captions, lengths, draws, **options)
-            else:
-                features = steering.sample(self.task, captions, lengths, draws, **options)
+            with exact_float32(self.task.device):
+                if steering is None:
+                    features = self.task.sample(captions, lengths, draws, **options)
+                else:
+                    features = steering.sample(self.task, captions, lengths, draws, **options)
             joints = features_to_joints(features.float().cpu(), self.skeleton)
             clips += [
                 MotionClip(each[: frames[text]].numpy(), self.skeleton.fps, text, self.skeleton.name)

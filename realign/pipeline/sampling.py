@@ -8,6 +8,7 @@ from realign.batch import MotionTextBatch
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
 from realign.pipeline.settings import Precision, Setting
+from realign.precision import exact_float32
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.generator import GeneratorTask
 from realign.tasks.objective import RewardObjective
@@ -63,7 +64,8 @@ class SettingSampler:
         each = self.setting
         lengths = batch.lengths.to(self.generator.device)
         options = {"steps": each.steps, "guidance_scale": each.guidance_scale, "scheduler": each.scheduler}
-        with torch.autocast(self.generator.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        device = self.generator.device
+        with exact_float32(device), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             if self.steering is None:
                 return self.generator.sample(batch.captions, lengths, generators, **options)  # type: ignore[arg-type]
             return self.steering.sample(self.generator, batch.captions, lengths, generators, batch.ids, **options)
