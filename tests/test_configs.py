@@ -171,3 +171,10 @@ def test_the_tiny_configurations_train_and_generate(
         arguments = ["generate", "a person walks", "--checkpoint", f"runs/tiny_{stem}/last.ckpt", "-o", f"{stem}.png"]
         assert main(arguments) == 0
         assert (tmp_path / f"{stem}.png").is_file()
+
+
+def test_first_captions_make_no_pair_a_negative_on_mocap_alone() -> None:
+    told = {}
+    for path in (path for path in FULL if path.parent.name in ("evaluator", "reward", "retriever")):
+        told[name(path)] = yaml.safe_load(path.read_text())["data"]["init_args"]["exclude_same_first_caption"]
+    assert len(told) == 16 and all(value == each.endswith("mocap") for each, value in told.items())

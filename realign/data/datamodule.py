@@ -37,6 +37,9 @@ class MotionDataModule(pl.LightningDataModule):
         predict_split: Split that `predict` goes through.
         whole: Test and predict take every motion once, whatever its length, from its first frame and cut at
             `max_frames`: what the retrieval protocols of TMR test on, and what an index holds.
+        exclude_same_first_caption: No contrast takes two clips with the same first caption for negatives of each other,
+            whatever their other captions say: right for captions written from labels, as those of mocap. On HumanML3D
+            and KIT it takes negatives away that published training has; False leaves out identical captions alone.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class MotionDataModule(pl.LightningDataModule):
         drop_last: bool = True,
         predict_split: str = "test",
         whole: bool = False,
+        exclude_same_first_caption: bool = True,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0:
@@ -63,7 +67,7 @@ class MotionDataModule(pl.LightningDataModule):
         self.max_frames, self.min_frames, self.unit_length = max_frames, min_frames, unit_length
         self.mirror, self.pad_to, self.seed = mirror, pad_to, seed
         self.group_lengths, self.drop_last, self.predict_split = group_lengths, drop_last, predict_split
-        self.whole = whole
+        self.whole, self.exclude_same_first_caption = whole, exclude_same_first_caption
         self._packed: PackedMotions | None = None
 
     @property

@@ -101,7 +101,7 @@ class Task(LightningModule, ABC):
                 self._check_width(data.statistics[0])
                 self.normalizer.fit(*data.statistics)
             if hasattr(data, "plain_captions"):
-                self._plain = data.plain_captions()
+                self._plain = data.plain_captions() if getattr(data, "exclude_same_first_caption", True) else {}
         self.hparams["skeleton"] = self._skeleton  # so that checkpoints know
         self.prepare(stage)
         for callback in self.trainer.callbacks if stage == "fit" else ():  # type: ignore[attr-defined]

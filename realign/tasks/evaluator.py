@@ -52,8 +52,9 @@ class EvaluatorTask(Task):
     """Trains an evaluator by contrast; loaded again, it judges motions and sentences and never changes.
 
     It keeps the statistics it was trained with, which need not be those of the generator it judges. Two clips are no
-    negatives of each other where their captions are identical, or where the data say that their first captions are. A
-    sentence that merely sounds alike is no excuse: a turn to the left must be told from one to the right.
+    negatives of each other where their captions are identical, or where the data module's option
+    `exclude_same_first_caption` says that the same first caption is enough. A sentence that merely sounds alike is no
+    excuse: a turn to the left must be told from one to the right.
 
     Args:
         evaluator: The networks.

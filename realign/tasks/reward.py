@@ -44,8 +44,8 @@ class RewardTask(EmbeddingTask):
         sentence_encoder: Compares captions; the text encoder's own pooled vector where None. CLIP's sentences are too
             much alike for that.
         similarity_threshold: Captions with a cosine above it are no negatives of each other: 2 * 0.8 - 1, since TMR's
-            0.8 is on a scale from 0 to 1. 1 leaves it to the data, where identical captions never are, nor those of
-            clips whose first captions are the same.
+            0.8 is on a scale from 0 to 1. 1 leaves it to the data, where identical captions never are, nor, with the
+            data module's option `exclude_same_first_caption`, those of clips whose first captions are the same.
         reconstruction_weight: Weight of the reconstructions, from the sentence and from the motion.
         kl_weight: Weight of the divergences of both Gaussians from each other and from the unit Gaussian.
         latent_weight: Weight of the distance of both embeddings.

@@ -311,19 +311,31 @@ def test_lightning_on_two_processes_trains_as_on_one(tmp_path: Path) -> None:
 
 
 class TellingData(TinyData):
-    """Says that "run" shows what "walk" does."""
+    """Says that "run" shows what "walk" does.
+
+    Args:
+        count: Number of clips.
+        exclude_same_first_caption: As for `MotionDataModule`.
+    """
+
+    def __init__(self, count: int = 4, exclude_same_first_caption: bool = True) -> None:
+        super().__init__(count)
+        self.exclude_same_first_caption = exclude_same_first_caption
 
     def plain_captions(self) -> dict[str, str]:
         return {"walk": "walk", "run": "walk"}
 
 
-def test_captions_that_show_the_same_are_no_negatives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_captions_that_show_the_same_are_no_negatives_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
     seen: list[torch.Tensor] = []
     contrast = RewardTask.contrast
     monkeypatch.setattr(RewardTask, "contrast", lambda self, *a: seen.append(a[2]) or contrast(self, *a))
-    data = {"class_path": "test_reward_task.TellingData", "init_args": {"count": 4}}
+    data = {"class_path": "test_reward_task.TellingData", "init_args": {"count": 4, "exclude_same_first_caption": told}}
     model = reward(similarity_threshold=1.0)
     TrainingCLI.from_args(["fit", *command(tmp_path, model, data, num_sanity_val_steps=0)], run=True)
     expected = torch.zeros(4, 4, dtype=torch.bool)
-    expected[0, 1] = expected[1, 0] = True  # walk, run, jump, turn left
+    expected[0, 1] = expected[1, 0] = told  # walk, run, jump, turn left
     assert torch.equal(seen[0], expected)
