@@ -17,6 +17,7 @@ from realign.precision import exact_float32
 UpdateName = Literal["score_shift", "additive", "ddpm"]
 ProfileName = Literal["constant", "noise", "signal"]
 NormControl = Literal["none", "clip", "normalize"]
+GuidancePoint = Literal["x_t", "x0"]
 
 _PROFILES: dict[str, Callable[[Tensor], Tensor]] = {
     "constant": torch.ones_like,
@@ -59,10 +60,10 @@ class GuidanceOptions:
     interval: int = 1
     norm: NormControl = "none"
     norm_limit: float = 1.0
-    point: Literal["x_t", "x0"] = "x_t"
+    point: GuidancePoint = "x_t"
 
     def __post_init__(self) -> None:
-        names = {"update": UpdateName, "profile": ProfileName, "norm": NormControl, "point": Literal["x_t", "x0"]}
+        names = {"update": UpdateName, "profile": ProfileName, "norm": NormControl, "point": GuidancePoint}
         for option, allowed in names.items():
             value, choices = getattr(self, option), get_args(allowed)
             if value not in choices:

@@ -2,22 +2,27 @@
 
 import torch
 
+from realign.diffusion.guidance import GuidancePoint
 from realign.diffusion.schedule import schedule_fingerprint
 from realign.errors import InputError
 from realign.nn.spaces import FeatureSpace, MotionSpace
 from realign.tasks.space import SpaceTask
 
 
-def check_match(reward: SpaceTask, generator: SpaceTask, through_decoder: bool = False) -> None:
-    """Refuse a pair whose x_t, or whose captions, are not alike.
+def check_match(
+    reward: SpaceTask, generator: SpaceTask, through_decoder: bool = False, point: GuidancePoint = "x_t"
+) -> None:
+    """Refuse a pair whose motions are not alike. Each reads captions by a text encoder of its own.
 
     Args:
         reward: The task that judges.
         generator: The task that is guided.
         through_decoder: The generator's samples are decoded to motion features before they are judged.
+        point: Where the reward judges: at noisy samples, whose noise it must have been trained with, or at predicted
+            clean ones, which have none.
 
     Raises:
-        InputError: Space, width, noise schedule, text encoder, skeleton or statistics differ.
+        InputError: Space, width, skeleton or statistics differ, or the noise where it is seen.
     """
     if reward.skeleton != generator.skeleton:
         raise InputError(
@@ -25,19 +30,26 @@ def check_match(reward: SpaceTask, generator: SpaceTask, through_decoder: bool =
             f"{generator.skeleton!r}; take a reward trained on the generator's data."
         )
     _check_space(reward.space, generator.space, through_decoder)
-    for what, own, other in (
-        ("noise schedule", schedule_fingerprint(reward.scheduler), schedule_fingerprint(generator.scheduler)),
-        ("text encoder", reward.text_encoder.fingerprint, generator.text_encoder.fingerprint),
-    ):
-        if own != other:
-            raise InputError(
-                f"The reward was trained with the {what} {own!r}, but the generator with {other!r}; train the reward "
-                f"with the generator's {what}."
-            )
+    if point == "x_t":
+        _check_noise(reward, generator)
     if not _alike(reward.normalizer, generator.normalizer):
         raise InputError(
             "The reward was trained on data with another Mean and Std than the generator's; train both on the same "
             "prepared data."
+        )
+
+
+def _check_noise(reward: SpaceTask, generator: SpaceTask) -> None:
+    if not reward.has_schedule:
+        raise InputError(
+            f"A {type(reward).__name__} has never seen noise, but guidance at the point x_t shows it noisy motions; "
+            "guide at the point x0, or take a reward trained with the generator's noise schedule."
+        )
+    own, other = schedule_fingerprint(reward.scheduler), schedule_fingerprint(generator.scheduler)
+    if own != other:
+        raise InputError(
+            f"The reward was trained with the noise schedule {own!r}, but the generator with {other!r}; guide at the "
+            "point x0, which has no noise, or train the reward with the generator's noise schedule."
         )
 
 

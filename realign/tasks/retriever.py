@@ -98,6 +98,11 @@ class RetrieverTask(RewardTask):
         self.protocols = RetrievalMetrics(identical=identical, subset=None if subset is None else _ids(subset))
 
     @property
+    def has_schedule(self) -> bool:
+        """It has none: no motion that it sees is noisy."""
+        return False
+
+    @property
     def validation_levels(self) -> Levels:
         """Clean motions alone."""
         return CLEAN

@@ -51,6 +51,11 @@ class SpaceTask(Task):
         self._fault: InputError | None = None
         self.register_load_state_dict_post_hook(_note_state)
 
+    @property
+    def has_schedule(self) -> bool:
+        """Whether the scheduler tells the noise of its motions, rather than standing in where there is none."""
+        return True
+
     def check_widths(self, part: str, width: int, text_dim: int) -> None:
         """Refuse a network that does not fit the space or the text encoder.
 

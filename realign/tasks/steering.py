@@ -109,8 +109,8 @@ class RewardSteering(Steering):
         self.options, self.through_decoder = options, through_decoder
 
     def check(self, generator: GeneratorTask) -> None:
-        """Refuse a generator whose space, noise, text encoder, skeleton or statistics are not the reward's."""
-        self.objective.reward.check_generator(generator, self.through_decoder)
+        """Refuse a generator whose space, skeleton, statistics or, where it is seen, noise are not the reward's."""
+        self.objective.reward.check_generator(generator, self.through_decoder, self.options.point)
 
     def guidance(
         self,

@@ -8,7 +8,15 @@ from task_parts import reward as reward_config
 
 from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError
-from realign.tasks import BestOfN, GeneratorTask, RewardObjective, RewardSteering, load_steering, load_task
+from realign.tasks import (
+    BestOfN,
+    GeneratorTask,
+    RewardObjective,
+    RewardSteering,
+    load_steering,
+    load_task,
+    save_pretrained,
+)
 from realign.training import TrainingCLI
 
 ROWS = list(range(4))
@@ -76,7 +84,7 @@ def other_statistics() -> GeneratorTask:
 @pytest.mark.parametrize(
     ("way", "task", "reason"),
     [
-        (lambda o: RewardSteering(o), other_noise, "noise schedule"),
+        (lambda o: RewardSteering(o, GuidanceOptions(point="x_t")), other_noise, "noise schedule"),
         (lambda o: RewardSteering(o), other_statistics, "Mean and Std"),
         (lambda o: RewardSteering(o), other_skeleton, "skeleton"),
         (lambda o: RewardSteering(o), lambda: generator(True), "through the decoder"),
@@ -103,3 +111,25 @@ def test_a_steering_comes_back_from_files(tmp_path: Path) -> None:
     assert isinstance(several, BestOfN) and several.candidates == 3
     with pytest.raises(InputError, match="no checkpoint at"):
         load_steering("reward", tmp_path / "nowhere.ckpt")
+
+
+@pytest.mark.parametrize("kind", ["RewardTask", "RetrieverTask"])
+def test_a_reward_of_another_text_encoder_and_noise_guides_at_clean_samples(tmp_path: Path, kind: str) -> None:
+    other = {"class_path": "realign.text.hashing.HashingEncoder", "init_args": {"dim": 12}}
+    config = reward_config(kind, model={"text_dim": 12, "dropout": 0.0}, text_encoder=other)
+    trained = TrainingCLI.from_args(command(tmp_path, config), run=False).model
+    trained.normalizer.fit(*TinyData().statistics)
+    trained.hparams["skeleton"] = "humanml3d"
+    folder = save_pretrained(trained, tmp_path / "reward")
+    task, draws = generator(), captions(ROWS)
+    plain = task.sample(draws, LENGTHS[ROWS], generators(*ROWS))
+    way = load_steering("reward", folder, options=GuidanceOptions(strength=300.0, profile="signal", point="x0"))
+    guided = way.sample(task, draws, LENGTHS[ROWS], generators(*ROWS))
+    assert not torch.allclose(guided, plain, atol=1e-3)
+    target = way.objective.target(draws)
+    gain = way.objective.score(guided, LENGTHS[ROWS], target) - way.objective.score(plain, LENGTHS[ROWS], target)
+    assert gain.mean() > 0
+    noisy = load_steering("reward", folder, options=GuidanceOptions(point="x_t"))
+    reason = "has never seen noise.*point x0" if kind == "RetrieverTask" else "noise schedule.*point x0"
+    with pytest.raises(InputError, match=reason):
+        noisy.sample(task, draws, LENGTHS[ROWS], generators(*ROWS))
