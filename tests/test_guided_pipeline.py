@@ -67,14 +67,16 @@ def test_no_weights_and_one_candidate_are_the_unguided_motion(model: TextToMotio
         np.testing.assert_array_equal(model.generate(["walk"], seconds=2, guidance=guidance)[0].joints, plain)
 
 
-def test_a_reward_of_other_noise_is_refused(shelf: Path, model: TextToMotion, tmp_path: Path) -> None:
+def test_a_reward_of_other_noise_guides_at_clean_samples_alone(shelf: Path, model: TextToMotion, tmp_path: Path) -> None:
     cli = build(
         ["--config", str(ROOT / "configs/tiny/reward_feature.yaml"), f"--data.init_args.folder={shelf / 'data'}"]
     )
     cli.model.normalizer.fit(*cli.datamodule.statistics)
     cli.model.hparams["skeleton"] = "humanml3d"
+    other = save_pretrained(cli.model, tmp_path / "other")
+    model.load_guidance("reward", other, point="x0")
     with pytest.raises(InputError, match="noise schedule"):
-        model.load_guidance("reward", save_pretrained(cli.model, tmp_path / "other"))
+        model.load_guidance("reward", other, point="x_t")
 
 
 def test_the_command_writes_guided_motions(shelf: Path, tmp_path: Path) -> None:
