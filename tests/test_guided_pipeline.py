@@ -67,7 +67,7 @@ def test_no_weights_and_one_candidate_are_the_unguided_motion(model: TextToMotio
         np.testing.assert_array_equal(model.generate(["walk"], seconds=2, guidance=guidance)[0].joints, plain)
 
 
-def test_a_reward_of_other_noise_guides_at_clean_samples_alone(shelf: Path, model: TextToMotion, tmp_path: Path) -> None:
+def test_a_reward_of_other_noise_guides_at_clean_samples(shelf: Path, model: TextToMotion, tmp_path: Path) -> None:
     cli = build(
         ["--config", str(ROOT / "configs/tiny/reward_feature.yaml"), f"--data.init_args.folder={shelf / 'data'}"]
     )

@@ -105,7 +105,7 @@ class Task(LightningModule, ABC):
         self.hparams["skeleton"] = self._skeleton  # so that checkpoints know
         self.prepare(stage)
         for callback in self.trainer.callbacks if stage == "fit" else ():  # type: ignore[attr-defined]
-            if isinstance(callback, WeightAveraging):  # it copied this module before the lines above filled it
+            if isinstance(callback, WeightAveraging):  # Lightning's own copied this module before it was filled
                 callback.setup(self.trainer, self, stage)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
