@@ -1,7 +1,9 @@
 """In how many bits numbers are computed: the one place that sets it, and that knows what devices can."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +13,8 @@ _WITHOUT_FLOAT64 = {"mps"}
 
 def use_tensor_cores() -> None:
     """Let float32 products of training be computed in TF32, on the GPUs that can; on a CPU this changes nothing."""
-    _set("high", True)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
 
 
 @contextmanager
@@ -23,18 +26,28 @@ def exact_float32(device: torch.device) -> Iterator[None]:
     Args:
         device: Where the work is done.
     """
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    _set("highest", False)
+    switches = _switches()
     try:
+        for put, _, exact in switches:
+            put(exact)
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        _set(*before)
+        for put, before, _ in switches:
+            put(before)
 
 
-def _set(products: str, convolutions: bool) -> None:
-    torch.set_float32_matmul_precision(products)
-    torch.backends.cudnn.allow_tf32 = convolutions
+def _switches() -> list[tuple[Callable[[Any], Any], Any, Any]]:
+    """What sets each switch, how it stands, and what makes it exact."""
+    backends: Any = torch.backends
+    try:
+        return [
+            (torch.set_float32_matmul_precision, torch.get_float32_matmul_precision(), "highest"),
+            (partial(setattr, backends.cudnn, "allow_tf32"), backends.cudnn.allow_tf32, False),
+        ]
+    except RuntimeError:  # operators were set one by one (torch 2.9), and there is no answer for all of them
+        operators = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul]
+        return [(partial(setattr, each, "fp32_precision"), each.fp32_precision, "ieee") for each in operators]
 
 
 def widest(device: torch.device) -> torch.dtype:

@@ -162,6 +162,19 @@ def test_the_widest_type_and_the_same_numbers_in_it() -> None:
     assert double(torch.ones(2)).dtype == torch.float64
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch sets all operators together")
+def test_exact_float32_works_where_operators_were_set_one_by_one() -> None:
+    conv, rnn = torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    before = torch.backends.cudnn.allow_tf32
+    try:
+        conv.fp32_precision, rnn.fp32_precision = "ieee", "tf32"
+        with exact_float32(torch.device("cpu")):
+            assert conv.fp32_precision == rnn.fp32_precision == "ieee"
+        assert (conv.fp32_precision, rnn.fp32_precision) == ("ieee", "tf32")
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def test_exact_float32_turns_autocast_and_tf32_off_and_puts_them_back() -> None:
     def switches() -> tuple[str, bool, bool, bool]:
         matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
