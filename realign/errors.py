@@ -1,6 +1,9 @@
 import errno
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 class InputError(ValueError):
@@ -17,6 +20,28 @@ class Renamed(DeprecationWarning):
 def renamed(old: str, new: str) -> None:
     """Warn that a name is an old one."""
     warnings.warn(f"{old} is now called {new}; the old name works in this version only.", Renamed, stacklevel=3)
+
+
+class InputWarning(UserWarning):
+    """Input that is read, but not as it stands or with a doubt: one sentence. Commands print it as a note."""
+
+
+@contextmanager
+def collect_input_warnings() -> Iterator[list[str]]:
+    """Gather the sentences of every `InputWarning` given within; other warnings go where they went."""
+    texts: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def keep(message: Any, category: type[Warning], *rest: Any, **options: Any) -> None:
+            if issubclass(category, InputWarning):
+                texts.append(str(message))
+            else:
+                show(message, category, *rest, **options)
+
+        warnings.showwarning = keep
+        warnings.simplefilter("always", InputWarning)
+        yield texts
 
 
 def explain(error: BaseException | None) -> str | None:

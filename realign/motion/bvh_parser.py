@@ -5,7 +5,10 @@ import numpy as np
 
 from realign.errors import InputError
 
-_CHANNEL = re.compile(r"^([XYZ])(position|rotation)$", re.IGNORECASE)
+_CHANNEL = re.compile(r"^([XYZ])(position|rotation|scale)$", re.IGNORECASE)
+_HEAD = re.compile(
+    r"\s*Frames[ \t]*:?[ \t]*(\S+)\s*\n\s*Frame[ \t]*Time[ \t]*:?[ \t]*(\S+)[ \t]*(?:\n|$)", re.IGNORECASE
+)
 
 
 def read_text(path: Path) -> str:
@@ -26,7 +29,7 @@ def read_text(path: Path) -> str:
 
 def split_motion(text: str) -> tuple[str, str, str]:
     """Everything before the line MOTION, that word, and everything after."""
-    mark = re.search(r"^[ \t]*MOTION\b", text, flags=re.MULTILINE)
+    mark = re.search(r"^[ \t]*MOTION\b", text, flags=re.MULTILINE | re.IGNORECASE)
     return (text[: mark.start()], "MOTION", text[mark.end() :]) if mark else (text, "", "")
 
 
@@ -84,7 +87,8 @@ def _offset(words: list[str], joint: str, path: str | Path) -> list[float]:
     except ValueError:
         values = []
     if len(values) != 3 or not np.isfinite(values).all():
-        raise InputError(f"{path}: OFFSET of joint {joint!r} is {' '.join(words)!r}, not three numbers; fix that line.")
+        remedy = f"fix that line{_comma(words[0]) if words else ''}"
+        raise InputError(f"{path}: OFFSET of joint {joint!r} is {' '.join(words)!r}, not three numbers; {remedy}.")
     return values
 
 
@@ -100,21 +104,23 @@ def _channel_names(words: list[str], joint: str, path: str | Path) -> tuple[str,
     return channels
 
 
-def parse_motion(body: str, width: int, first_line: int, path: str | Path) -> tuple[np.ndarray, float]:
-    """Channel values (T, width) and seconds a frame from the text after MOTION."""
-    match = re.match(r"\s*Frames:\s*(\S+)\s*\n\s*Frame Time:[ \t]*(\S+)[ \t]*(?:\n|$)", body, flags=re.IGNORECASE)
+def parse_motion(
+    body: str, width: int, first_line: int, path: str | Path, fps: float | None
+) -> tuple[np.ndarray, float]:
+    """Channel values (T, width) and seconds a frame from the text after MOTION; the latter of `fps` where given."""
+    match = _HEAD.match(body)
     if not match:
         raise InputError(
             f"{path}: after MOTION come 'Frames: N' and 'Frame Time: S'; the file is cut off, export it again."
         )
     try:
-        frames, frame_time = int(match.group(1)), float(match.group(2))
+        frames, frame_time = int(match.group(1)), float(match.group(2)) if fps is None else 1.0 / fps
     except ValueError:
         frames, frame_time = 0, 0.0
     if frames < 1 or not 0.0 < frame_time < np.inf:
         raise InputError(
             f"{path}: it says 'Frames: {match.group(1)}' and 'Frame Time: {match.group(2)}'; "
-            "both must be positive numbers."
+            "both must be positive numbers; correct them, or give the true rate with --fps."
         )
     rows = body[match.end() :]
     line = first_line + body[: match.end()].count("\n") + 1
@@ -127,6 +133,11 @@ def parse_motion(body: str, width: int, first_line: int, path: str | Path) -> tu
     return values.reshape(frames, width), frame_time
 
 
+def _comma(word: str) -> str:
+    """What else to do about a number with a decimal comma."""
+    return ", with points for decimals" if re.fullmatch(r"[-+\d.]*,[\d,eE+-]*", word) else ""
+
+
 def _what_is_wrong(rows: str, frames: int, width: int, line: int) -> str:
     """Name the first faulty line of the motion values, and the remedy."""
     complete = 0
@@ -136,7 +147,8 @@ def _what_is_wrong(rows: str, frames: int, width: int, line: int) -> str:
             try:
                 finite = np.isfinite(float(word))
             except ValueError:
-                return f"line {number}, value {column} is {word[:30]!r}, not a number; export the file again."
+                remedy = f"export the file again{_comma(word)}"
+                return f"line {number}, value {column} is {word[:30]!r}, not a number; {remedy}."
             if not finite:
                 return (
                     f"line {number}, value {column} is {word}, not a finite number; export the file again without gaps."

@@ -62,10 +62,11 @@ class Bvh:
         return np.array([i for i, (top, name) in enumerate(owners) if top == root and name.endswith(kind)], dtype=int)
 
     def local_transforms(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rotation and translation of every joint in its parent's frame.
+        """Rotation (with scale, where there is one) and translation of every joint in its parent's frame.
 
         Rotation channels multiply in file order (the first listed is outermost); position channels replace the
-        joint's OFFSET, as Blender reads them and as the files that write them for every joint mean them.
+        joint's OFFSET, as Blender reads them and as the files that write them for every joint mean them. Where a joint
+        with an OFFSET has positions of nothing but zeros they are left aside: else its bone would vanish.
 
         Returns:
             Rotations (T, J, 3, 3) and translations (T, J, 3) in file units.
@@ -75,12 +76,16 @@ class Bvh:
         translations = np.broadcast_to(self.offsets, (frames, joints, 3)).copy()
         column = 0
         for joint, names in enumerate(self.channels):
+            moves = [column + i for i, name in enumerate(names) if name.endswith("position")]
+            unused = self.parents[joint] >= 0 and not self.motion[:, moves].any()
             for name in names:
                 axis, values = _AXES[name[0]], self.motion[:, column]
-                if name.endswith("position"):
-                    translations[:, joint, axis] = values
-                else:
+                if name.endswith("rotation"):
                     _turn(rotations[:, joint], axis, np.deg2rad(values))
+                elif name.endswith("scale"):
+                    rotations[:, joint, :, axis] *= values[:, None]
+                elif not unused:
+                    translations[:, joint, axis] = values
                 column += 1
         return rotations, translations
 
@@ -116,11 +121,12 @@ def _turn(rotations: np.ndarray, axis: int, angles: np.ndarray) -> None:
     rotations[:, :, second] = right * cosine - left * sine
 
 
-def read_bvh(path: str | Path) -> Bvh:
+def read_bvh(path: str | Path, fps: float | None = None) -> Bvh:
     """Read a BVH file: any channel order, position channels on any joint, any newlines, several roots and End Sites.
 
     Args:
         path: The file.
+        fps: True frames per second, where the Frame Time of the file must not be looked at.
 
     Returns:
         The hierarchy with its motion.
@@ -134,5 +140,5 @@ def read_bvh(path: str | Path) -> Bvh:
         raise InputError(f"{path} has no MOTION section: it is cut off or no BVH file; export it again.")
     names, parents, offsets, channels = parse_hierarchy(header, path)
     width = sum(len(names) for names in channels)
-    motion, frame_time = parse_motion(body, width, header.count("\n"), path)
+    motion, frame_time = parse_motion(body, width, header.count("\n"), path, fps)
     return Bvh(tuple(names), tuple(parents), np.array(offsets), tuple(channels), motion, frame_time)

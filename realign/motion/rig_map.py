@@ -1,21 +1,24 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from realign.errors import InputError
+from realign.motion.joint_names import first, lookup
 from realign.motion.skeleton import LEAST_FPS, MOST_FPS
+from realign.motion.upright import UP_AXES
 
 _LIMBS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 REQUIRED = (*(f"{side}_{limb}" for side in ("left", "right") for limb in _LIMBS), "neck")
+PLACED = ("neck",)  # of those: put between the shoulders where a rig has none
 OPTIONAL = (
     *("head", "left_foot", "right_foot", "left_collar", "right_collar"),
     *("pelvis", "spine1", "spine2", "spine3"),
 )
-RIG_EXAMPLE = """joints:                      # ours: theirs, sides as the person feels them
+RIG_EXAMPLE = """joints:                      # ours: theirs, sides as the person feels them; left out: known names
   left_hip: LeftUpLeg        # the same for right_...
   left_knee: LeftLeg
   left_ankle: LeftFoot
@@ -23,10 +26,10 @@ RIG_EXAMPLE = """joints:                      # ours: theirs, sides as the perso
   left_shoulder: LeftArm
   left_elbow: LeftForeArm
   left_wrist: LeftHand
-  neck: Neck
+  neck: Neck                 # optional
   head: Head                 # optional
 spine: [Spine, Spine1]       # optional: from the bottom up, without hips and neck
-up: y                        # optional: y or z, else found from the poses
+up: y                        # optional: x, y, z, -x, -y or -z, else found from the poses
 fps: 60                      # optional: the true rate where the header is wrong
 skip_frames: 1               # optional: leading frames that are no motion, else an added T-pose is detected
 """
@@ -42,9 +45,10 @@ class RigMap:
 
     Attributes:
         name: What messages call the rig.
-        joints: HumanML3D joint name -> names in the file, the first that exists is used. `REQUIRED` must be there.
+        joints: HumanML3D joint name -> names in the file, the first that exists is used. `REQUIRED` must be there;
+            empty where a map only says the rest about a rig that is recognised.
         spine: Joints between hips and neck, from the bottom up; those that a file lacks are passed over.
-        up: "y", "z", or None to find it from the poses.
+        up: One of `UP_AXES`, or None to find it from the poses.
         fps: True frame rate where headers are known to be wrong, else None.
         skip_frames: Leading frames to drop, None to drop an added T-pose where there is one.
         settle_frames: Frames after an added T-pose in which the limbs still come out of it; they get the next pose.
@@ -63,7 +67,8 @@ class RigMap:
     def missing(self, names: Sequence[str]) -> list[str]:
         """Required HumanML3D joints that a file with these joint names lacks."""
         table = lookup(tuple(names))
-        return [joint for joint in REQUIRED if first(self.joints.get(joint, ()), table) is None]
+        needed = (joint for joint in REQUIRED if joint not in PLACED)
+        return [joint for joint in needed if first(self.joints.get(joint, ()), table) is None]
 
     def resolve(self, names: Sequence[str]) -> "ResolvedRig":
         """Find the rig's joints among a file's.
@@ -83,9 +88,12 @@ class RigMap:
             lost = [" or ".join(self.joints[joint]) for joint, index in found.items() if index is None]
             lost += [name for name, index in zip(self.spine, spine, strict=True) if index is None]
             raise InputError(f"rig {self.name}: the file has no joint {', '.join(lost)}; correct the rig map.")
+        backbone = [index for index in spine if index is not None]
         return ResolvedRig(
             {joint: index for joint, index in found.items() if index is not None},
-            tuple(index for index in spine if index is not None),
+            tuple(
+                backbone if self.strict else sorted(backbone)
+            ),  # files write parents first; some number from the neck
         )
 
 
@@ -96,28 +104,9 @@ class ResolvedRig:
     joints: Mapping[str, int] = field(default_factory=dict)
     spine: tuple[int, ...] = ()
 
-
-@lru_cache(maxsize=4096)
-def _plain(name: str) -> str:
-    """A joint name without namespace, Mixamo prefix, case and separators."""
-    name = re.sub(r"^mixamorig\d*[:_]?", "", name.split(":")[-1], flags=re.IGNORECASE)
-    return re.sub(r"[\s_\-]", "", name).lower()
-
-
-@lru_cache(maxsize=16)  # asked for every rig in turn
-def lookup(names: tuple[str, ...]) -> dict[str, int]:
-    """Name as written and plain name -> first index."""
-    table: dict[str, int] = {}
-    for form in (str, _plain):
-        for index, name in enumerate(names):
-            table.setdefault(form(name), index)
-    return table
-
-
-def first(candidates: Sequence[str], table: Mapping[str, int]) -> int | None:
-    """Index of the first candidate that exists, as written or plain."""
-    keys = (key for name in candidates for key in (name, _plain(name)))
-    return next((table[key] for key in keys if key in table), None)
+    def body(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """(..., 3) positions of the rig's joints by HumanML3D name, from (..., S, 3) of the file's."""
+        return {name: positions[..., index, :] for name, index in self.joints.items()}
 
 
 def unmapped(rig: str, missing: Sequence[str], names: Sequence[str]) -> str:
@@ -125,7 +114,7 @@ def unmapped(rig: str, missing: Sequence[str], names: Sequence[str]) -> str:
     found = ", ".join(name for name in names if not re.search(r"\.end\d*$", name))
     return (
         f"{rig}: no joint stands for {', '.join(missing)} (the file has {found[:600]}); "
-        f"give a YAML rig map that names them: {_FORMAT}"
+        f"give a YAML rig map (--rig FILE) that names them: {_FORMAT}"
     )
 
 
@@ -158,24 +147,27 @@ def rig_from_dict(content: object, name: str = "own") -> RigMap:
     Raises:
         InputError: A key or value is not one of those.
     """
-    if not isinstance(content, dict) or not isinstance(content.get("joints"), dict):
+    content = {**content} if isinstance(content, dict) else {}
+    named = content.pop("joints", None)
+    if not isinstance(named, dict) and (named is not None or not content):
         raise InputError(f"rig map {name!r} has no 'joints'; write {_FORMAT}")
-    unknown = set(content) - {"joints", "spine", "up", "fps", "skip_frames"}
-    unknown |= set(content["joints"]) - {*REQUIRED, *OPTIONAL}
+    named = named or {}
+    unknown = set(content) - {"spine", "up", "fps", "skip_frames"} | set(named) - {*REQUIRED, *OPTIONAL}
     if unknown:
         raise InputError(
             f"rig map {name!r} has unknown keys {', '.join(map(repr, sorted(map(str, unknown))))}; joints are "
             f"{', '.join((*REQUIRED, *OPTIONAL))}; write {_FORMAT}"
         )
-    joints = {joint: (str(source),) for joint, source in content["joints"].items()}
+    joints = {joint: (str(source),) for joint, source in named.items()}
     spine = content.get("spine") or []
     up, fps, skip = content.get("up"), content.get("fps"), content.get("skip_frames")
-    positive = fps is None or (isinstance(fps, int | float) and LEAST_FPS <= fps <= MOST_FPS)
+    number = isinstance(fps, int | float) and not isinstance(fps, bool)
+    positive = fps is None or (number and LEAST_FPS <= fps <= MOST_FPS)
     whole = skip is None or (isinstance(skip, int) and not isinstance(skip, bool) and skip >= 0)
-    if not isinstance(spine, list) or up not in (None, "y", "z") or not positive or not whole:
+    if not isinstance(spine, list) or up not in (None, *UP_AXES) or not positive or not whole:
         raise InputError(
-            f"rig map {name!r}: spine is a list of joints, up is y or z, fps a positive number up to {MOST_FPS}, "
-            f"skip_frames a whole number; write {_FORMAT}"
+            f"rig map {name!r}: spine is a list of joints, up one of {', '.join(UP_AXES)}, fps a positive number up to "
+            f"{MOST_FPS}, skip_frames a whole number; write {_FORMAT}"
         )
     rate = None if fps is None else float(fps)
     return RigMap(name, joints, tuple(map(str, spine)), up, rate, skip, strict=True)

@@ -1,10 +1,12 @@
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from realign.errors import InputError
-from realign.motion.rig_map import REQUIRED, RIG_EXAMPLE, RigMap, first, load_rig, lookup, rig_from_dict, unmapped
+from realign.motion.joint_names import first, lookup
+from realign.motion.rig_map import PLACED, REQUIRED, RIG_EXAMPLE, RigMap, load_rig, rig_from_dict, unmapped
 
-__all__ = ["REQUIRED", "RIGS", "RIG_EXAMPLE", "RigMap", "load_rig", "recognise_rig", "rig_from_dict"]
+__all__ = ["REQUIRED", "RIGS", "RIG_EXAMPLE", "RigMap", "choose_rig", "load_rig", "recognise_rig", "rig_from_dict"]
 
 
 def _body(limbs: str, side: tuple[str, str], neck: str, spine: str, head: str = "Head") -> dict[str, Any]:
@@ -18,7 +20,7 @@ def _body(limbs: str, side: tuple[str, str], neck: str, spine: str, head: str = 
         head: Name of the head.
     """
     parts = ("hip", "knee", "ankle", "foot", "shoulder", "elbow", "wrist")
-    joints = {"neck": tuple(neck.split("|")), "head": (head,)}
+    joints = {"neck": tuple(neck.split("|")), "head": tuple(head.split("|"))}
     for part, names in zip(parts, limbs.split(), strict=True):
         joints[f"left_{part}"] = tuple(names.split("|"))
         joints[f"right_{part}"] = tuple(name.replace(*side, 1) for name in names.split("|"))
@@ -70,7 +72,42 @@ RIGS: tuple[RigMap, ...] = (
         ),
     ),
     RigMap("Mixamo", **_body(_AUTODESK, ("Left", "Right"), "Neck", "Spine Spine1 Spine2 Spine3")),
+    RigMap(
+        "Rigify",  # its pelvis is called spine, its neck and head are further numbers of it
+        **_body(
+            "thigh.L shin.L foot.L toe.L upper_arm.L forearm.L hand.L",
+            (".L", ".R"),
+            "spine.004|neck",
+            "spine.001 spine.002 spine.003",
+            "spine.006|head",
+        ),
+    ),
 )
+
+
+def _common() -> RigMap:
+    """Joints by the words that most rigs use (Biped, VRM, Unreal, OptiTrack, Rokoko, Xsens, ASF ...)."""
+    parts = {
+        "hip": "upleg upperleg thigh uleg thighbend femur hip",
+        "knee": "lowerleg lowleg shin calf lleg tibia knee leg",
+        "ankle": "ankle foot",
+        "foot": "toebase toe toes toe0 ball footend foot ankleend",
+        "shoulder": "upperarm uparm uarm upperarmbend shldr shldrbend humerus arm shoulder",
+        "elbow": "forearm lowerarm lowarm farm forearmbend radius elbow",
+        "wrist": "wrist hand forearmend lowerarmend farmend elbowend",
+    }
+    joints = {
+        f"{side}_{part}": tuple(f"{side}/{word}{number}" for word in words.split() for number in ("", "1"))
+        for side in ("left", "right")
+        for part, words in parts.items()
+    }
+    trunk = "waist ab abdomen abdomenlower lowerback abdomenupper spine spine0 spine1 l5 l3 spine2 t12 spine3 spine4 "
+    trunk += "spine5 torso chest chestlower upperback chest1 chest2 upperchest chestupper chest3 chest4 thorax t8"
+    joints |= {"neck": ("/neck", "/neck1", "/necklower", "/lowerneck", "/necktwist1", "/neck0"), "head": ("/head",)}
+    return RigMap("common names", joints, tuple(f"/{word}" for word in trunk.split()))
+
+
+_COMMON = _common()
 
 
 def recognise_rig(names: Sequence[str]) -> RigMap:
@@ -88,9 +125,32 @@ def recognise_rig(names: Sequence[str]) -> RigMap:
     """
     best = min(RIGS, key=lambda rig: (len(rig.missing(names)), -_score(rig, names)))
     if missing := best.missing(names):
-        nearest = f"unknown rig, nearest to {best.name}" if len(missing) < len(REQUIRED) else "unknown rig"
+        if not _COMMON.missing(names):
+            return _COMMON
+        nearest = (
+            f"unknown rig, nearest to {best.name}" if len(missing) < len(REQUIRED) - len(PLACED) else "unknown rig"
+        )
         raise InputError(unmapped(nearest, missing, names))
     return best
+
+
+def choose_rig(own: RigMap | None, names: Sequence[str]) -> RigMap:
+    """The map to read a file with these joint names by.
+
+    Args:
+        own: A person's map; one without joints adds what it says to the rig that is recognised.
+        names: Joint names of the file, End Sites included.
+
+    Raises:
+        InputError: The rig has to be recognised and is not.
+    """
+    if own is not None and own.joints:
+        return own
+    known = recognise_rig(names)
+    if own is None:
+        return known
+    skip = known.skip_frames if own.skip_frames is None else own.skip_frames
+    return replace(known, spine=own.spine or known.spine, up=own.up, fps=own.fps, skip_frames=skip)
 
 
 def _score(rig: RigMap, names: Sequence[str]) -> int:

@@ -74,6 +74,48 @@ def test_several_roots_and_names_with_blanks(saved):
     np.testing.assert_allclose(bvh.global_positions(), [[[4, 0, 0], [0, 1, 0]], [[5, 0, 0], [0, 1, 0]]])
 
 
+def test_keywords_in_any_case_and_headers_without_colons(saved):
+    text = bvh_text(ARM, np.arange(27.0).reshape(3, 9))
+    plain = read_bvh(saved(text))
+    for old in ("HIERARCHY", "ROOT", "JOINT", "End Site", "OFFSET", "CHANNELS", "MOTION", "Frames:", "Frame Time:"):
+        text = text.replace(old, old.lower().replace(":", " " if old == "Frames:" else " :"))
+    text = text.replace("Xrotation", "XROTATION").replace("  ", "\t")
+    other = read_bvh(saved(text))
+    assert (other.names, other.channels, other.fps) == (plain.names, plain.channels, plain.fps)
+    np.testing.assert_array_equal(other.motion, plain.motion)
+
+
+def test_scale_channels_stretch_what_hangs_below(saved):
+    text = """HIERARCHY
+ROOT a { OFFSET 0 0 0
+  CHANNELS 9 Xposition Yposition Zposition Zrotation Xrotation Yrotation Xscale Yscale Zscale
+  JOINT b { OFFSET 1 2 0
+    CHANNELS 3 Zrotation Xrotation Yrotation
+    End Site { OFFSET 0 1e-05 3.0E+00 } } }
+MOTION
+Frames: 1
+Frame Time: 0.05
+0 0 0 90 0 0 2 3 1 0 0 0
+"""
+    positions = read_bvh(saved(text)).global_positions()[0]
+    np.testing.assert_allclose(positions, [[0, 0, 0], [-6, 2, 0], [-6, 2, 3]], atol=1e-4)
+
+
+def test_positions_of_nothing_but_zeros_do_not_make_bones_vanish(saved):
+    text = """HIERARCHY
+ROOT a { OFFSET 5 5 5
+  CHANNELS 3 Xposition Yposition Zposition
+  JOINT b { OFFSET 1 2 0
+    CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+    End Site { OFFSET 0 0 3 } } }
+MOTION
+Frames: 1
+Frame Time: 0.05
+0 0 0 0 0 0 0 0 0
+"""
+    np.testing.assert_allclose(read_bvh(saved(text)).global_positions()[0], [[0, 0, 0], [1, 2, 0], [1, 2, 3]])
+
+
 GOOD = bvh_text(ARM, np.arange(27.0).reshape(3, 9))
 
 
@@ -98,7 +140,10 @@ GOOD = bvh_text(ARM, np.arange(27.0).reshape(3, 9))
         (GOOD[: GOOD.index("Frame Time")], "come 'Frames: N' and 'Frame Time: S'"),
         (GOOD.replace("13.000000", "nan"), "value 5 is nan"),
         (GOOD.replace("13.000000", "-inf"), "value 5 is -inf"),
-        (GOOD.replace("13.000000", "13,0"), "line 24, value 5 is '13,0', not a number"),
+        (
+            GOOD.replace("13.000000", "13,0"),
+            "line 24, value 5 is '13,0', not a number; export the file again, with points for",
+        ),
         (GOOD.replace("  JOINT b", "  BONE b"), "'BONE b' is no line"),
         (GOOD.replace("HIERARCHY", "HIERARCHY\nOFFSET 0 0 0"), "'OFFSET 0 0 0' comes before any ROOT"),
         (GOOD.replace("HIERARCHY", "HIERARCHY\nCHANNELS 3"), "'CHANNELS 3' comes before any ROOT"),

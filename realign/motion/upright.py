@@ -1,0 +1,134 @@
+"""Which axis of a file's world points up, whether that world is mirrored, and turning it so that Y is up."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from realign.errors import InputError
+
+UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
+_UPRIGHT = 0.7  # mean cosine between a body and an axis from which on it stands along it rather than lies
+_RESTS = 0.8  # the same for one pose
+_NEAR = 0.15  # leg lengths from height 0 within which the lowest joint is on the floor
+_ABOVE = 0.06  # leg lengths above it that the joints have on average even of those who lie
+_CLIMB = 1.2  # leg lengths that nobody goes up or down who does not climb
+_BACKWARD = -0.5  # cosine of the feet with straight ahead in a mirrored world; toes turned in do not come near it
+_TINY = 1e-9
+
+
+def parse_up(text: str) -> str:
+    """An axis of `UP_AXES` from what a person wrote.
+
+    Args:
+        text: Such as "z", "+Z" or "-y".
+
+    Raises:
+        InputError: No such axis.
+    """
+    axis = str(text).strip().lower().removeprefix("+")
+    if axis not in UP_AXES:
+        raise InputError(f"{text!r} is not an axis that can point up: give one of {', '.join(UP_AXES)}")
+    return axis
+
+
+def turn_up(positions: np.ndarray, up: str) -> np.ndarray:
+    """Positions turned the shortest way, without mirroring, so that what points along `up` points along Y.
+
+    Args:
+        positions: (..., 3) positions.
+        up: One of `UP_AXES`.
+    """
+    x, y, z = (positions[..., i] for i in range(3))
+    turned = {
+        "x": (-y, x, z), "y": (x, y, z), "z": (x, z, -y),
+        "-x": (y, -x, z), "-y": (x, -y, -z), "-z": (x, -z, y),
+    }[up]  # fmt: skip
+    return np.stack(turned, axis=-1)
+
+
+def find_up(
+    positions: np.ndarray, body: Mapping[str, np.ndarray], leg: float, rest: Mapping[str, np.ndarray] | None = None
+) -> str:
+    """The axis along which a body stands through a motion.
+
+    A rest pose that stands along Y or Z says which axis is up, else it is Y; only a motion that stands along another
+    axis overrules that. Since people also lie and crawl, it must fit better to the floor at height 0 and to the root's
+    path, unless there is no floor to see and no rest pose that stands.
+
+    Args:
+        positions: (T, S, 3) positions of all joints.
+        body: (T, 3) positions of pelvis (or hips), shoulders and ankles by HumanML3D name.
+        leg: Length of the legs, in the unit of the positions.
+        rest: (3,) positions of the same joints in the rest pose, if there is one.
+
+    Returns:
+        One of `UP_AXES`.
+    """
+    at_rest = None if rest is None else _main_axis(_trunk(rest), _RESTS)
+    usual = at_rest if at_rest in ("y", "z") else "y"
+    found = _main_axis(_trunk(body), _UPRIGHT)
+    if found is None or found == usual:
+        return usual
+    root = (body["left_hip"] + body["right_hip"]) / 2
+    better = _fits(positions, root, leg, found) - _fits(positions, root, leg, usual)
+    blind = found == "y" or (at_rest != usual and not _on_floor(positions, leg, usual))
+    return found if better > 0 or (better == 0 and blind) else usual
+
+
+def _trunk(body: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Mean unit vector from the ankles to the shoulders; zero for a body without size."""
+    ankles = body["left_ankle"] + body["right_ankle"]
+    way = np.atleast_2d(body["left_shoulder"] + body["right_shoulder"] - ankles)
+    return np.asarray((way / np.maximum(np.linalg.norm(way, axis=-1, keepdims=True), _TINY)).mean(axis=0))
+
+
+def _main_axis(direction: np.ndarray, least: float) -> str | None:
+    """The axis that a mean direction points along, None where it points along none."""
+    axis = int(np.abs(direction).argmax())
+    if abs(direction[axis]) < least:
+        return None
+    return ("" if direction[axis] > 0 else "-") + "xyz"[axis]
+
+
+def _along(positions: np.ndarray, axis: str) -> np.ndarray:
+    """Coordinates along an axis."""
+    values = positions[..., "xyz".index(axis[-1])]
+    return -values if axis.startswith("-") else values
+
+
+def _on_floor(positions: np.ndarray, leg: float, axis: str) -> bool:
+    """Whether the lowest joint stays near height 0 and the body is above it."""
+    heights = _along(positions, axis)
+    near = (np.abs(heights.min(axis=-1)) < _NEAR * leg).mean() > 0.8
+    return bool(near and np.median(heights.mean(axis=-1)) > _ABOVE * leg)
+
+
+def _fits(positions: np.ndarray, root: np.ndarray, leg: float, axis: str) -> float:
+    """How well an axis does as the upright one: up to 1 for a floor at height 0, -1 for a root that flies along it."""
+    flies = bool(np.ptp(_along(root, axis)) > _CLIMB * leg)
+    depth = float(np.median(np.abs(_along(positions, axis).min(axis=-1)))) / leg
+    # Of two floors the one that is touched more closely counts.
+    return float(_on_floor(positions, leg, axis)) * (1.0 - depth) - flies
+
+
+def is_mirrored(body: Mapping[str, np.ndarray], leg: float) -> bool:
+    """Whether feet and knees point backwards: positions of a left-handed world, in which left and right are swapped.
+
+    Args:
+        body: (T, 3) positions of limbs by HumanML3D name, Y up; toes may be missing.
+        leg: Length of the legs.
+    """
+    across = body["left_hip"] - body["right_hip"] + body["left_shoulder"] - body["right_shoulder"]
+    ahead = np.cross(across, [0.0, 1.0, 0.0])
+    ahead /= np.maximum(np.linalg.norm(ahead, axis=-1, keepdims=True), _TINY)
+    feet, knees = [], []
+    for side in ("left", "right"):
+        hip, knee, ankle = (body[f"{side}_{part}"] for part in ("hip", "knee", "ankle"))
+        knees.append(((knee - (hip + ankle) / 2) * ahead).sum(axis=-1).mean() / leg)
+        if f"{side}_foot" in body:
+            foot = body[f"{side}_foot"] - ankle
+            size = np.linalg.norm(foot, axis=-1)
+            feet.append(((foot * ahead).sum(axis=-1) / np.maximum(size, _TINY)).mean())
+    if feet:
+        return bool(max(feet) < _BACKWARD and np.mean(knees) < 0.02)
+    return bool(max(knees) < -0.02)
