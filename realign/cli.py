@@ -67,7 +67,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
             TrainingCLI.from_args(arguments, run=True)
         else:
-            with import_module("realign.commands.common").renamed_as_notes():
+            with import_module("realign.commands.common").warnings_as_notes():
                 options = parser().parse_args(arguments)
                 import_module(f"realign.commands.{options.command}").run(options)
         sys.stdout.flush()

@@ -38,7 +38,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_bvh(root / "clip.bvh", clip(root, 30).joints, HUMANML3D, 20)
     np.save(root / "short.npy", clip(root, 30).joints[:4])
     np.save(root / "wide.npy", np.zeros((40, 264), np.float32))
-    np.save(root / "kit.npy", np.random.default_rng(0).normal(size=(40, KIT.num_joints, 3)).astype(np.float32))
+    kit = 200 * np.random.default_rng(0).normal(size=(40, KIT.num_joints, 3))
+    np.save(root / "kit.npy", kit.astype(np.float32))
     broken = clip(root, 30).joints.copy()
     broken[3, 2, 1] = np.nan
     np.save(root / "nan.npy", broken)

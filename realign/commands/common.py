@@ -6,10 +6,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from realign.errors import Renamed, renamed
+from realign.errors import InputWarning, Renamed, renamed
 from realign.files import model_path as model_path  # what options name models by
+
+if TYPE_CHECKING:
+    from realign.motion.clip import MotionClip
 
 GUIDANCE = ("default", "none", "reward", "best-of")
 """The ways of `realign.pipeline.settings.GuidanceWay`, without importing it."""
@@ -28,6 +32,24 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_motion_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what can be said about the motion files that a command reads."""
+    parser.add_argument(
+        "--fps", type=float, help="true frames per second of the files (default: the skeleton's, or a .bvh's header)"
+    )
+    parser.add_argument("--rig", metavar="YAML", help="joint names, rate and axes of a .bvh that is not recognised")
+    parser.add_argument(
+        "--up", metavar="AXIS", help="axis that points up: x, y, z, =-x, =-y, =-z (default: found in a .bvh, else y)"
+    )
+
+
+def read_motions(path: Path, options: argparse.Namespace, caption: str = "") -> "list[MotionClip]":
+    """All motions of a file, by the options of `add_motion_options`."""
+    from realign.motion.clip import MotionClip
+
+    return MotionClip.load_all(path, fps=options.fps, caption=caption, rig=options.rig, up=options.up)
+
+
 @contextmanager
 def loading() -> Iterator[None]:
     """Import and load within this: the many lasting objects are not searched for garbage, a fifth of the time."""
@@ -40,13 +62,13 @@ def loading() -> Iterator[None]:
 
 
 @contextmanager
-def renamed_as_notes() -> Iterator[None]:
-    """Tell on standard error, as notes, what was called by an old name within this."""
+def warnings_as_notes() -> Iterator[None]:
+    """Tell on standard error, as notes, what was called by an old name or is doubtful in a file within this."""
     with warnings.catch_warnings():
         show, told = warnings.showwarning, set()
 
         def tell(message: Warning | str, category: type[Warning], *about: Any, **more: Any) -> None:
-            if issubclass(category, Renamed):
+            if issubclass(category, Renamed | InputWarning):
                 if str(message) not in told:
                     note(str(message))
                 told.add(str(message))
@@ -55,6 +77,7 @@ def renamed_as_notes() -> Iterator[None]:
 
         warnings.showwarning = tell
         warnings.simplefilter("always", Renamed)
+        warnings.simplefilter("always", InputWarning)
         yield
 
 

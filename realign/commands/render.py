@@ -4,15 +4,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from realign.commands.common import add_motion_options, read_motions
+
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Declare the command's options; imports nothing heavy."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "render",
         help="draw existing motions",
-        description="Draw .npy motions (joints or features) and .bvh recordings, several side by side. The suffix of "
-        "OUT chooses the form: .gif, .mp4, .html (interactive player), .png (strip of poses), .bvh or .npy (joints; "
-        "several motions make numbered files).",
+        description="Draw .npy motions (joints, features or MDM's results) and .bvh recordings, several side by side. "
+        "The suffix of OUT chooses the form: .gif, .mp4, .html (interactive player), .png (strip of poses), .bvh or "
+        ".npy (joints; several motions make numbered files).",
     )
     parser.add_argument("motions", nargs="+", type=Path, metavar="MOTION", help="a .npy or .bvh file")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="file to write")
@@ -20,7 +22,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--caption", action="append", metavar="TEXT",
         help="caption of a motion, once for each in their order (default: the file's name)",
     )  # fmt: skip
-    parser.add_argument("--fps", type=float, help="frames per second of .npy motions (default: the skeleton's)")
+    add_motion_options(parser)
     parser.add_argument("--size", type=int, metavar="PIXELS", help="height of a panel or of a pose in a strip")
     parser.add_argument(
         "--camera", choices=("auto", "fixed", "follow"), default="auto",
@@ -40,20 +42,23 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Read the motions and write what is asked for."""
     from realign.errors import InputError
-    from realign.motion.clip import MotionClip
     from realign.motion.render import check_suffix, save_motions
     from realign.motion.skeleton import check_fps
 
     check_suffix(args.output)  # before anything is read
     if args.fps is not None:
         check_fps(args.fps, "--fps")
-    captions = args.caption or [path.stem for path in args.motions]
-    if len(captions) != len(args.motions):
-        raise InputError(f"{len(args.motions)} motions and {len(captions)} captions: give --caption once for each")
-    clips = [
-        MotionClip.load(path, fps=args.fps, caption=caption)
-        for path, caption in zip(args.motions, captions, strict=True)
-    ]
+    clips = []
+    for path in args.motions:
+        found = read_motions(path, args)
+        for number, clip in enumerate(found, start=1):
+            clip.caption = clip.caption or (path.stem if len(found) == 1 else f"{path.stem} {number}")
+        clips += found
+    if args.caption:
+        if len(args.caption) != len(clips):
+            raise InputError(f"{len(clips)} motions and {len(args.caption)} captions: give --caption once for each")
+        for clip, caption in zip(clips, args.caption, strict=True):
+            clip.caption = caption
     written = save_motions(
         args.output, clips, size=args.size, camera=args.camera, azimuth=args.azimuth, elevation=args.elevation,
         poses=args.poses,

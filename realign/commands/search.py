@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import add_trust, loading, model_path, note
+from realign.commands.common import add_motion_options, add_trust, loading, model_path, note, read_motions
 from realign.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--motion", action="extend", nargs="+", type=Path, default=[], metavar="CLIP",
         help=".npy or .bvh files to find motions like them and captions for them; sentences go before it",
     )  # fmt: skip
-    parser.add_argument("--fps", type=float, help="frames per second of .npy queries (default: the skeleton's)")
+    add_motion_options(parser)
     parser.add_argument("-k", type=int, metavar="K", help="hits a query (default: 10)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
         texts = read_sentences(options.text, options.file) if asked else []
         for text in foreign_sentences(texts):
             note(f"the text encoder was trained on English and may not understand {text!r}")
-        clips = [_query(path, options.fps) for path in options.motion]
+        clips = [clip for path in options.motion for clip in _queries(path, options)]
         model = MotionSearch.from_pretrained(
             options.index, options.checkpoint, options.device, trust_code=options.trust_code
         )
@@ -129,13 +129,13 @@ def print_tables(answers: list[dict[str, Any]]) -> None:
             console.print(captions)
 
 
-def _query(path: Path, fps: float | None) -> "MotionClip":
-    from realign.motion.clip import MotionClip
-
+def _queries(path: Path, options: argparse.Namespace) -> "list[MotionClip]":
+    """The motions of a file, called after it and, where it holds several, numbered."""
     if path.suffix.lower() not in (".bvh", ".npy"):
         raise InputError(
             f"--motion {str(path)!r} is neither a .npy nor a .bvh file; give motions there, and sentences before it."
         )
-    # A .bvh knows its own frame rate and is resampled to the skeleton's; only arrays need to be told theirs.
-    rate = None if path.suffix.lower() == ".bvh" else fps
-    return MotionClip.load(path, fps=rate, caption=str(path))
+    clips = read_motions(path, options)
+    for number, clip in enumerate(clips, start=1):
+        clip.caption = str(path) if len(clips) == 1 else f"{path} {number}: {clip.caption}".removesuffix(": ")
+    return clips

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from realign.errors import InputError
 from realign.files import load_npy
-from realign.motion.features import features_to_joints
-from realign.motion.skeleton import HUMANML3D, KIT, Skeleton, check_fps, get_skeleton
+from realign.motion.arrays import split_clips, to_joints
+from realign.motion.pickled import is_pickled, read_pickled
+from realign.motion.skeleton import HUMANML3D, check_fps, get_skeleton
 
 
 @dataclass
@@ -64,33 +64,97 @@ class MotionClip:
         save_motions(path, [self])
 
     @classmethod
-    def load(cls, path: str | Path, *, fps: float | None = None, caption: str = "") -> "MotionClip":
-        """Read a motion file.
-
-        Args:
-            path: A .npy of joints (F, J, 3), of flattened joints (F, 3 J) or of features (F, 12 J - 1) of either
-                skeleton, told apart by their width; or a .bvh, which is retargeted to the HumanML3D skeleton.
-            fps: Frames per second of a .npy (the skeleton's own when None), or to resample a .bvh to.
-            caption: What the motion shows.
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        fps: float | None = None,
+        caption: str = "",
+        rig: str | Path | None = None,
+        up: str | None = None,
+    ) -> "MotionClip":
+        """Read a motion file that holds one motion; arguments are those of `load_all`.
 
         Raises:
-            InputError: The file is missing, damaged, of another kind or width, or holds NaN, or `fps` is not a rate.
+            InputError: As `load_all`, or the file holds several motions.
+        """
+        clips = cls.load_all(path, fps=fps, caption=caption, rig=rig, up=up)
+        if len(clips) > 1:
+            raise InputError(f"{path} holds {len(clips)} motions: read them by MotionClip.load_all, or save one alone")
+        return clips[0]
+
+    @classmethod
+    def load_all(
+        cls,
+        path: str | Path,
+        *,
+        fps: float | None = None,
+        caption: str = "",
+        rig: str | Path | None = None,
+        up: str | None = None,
+    ) -> "list[MotionClip]":
+        """Read all motions of a file.
+
+        Args:
+            path: A .npy of joints or features in a shape of `arrays.split_clips`, a results.npy of MDM, or a .bvh,
+                which is retargeted to the HumanML3D skeleton and resampled to its rate. Nothing in it is executed.
+            fps: True frames per second of the file; None takes a .bvh's header, and a .npy for its skeleton's rate.
+            caption: What the motions show; the texts of a results.npy stand where this is empty.
+            rig: YAML rig map for a .bvh.
+            up: The axis that points up in the file, one of `upright.UP_AXES`; found for a .bvh, Y for a .npy when None.
+
+        Raises:
+            InputError: The file is missing, damaged, of another kind or width, holds NaN, normalised features, or
+                joints that stand along another axis than Y; or `fps` is not a rate.
         """
         path = Path(path)
         if fps is not None:
             check_fps(fps)
-        if path.suffix.lower() == ".bvh":
+        suffix = path.suffix.lower()
+        if suffix == ".bvh":
             from realign.motion.bvh import import_bvh
 
-            rate = fps or HUMANML3D.fps
-            return cls(np.asarray(import_bvh(path, fps=rate)), rate, caption, HUMANML3D.name)
-        if path.suffix.lower() != ".npy":
+            rate = HUMANML3D.fps
+            joints = import_bvh(path, rig, fps=rate, recorded_fps=fps, up=up)
+            return [cls(joints, rate, caption, HUMANML3D.name)]
+        if suffix != ".npy":
             raise InputError(f"cannot read a motion from {path}: give a .npy or .bvh file")
-        array = load_array(path)
-        skeleton = _recognise(array, path)
-        if array.ndim == 2 and array.shape[1] == skeleton.num_features:
-            array = features_to_joints(torch.from_numpy(array.astype(np.float64)), skeleton).numpy()
-        return cls(array.reshape(len(array), -1, 3), fps or skeleton.fps, caption, skeleton.name)
+        results = load_results(path) if is_pickled(path) else [(load_array(path), "")]
+        clips = []
+        for array, text in results:
+            found = split_clips(array, path)
+            for joints in to_joints(found, path, up):
+                clips.append(cls(joints, fps or found.skeleton.fps, caption or text, found.skeleton.name))
+        return clips
+
+
+def load_results(path: Path) -> list[tuple[np.ndarray, str]]:
+    """Arrays and texts of a .npy of pickled objects: MDM's results.npy, or a list of arrays of different length.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It holds something else, or would execute something.
+    """
+    content = read_pickled(path)
+    if isinstance(content, dict) and isinstance(content.get("motion"), np.ndarray):
+        batch = split_clips(content["motion"], path)
+        texts = np.ravel(content.get("text", [])).tolist()
+        lengths = np.ravel(content.get("lengths", [])).tolist()
+        count = len(batch.arrays)
+        if len(lengths) != count or not all(isinstance(length, int) and length > 0 for length in lengths):
+            lengths = [None] * count
+        texts = [str(text) for text in texts] if len(texts) == count else [""] * count
+        motions = [motion[:length] for motion, length in zip(batch.arrays, lengths, strict=True)]
+        return [(_numbers(motion, path), text) for motion, text in zip(motions, texts, strict=True)]
+    if isinstance(content, list) and content and all(isinstance(item, np.ndarray) for item in content):
+        return [(_numbers(item, path), "") for item in content]
+    keys = f" with {', '.join(content)}"[:100] if isinstance(content, dict) else ""
+    raise InputError(
+        f"{path} holds a pickled {type(content).__name__}{keys}, which is not a motion, or damaged: give MDM's "
+        "results.npy (a dict with 'motion'), or joints or features saved by numpy.save"
+    )
 
 
 def load_array(path: str | Path) -> np.ndarray:
@@ -108,6 +172,11 @@ def load_array(path: str | Path) -> np.ndarray:
         raise InputError(f"no such motion file: {path}; check the path") from None
     except (ValueError, OSError) as error:
         raise InputError(f"cannot read {path} ({error}): the file is damaged, write or fetch it again") from error
+    return _numbers(array, path)
+
+
+def _numbers(array: np.ndarray, path: str | Path) -> np.ndarray:
+    """The array, when it holds finite numbers."""
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path} holds no array of numbers: give joints or features saved by numpy.save")
     if not array.size:
@@ -115,15 +184,3 @@ def load_array(path: str | Path) -> np.ndarray:
     if not np.isfinite(array).all():
         raise InputError(f"{path} holds NaN or infinite values: repair the clip or leave it out")
     return array
-
-
-def _recognise(array: np.ndarray, path: Path) -> Skeleton:
-    """The skeleton whose joints or features an array's shape shows."""
-    for skeleton in (HUMANML3D, KIT):
-        if array.ndim == 3 and array.shape[1:] == (skeleton.num_joints, 3):
-            return skeleton
-        if array.ndim == 2 and array.shape[1] in (3 * skeleton.num_joints, skeleton.num_features):
-            return skeleton
-    raise InputError(
-        f"{path} has shape {array.shape}: give joints (frames, 22 or 21, 3) or features (frames, 263 or 251)"
-    )

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bvh_made import AUTODESK, body, bvh_text
 from PIL import Image
 
+from realign.cli import main
 from realign.commands import render as render_command
 from realign.errors import InputError
 from realign.motion.camera import aim
@@ -316,6 +318,41 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(InputError):
             run_command(*wrong)
     assert not (tmp_path / "y.gif").exists()
+
+
+def test_command_takes_what_its_files_need_to_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strange = {part: f"bone {i}" for i, part in enumerate(AUTODESK)}
+    tree = body(strange)
+    path, rig = tmp_path / "x.bvh", tmp_path / "rig.yaml"
+    path.write_text(bvh_text(tree, np.tile([0, 95.0, *[0.0] * (1 + 3 * len(tree))], (12, 1)), frame_time=0.25))
+    out = str(tmp_path / "x.npy")
+    with pytest.raises(InputError, match="--rig FILE"):
+        run_command(str(path), "-o", out)
+    rows = [f"  {part}: {name}" for part, name in strange.items() if part not in ("hips", "spine", "chest")]
+    rig.write_text("\n".join(["joints:", *rows]))
+    assert main(["render", str(path), "-o", out, "--rig", str(rig)]) == 0
+    told = capsys.readouterr()
+    assert len(np.load(out)) == 56 and "note:" in told.err and "its header says 4 frames per second" in told.err
+    run_command(str(path), "-o", out, "--rig", str(rig), "--fps", "20")
+    assert len(np.load(out)) == 12 and not capsys.readouterr().err
+    turned = np.load(out)[..., [0, 2, 1]] * np.float32([1, -1, 1])
+    np.save(tmp_path / "z.npy", turned)
+    with pytest.raises(InputError, match="give --up=z"):
+        run_command(str(tmp_path / "z.npy"), "-o", out)
+    run_command(str(tmp_path / "z.npy"), "-o", out, "--up", "z")
+    assert np.load(out)[..., 1].max() > 1.4
+
+
+def test_command_draws_all_motions_of_a_results_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    motion = np.stack([walker(12).joints, walker(12).joints]).transpose(0, 2, 3, 1)
+    box = np.empty((), dtype=object)
+    box[()] = {"motion": motion, "text": ["a", "b"], "lengths": np.array([12, 8])}
+    np.save(tmp_path / "results.npy", box, allow_pickle=True)
+    run_command(str(tmp_path / "results.npy"), "-o", str(tmp_path / "x.npy"))
+    assert [len(np.load(line)) for line in capsys.readouterr().out.split()] == [12, 8]
+    run_command(str(tmp_path / "results.npy"), "-o", str(tmp_path / "x.png"), "--caption", "one", "--caption", "two")
+    with pytest.raises(InputError, match="2 motions and 1 captions"):
+        run_command(str(tmp_path / "results.npy"), "-o", str(tmp_path / "y.png"), "--caption", "one")
 
 
 def test_command_module_is_light() -> None:
