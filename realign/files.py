@@ -128,6 +128,28 @@ def load_npy(path: str | Path, mapped: bool = False) -> "NDArray[Any]":
         raise ValueError(lines[0] if lines else type(error).__name__) from error
 
 
+def data_files(folder: str | Path, suffix: str, recursive: bool = False) -> list[Path]:
+    """Files of a folder with a suffix, in any case, sorted; what systems hide or add beside data is not data.
+
+    Args:
+        folder: The folder.
+        suffix: Such as ".npy".
+        recursive: Search its subfolders, too.
+
+    Returns:
+        Their paths, without any below the folder that starts with a dot (``._clip.npy``) or is called ``__MACOSX``.
+    """
+    folder = Path(folder)
+    found = folder.rglob("*") if recursive else folder.glob("*")
+    return sorted(
+        path
+        for path in found
+        if path.suffix.lower() == suffix
+        and not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
 def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes, read in pieces of 1 MiB."""
     digest = hashlib.sha256()

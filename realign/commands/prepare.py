@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from realign.commands.common import add_motion_options
+
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Declare the command's options; imports nothing heavy."""
@@ -16,7 +18,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--captions", metavar="FILE", help="CSV or JSONL: id or file, caption[, start, end][, split]")
     parser.add_argument("--skeleton", choices=("humanml3d", "kit"), help="default: told from the files")
-    parser.add_argument("--rig", metavar="YAML", help="joint names of a BVH rig that is not recognised")
+    add_motion_options(parser)
     parser.add_argument(
         "--splits", metavar="FOLDER|SHARES", help="folder with train.txt, val.txt, test.txt, or shares such as 80/5/15"
     )
@@ -42,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
             skeleton=args.skeleton,
             rig=args.rig,
             splits=args.splits,
+            fps=args.fps,
+            up=args.up,
             overwrite=args.overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
@@ -73,6 +77,9 @@ def summary(report: Any) -> list[str]:
         lines.append(f"left out, {reason}: {number} ({named})")
     if report.outside:
         lines.append(f"{report.outside[0]['reason']}: {len(report.outside)}")
-    if report.left_out or report.outside:
+    if report.doubtful:
+        first = report.doubtful[0]
+        lines.append(f"{first['reason']}: {len(report.doubtful)} ({first['id']}: {first['detail']})")
+    if report.left_out or report.outside or report.doubtful:
         lines.append(f"each of them: {report.folder}/report.jsonl")
     return lines

@@ -11,6 +11,7 @@ from realign.data.captions import Caption, CaptionRow, read_captions_file
 from realign.data.packed import SPLITS
 from realign.data.source import Item, LeftOut, Source, Splitter
 from realign.errors import InputError
+from realign.files import data_files
 from realign.motion.retarget import import_bvh
 from realign.motion.rigs import RigMap, load_rig
 from realign.motion.skeleton import HUMANML3D, get_skeleton
@@ -18,7 +19,7 @@ from realign.motion.skeleton import HUMANML3D, get_skeleton
 
 def bvh_files(folder: Path) -> list[Path]:
     """All BVH files of a folder and its subfolders."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".bvh" and path.is_file())
+    return data_files(folder, ".bvh", recursive=True)
 
 
 @dataclass
@@ -29,6 +30,8 @@ class BvhFolder(Source):
     splits_option: str | None = None
     rig_file: Path | None = None
     rig: RigMap | None = None
+    fps: float | None = None
+    up: str | None = None
     _last: tuple[Path, NDArray[np.float32]] | None = None
 
     @classmethod
@@ -39,6 +42,8 @@ class BvhFolder(Source):
         skeleton: str | None = None,
         rig: Path | None = None,
         splits: str | None = None,
+        fps: float | None = None,
+        up: str | None = None,
     ) -> "BvhFolder":
         """Look at a folder.
 
@@ -48,6 +53,8 @@ class BvhFolder(Source):
             skeleton: Name of the skeleton to bring the recordings to; HumanML3D when None.
             rig: YAML map of joint names for rigs that are not recognised.
             splits: Folder with split lists, or shares such as "80/5/15".
+            fps: True frames per second of the recordings, where their headers are wrong.
+            up: The axis that points up in them; found when None.
         """
         if captions is None:
             raise InputError(f"{root} holds BVH files without captions; give --captions FILE with file, caption in it.")
@@ -67,6 +74,8 @@ class BvhFolder(Source):
             splits_option=splits,
             rig_file=rig,
             rig=None if rig is None else load_rig(rig),
+            fps=fps,
+            up=up,
         )
 
     def files(self) -> Iterable[Path]:
@@ -124,7 +133,7 @@ class BvhFolder(Source):
         if self._last is None or self._last[0] != path:
             self._last = None
             try:
-                joints = import_bvh(path, rig=self.rig, skeleton=self.skeleton, fps=self.skeleton.fps)
+                joints = import_bvh(path, self.rig, self.skeleton, recorded_fps=self.fps, up=self.up)
             except (InputError, OSError) as error:
                 raise LeftOut("unreadable", str(error)) from None
             self._last = (path, np.asarray(joints, dtype=np.float32))

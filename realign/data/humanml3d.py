@@ -15,8 +15,9 @@ from realign.data.describe import knows
 from realign.data.packed import SPLITS
 from realign.data.source import Item, LeftOut, Source, Splitter
 from realign.errors import InputError
-from realign.files import load_npy, read_text
-from realign.motion.skeleton import HUMANML3D, KIT, Skeleton, get_skeleton
+from realign.files import data_files, load_npy, read_text
+from realign.motion.arrays import check_features, split_clips, to_joints
+from realign.motion.skeleton import HUMANML3D, Skeleton, get_skeleton
 
 _SENTENCES = "humanml3d_captions.json.gz"
 _BROKEN = "unreadable captions"
@@ -41,14 +42,13 @@ def _array(path: Path) -> NDArray[np.float32]:
 
 def _detect(folder: Path, features: bool) -> Skeleton:
     """The skeleton that the width of the first readable file tells."""
-    for path in sorted(folder.glob("*.npy"))[:20]:
+    for path in data_files(folder, ".npy")[:20]:
         try:
-            shape = _array(path).shape
-        except LeftOut:
+            found = split_clips(_array(path), path.name)
+        except (LeftOut, InputError):
             continue
-        for skeleton in (HUMANML3D, KIT):
-            if shape[1:] == ((skeleton.num_features,) if features else (skeleton.num_joints, 3)):
-                return skeleton
+        if found.features == features and len(found.arrays) == 1:
+            return found.skeleton
     what = "features (frames, 263 or 251)" if features else "joints (frames, 22 or 21, 3)"
     raise InputError(f"{folder} holds no .npy file of {what}; give a folder of HumanML3D or KIT-ML layout.")
 
@@ -59,11 +59,17 @@ class LayoutFolder(Source):
 
     captions_file: Path | None = None
     splits_option: str | None = None
+    up: str | None = None
     _paths: list[Path] = field(default_factory=list)
 
     @classmethod
     def open(
-        cls, root: Path, captions: Path | None = None, skeleton: str | None = None, splits: str | None = None
+        cls,
+        root: Path,
+        captions: Path | None = None,
+        skeleton: str | None = None,
+        splits: str | None = None,
+        up: str | None = None,
     ) -> "LayoutFolder":
         """Look at a folder.
 
@@ -72,14 +78,17 @@ class LayoutFolder(Source):
             captions: A captions file instead of `texts`.
             skeleton: Name of the skeleton; told from the files when None.
             splits: Folder with split lists, or shares such as "80/5/15".
+            up: The axis that points up in new_joints; Y when None.
         """
         features = (root / "new_joint_vecs").is_dir()
         folder = root / ("new_joint_vecs" if features else "new_joints")
         found = _detect(folder, features)
         if skeleton is not None and get_skeleton(skeleton) != found:
             raise InputError(f"--skeleton {skeleton}, but the files in {folder} are of {found.name}; drop the option.")
-        source = cls(root, found, features, captions_file=captions, splits_option=splits)
-        source._paths = sorted(folder.glob("*.npy"))
+        if up is not None and features:
+            raise InputError(f"--up {up} is for joints, but {folder} holds features; drop the option.")
+        source = cls(root, found, features, captions_file=captions, splits_option=splits, up=up)
+        source._paths = data_files(folder, ".npy")
         return source
 
     def files(self) -> Iterable[Path]:
@@ -88,7 +97,7 @@ class LayoutFolder(Source):
         if self.captions_file:
             yield self.captions_file
         elif (self.root / "texts").is_dir():
-            yield from sorted((self.root / "texts").glob("*.txt"))
+            yield from data_files(self.root / "texts", ".txt")
         lists = Path(self.splits_option) if self.splits_option and Path(self.splits_option).is_dir() else self.root
         names = [lists / f"{name}.txt" for name in SPLITS]
         names += [self.root / name for name in ("index.csv", "Mean.npy", "Std.npy", _SENTENCES)]
@@ -138,11 +147,22 @@ class LayoutFolder(Source):
 
     def load(self, item: Item) -> NDArray[np.float32]:
         """Joints (T, J, 3) or features (F, C)."""
-        array = _array(item.path)
-        wanted = (self.skeleton.num_features,) if self.gives_features else (self.skeleton.num_joints, 3)
-        if array.shape[1:] != wanted:
-            raise LeftOut("unreadable", f"{item.path.name} has shape {array.shape}, not (frames, {wanted})")
-        return array
+        name = item.path.name
+        try:
+            found = split_clips(_array(item.path), name)
+            one = len(found.arrays) == 1 and found.features == self.gives_features
+            if not one or found.skeleton != self.skeleton:
+                wanted = (self.skeleton.num_features,) if self.gives_features else (self.skeleton.num_joints, 3)
+                raise LeftOut("unreadable", f"{name} does not hold one clip of (frames, {wanted})")
+            array = found.arrays[0]
+            if not len(array) or not np.isfinite(array).all():
+                return array  # told by who counts the frames
+            if not self.gives_features:
+                return to_joints(found, name, self.up)[0]
+            check_features(array, self.skeleton, name)
+            return array
+        except InputError as error:
+            raise LeftOut("unreadable", str(error)) from None
 
     def _captions(
         self,

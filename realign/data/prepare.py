@@ -16,14 +16,15 @@ from realign.data.describe import describe
 from realign.data.humanml3d import LayoutFolder, is_layout
 from realign.data.pack import PackedWriter
 from realign.data.packed import FORMAT_VERSION, SPLITS, set_digest
-from realign.data.prepared import PrepareReport, existing_set, fingerprint_of, sweep
+from realign.data.prepared import DOUBTFUL, PrepareReport, existing_set, fingerprint_of, sweep
 from realign.data.source import Item, LeftOut, Source
 from realign.data.statistics import dataset_statistics
-from realign.errors import InputError
+from realign.errors import InputError, collect_input_warnings
 from realign.files import atomic_path
 from realign.motion.canonical import clip_fault
 from realign.motion.features import clips_to_features
-from realign.motion.skeleton import Skeleton
+from realign.motion.skeleton import Skeleton, check_fps
+from realign.motion.upright import parse_up
 
 MAX_FRAMES = 199  # longer motions are stored, but neither trained on nor part of the usual tests
 _LEAST = 4  # frames of features: one unit of length, less is left out altogether
@@ -37,8 +38,10 @@ def open_source(
     skeleton: str | None = None,
     rig: Path | None = None,
     splits: str | None = None,
+    fps: float | None = None,
+    up: str | None = None,
 ) -> Source:
-    """Recognise what kind of folder a source is.
+    """Recognise what kind of folder a source is; arguments are those of `prepare`.
 
     Raises:
         InputError: It is missing, or neither of HumanML3D or KIT-ML layout nor a folder of BVH files.
@@ -50,9 +53,11 @@ def open_source(
     if is_layout(source):
         if rig is not None:
             raise InputError(f"--rig is for BVH files, but {source} has HumanML3D layout; drop the option.")
-        return LayoutFolder.open(source, captions, skeleton, splits)
+        if fps is not None:
+            raise InputError(f"--fps is for BVH files, but {source} has HumanML3D layout; drop the option.")
+        return LayoutFolder.open(source, captions, skeleton, splits, up)
     if bvh_files(source):
-        return BvhFolder.open(source, captions, skeleton, rig, splits)
+        return BvhFolder.open(source, captions, skeleton, rig, splits, fps, up)
     raise InputError(f"{source} holds no new_joints, new_joint_vecs or .bvh files; give a folder that has some.")
 
 
@@ -64,6 +69,8 @@ def prepare(
     skeleton: str | None = None,
     rig: str | Path | None = None,
     splits: str | None = None,
+    fps: float | None = None,
+    up: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PrepareReport:
@@ -76,6 +83,8 @@ def prepare(
         skeleton: "humanml3d" or "kit"; told from the files, or HumanML3D for BVH, when None.
         rig: YAML map of joint names for BVH rigs that are not recognised.
         splits: Folder with train.txt, val.txt, test.txt, or shares such as "80/5/15".
+        fps: True frames per second of BVH files whose headers are wrong.
+        up: The axis that points up in joints or BVH files, one of `upright.UP_AXES`; Y, or found for BVH, when None.
         overwrite: Make the set again even when it is there.
         progress: Called with the clips done and the clips in all.
 
@@ -83,8 +92,11 @@ def prepare(
         InputError: The source cannot be used, no clip is left, or `out` holds something else.
     """
     out = Path(out)
-    folder = open_source(Path(source), _path(captions), skeleton, _path(rig), splits)
-    fingerprint = fingerprint_of(folder, skeleton, splits)
+    up = None if up is None else parse_up(up)
+    if fps is not None:
+        check_fps(fps, "--fps")
+    folder = open_source(Path(source), _path(captions), skeleton, _path(rig), splits, fps, up)
+    fingerprint = fingerprint_of(folder, skeleton, splits, fps, up)
     done = existing_set(out, fingerprint, overwrite)
     if done is not None:
         return done
@@ -164,7 +176,11 @@ class _Run:
     def _load(self, item: Item) -> tuple[Item, NDArray[np.float32], Sequence[Caption]]:
         if not item.captions and item.label is None:
             raise LeftOut("no caption")
-        array = self.source.load(item)
+        with collect_input_warnings() as remarks:
+            array = self.source.load(item)
+        for remark in remarks:
+            record = {"id": item.id, "reason": DOUBTFUL, "detail": remark, "stored": True}
+            self.report.doubtful.append(record)
         frames = len(array) - (0 if self.source.gives_features else 1)
         if frames < _LEAST:
             raise LeftOut("too short", f"{max(frames, 0)} frames of features")
@@ -195,7 +211,7 @@ class _Run:
             chosen = [item.id for item in items if item.splits >> k & 1]
             (self.folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in chosen), encoding="utf-8")
             counts[split] = len(chosen)
-        records = self.report.left_out + self.report.outside
+        records = self.report.left_out + self.report.outside + self.report.doubtful
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (self.folder / "report.jsonl").write_text(lines, encoding="utf-8")
         self.report.meta = {

@@ -17,6 +17,8 @@ from realign.files import content_digest
 
 _BY_CONTENT = "content:"  # earlier versions named a source by times of files
 
+DOUBTFUL = "read with a remark"
+
 
 @dataclass
 class PrepareReport:
@@ -27,6 +29,7 @@ class PrepareReport:
         meta: Contents of its meta.json.
         left_out: One record a clip that is not in it, with id, reason and detail.
         outside: Records of clips that are in it, but whose length only protocols without a length limit take.
+        doubtful: Records of clips that are in it, with what was put right or looks wrong in their files.
         up_to_date: The set was there already, made from the same source with the same options.
     """
 
@@ -34,6 +37,7 @@ class PrepareReport:
     meta: dict[str, Any]
     left_out: list[dict[str, Any]] = field(default_factory=list)
     outside: list[dict[str, Any]] = field(default_factory=list)
+    doubtful: list[dict[str, Any]] = field(default_factory=list)
     up_to_date: bool = False
 
     @property
@@ -42,10 +46,10 @@ class PrepareReport:
         return dict(Counter(record["reason"] for record in self.left_out).most_common())
 
 
-def fingerprint_of(source: Source, skeleton: str | None, splits: str | None) -> str:
+def fingerprint_of(source: Source, skeleton: str | None, splits: str | None, fps: float | None, up: str | None) -> str:
     """Digest of the names and contents of all files read, and of the options: a copy of the source has the same."""
     lists = "lists" if splits is not None and Path(splits).is_dir() else splits  # which are among the files
-    options = repr((FORMAT_VERSION, type(source).__name__, skeleton, lists))
+    options = repr((FORMAT_VERSION, type(source).__name__, skeleton, lists, fps, up))
     names = (
         (path.relative_to(source.root).as_posix() if path.is_relative_to(source.root) else path.name, path)
         for path in source.files()
@@ -72,11 +76,12 @@ def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport 
         raise InputError(f"{out} was made from another source or other options; add --overwrite or choose another -o.")
     if packed.meta.get("content") != packed.identity:
         raise InputError(f"{out} was changed after it was made; add --overwrite or choose another -o.")
-    records: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    report = PrepareReport(out, packed.meta, up_to_date=True)
     for line in (out / "report.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
-        records[record["stored"]].append(record)
-    return PrepareReport(out, packed.meta, records[False], records[True], up_to_date=True)
+        doubtful = report.doubtful if record["reason"] == DOUBTFUL else report.outside
+        (doubtful if record["stored"] else report.left_out).append(record)
+    return report
 
 
 def sweep(out: Path) -> None:

@@ -92,9 +92,9 @@ def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
 def test_features_that_exist_are_used_with_their_mean_and_std(tmp_path):
     source = write_layout(tmp_path / "s", {"a": 50, "Ma": 50, "b": 60})
     (source / "new_joint_vecs").mkdir()
-    rng = np.random.default_rng(0)
-    for name in ("a", "Ma", "b"):
-        np.save(source / "new_joint_vecs" / f"{name}.npy", rng.normal(size=(49, 263)).astype(np.float32))
+    for seed, name in enumerate(("a", "Ma", "b")):
+        features = joints_to_features(torch.from_numpy(make_joints(50, seed + 5))).numpy()
+        np.save(source / "new_joint_vecs" / f"{name}.npy", features)
     np.save(source / "Mean.npy", np.full(263, 0.5, np.float32))
     np.save(source / "Std.npy", np.full(263, 2.0, np.float32))
     packed = PackedMotions.open(prepare(source, tmp_path / "out").folder)
@@ -397,3 +397,78 @@ def test_content_is_hashed_alike_in_any_order_and_in_pieces(tmp_path, monkeypatc
     assert content_digest([*files[:2], ("nothing", tmp_path / "none")]) != found, "a name counts"
     edit(tmp_path / "large", 4999)
     assert content_digest(files) != found
+
+
+def test_what_systems_add_beside_data_is_not_data(tmp_path):
+    source = write_layout(tmp_path / "s", dict.fromkeys(["a", "b"], 50))
+    for i in range(25):  # more than are looked at to tell the skeleton
+        (source / "new_joints" / f"._{i:03d}.npy").write_bytes(b"\0\5\26\7 resource fork")
+        (source / "texts" / f"._{i:03d}.txt").write_bytes(b"\0\5\26\7\xff")
+    (source / "new_joints" / ".npy").write_bytes(b"")
+    report = prepare(source, tmp_path / "p")
+    assert PackedMotions.open(report.folder).ids(range(2)) == ["a", "b"] and not report.left_out
+    (source / "texts" / "._more.txt").write_text("x")
+    assert prepare(source, tmp_path / "p").up_to_date
+    folder = tmp_path / "bvh"
+    for place in ("walk.bvh", "._walk.bvh", "__MACOSX/walk.bvh", ".trash/walk.bvh", "__MACOSX/._walk.bvh"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        write_bvh(folder / place, make_joints(60))
+    (tmp_path / "c.csv").write_text("id,caption\nwalk,a person walks\n")
+    report = prepare(folder, tmp_path / "q", captions=tmp_path / "c.csv")
+    assert not report.left_out and report.meta["counts"]["motions"] == 1
+
+
+def test_joints_of_another_form_are_told_or_turned(tmp_path, capsys):
+    names = ["up", "z-up", "cm", "smpl", "poses"]
+    source = write_layout(tmp_path / "s", dict.fromkeys(names, 50))
+    folder = source / "new_joints"
+    joints = make_joints(50)
+    turned = np.stack([joints[..., 0], -joints[..., 2], joints[..., 1]], axis=-1)
+    np.save(folder / "z-up.npy", turned)
+    np.save(folder / "cm.npy", 100 * joints)
+    np.save(folder / "smpl.npy", np.concatenate([joints, joints[:, :2] + 9], axis=1))
+    poses = 0.5 * np.random.default_rng(0).normal(size=(50, 72)) * np.sin(np.arange(50))[:, None]
+    np.save(folder / "poses.npy", poses)
+    run(source, "-o", tmp_path / "p")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "made" in told and "3 motions" in told and "left out, unreadable: 2 (poses, z-up)" in told
+    assert "read with a remark: 2 (cm: cm.npy: legs of" in told
+    details = {record["id"]: record["detail"] for record in records(tmp_path / "p")}
+    assert "give --up=z" in details["z-up"] and "rotations" in details["poses"]
+    assert "centimetres" in details["cm"] and "first 22 of its 24" in details["smpl"]
+    again = prepare(source, tmp_path / "p")
+    assert again.up_to_date and len(again.doubtful) == 2 and len(again.left_out) == 2 and not again.outside
+    for name in names:
+        np.save(folder / f"{name}.npy", turned)
+    report = prepare(source, tmp_path / "q", up="z")
+    assert not report.left_out and np.abs(PackedMotions.open(report.folder).motion(0)[:, 3]).min() > 0.3
+    with pytest.raises(InputError, match="No clip .* give --up=z"):
+        prepare(source, tmp_path / "r")
+    with pytest.raises(InputError, match="--fps is for BVH files"):
+        prepare(source, tmp_path / "r", fps=30)
+    with pytest.raises(InputError, match="'w' is not an axis"):
+        prepare(source, tmp_path / "r", up="w")
+
+
+def test_normalised_features_are_left_out(tmp_path):
+    source = write_layout(tmp_path / "s", dict.fromkeys(["a", "b"], 50))
+    (source / "new_joint_vecs").mkdir()
+    features = joints_to_features(torch.from_numpy(make_joints(50))).numpy()
+    np.save(source / "new_joint_vecs" / "a.npy", features)
+    np.save(source / "new_joint_vecs" / "b.npy", (features - features.mean(0)) / (features.std(0) + 1e-3))
+    report = prepare(source, tmp_path / "p")
+    assert [record["id"] for record in report.left_out] == ["b"] and "Std.npy" in report.left_out[0]["detail"]
+    with pytest.raises(InputError, match="--up z is for joints"):
+        prepare(source, tmp_path / "q", up="z")
+
+
+def test_recordings_with_wrong_headers(tmp_path):
+    folder = tmp_path / "s"
+    write_bvh(folder / "walk.bvh", make_joints(60), fps=4)
+    (tmp_path / "c.csv").write_text("id,caption\nwalk,a person walks\n")
+    report = prepare(folder, tmp_path / "p", captions=tmp_path / "c.csv")
+    assert "4 frames per second" in report.doubtful[0]["detail"] and report.meta["counts"]["frames"] == 295
+    report = prepare(folder, tmp_path / "p", captions=tmp_path / "c.csv", fps=20, overwrite=True)
+    assert not report.doubtful and report.meta["counts"]["frames"] == 59
+    with pytest.raises(InputError, match="--fps must be a positive number"):
+        prepare(folder, tmp_path / "q", captions=tmp_path / "c.csv", fps=0)
