@@ -9,6 +9,7 @@ from typing import Any
 from lightning import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from realign.configuration import compose_arguments
 from realign.errors import InputError
 from realign.precision import use_tensor_cores
 from realign.tasks.base import Task
@@ -30,12 +31,14 @@ class TrainingCLI(LightningCLI):
         """Parse, build and (with `run`) execute one training command line.
 
         Args:
-            args: Command-line words; with `run` the first is fit, validate, test or predict.
+            args: Command-line words; with `run` the first is fit, validate, test or predict. A ``--config`` may name a
+                configuration that comes with the package (`realign.configuration`).
             run: Run the trainer too.
 
         Raises:
             InputError: For an unknown option, a class that does not fit, or a missing file.
         """
+        args = compose_arguments(args)
         before = sys.argv
         sys.argv = [before[0], *args]  # Lightning warns when both sys.argv and args are given
         try:
