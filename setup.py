@@ -2,4 +2,7 @@
 
 from setuptools import find_namespace_packages, setup
 
-setup(packages=[*find_namespace_packages(include=["realign*"]), "realign.configs"], package_dir={"realign.configs": "configs"})
+setup(
+    packages=[*find_namespace_packages(include=["realign*"]), "realign.configs"],
+    package_dir={"realign.configs": "configs"},
+)

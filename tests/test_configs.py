@@ -178,5 +178,5 @@ def test_the_tiny_configurations_train_and_generate(
 def test_first_captions_make_no_pair_a_negative_on_mocap_alone() -> None:
     told = {}
     for path in (path for path in FULL if path.parent.name in ("evaluator", "reward", "retriever")):
-        told[name(path)] = yaml.safe_load(path.read_text())["data"]["init_args"]["exclude_same_first_caption"]
+        told[name(path)] = read_config(path)["data"]["init_args"]["exclude_same_first_caption"]
     assert len(told) == 16 and all(value == each.endswith("mocap") for each, value in told.items())

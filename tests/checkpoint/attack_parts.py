@@ -14,8 +14,10 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from realign.configuration import read_config
+
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("realign/pretrained/*/config.yaml")])
+CONFIGS = sorted([*ROOT.glob("configs/[!b]*/*.yaml"), *ROOT.glob("realign/pretrained/*/config.yaml")])
 MODULE = "evil_module_of_a_stranger"
 PATH_NAMES = re.compile(r"dir|path|file|folder|checkpoint|subset|cache", re.IGNORECASE)
 READ_ONLY = {"name_or_path"}  # a text encoder of the hub or of this machine: safetensors alone
@@ -24,7 +26,7 @@ Place = tuple[str, ...]
 
 def model_of(path: Path) -> dict[str, Any] | None:
     """The part of a shipped configuration that checkpoints carry on; None where it is laid over another one."""
-    content = yaml.safe_load(path.read_text())
+    content = read_config(path)
     model = content if "class_path" in content else content.get("model", {})
     if "class_path" not in model:
         return None

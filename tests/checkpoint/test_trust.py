@@ -10,6 +10,7 @@ from attack_parts import ROOT, write_folder
 from realign.checkpoint import admit, save_pretrained
 from realign.checkpoint.admission import check_class
 from realign.cli import build, main
+from realign.configuration import read_config
 from realign.errors import InputError
 from realign.nn import ConvVAE, Embedder
 from realign.pipeline import TextToMotion
@@ -37,7 +38,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("generator", "denoiser.class_path=parts_of_ones_own.OwnDenoiser", "generator_mdm"),
             ("reward", "model.class_path=parts_of_ones_own.OwnReward", "reward_feature"),
         ):
-            model = yaml.safe_load((ROOT / f"configs/tiny/{kind}.yaml").read_text())["model"]
+            model = read_config(ROOT / f"configs/tiny/{kind}.yaml")["model"]
             slot, _, value = part.partition("=")
             model["init_args"][slot.partition(".")[0]]["class_path"] = value
             (home / f"{name}.yaml").write_text(yaml.safe_dump({"model": model}))
@@ -131,7 +132,7 @@ def test_all_others_do(name: str) -> None:
 
 
 def test_short_names_are_found_among_known_classes_alone(tmp_path: Path) -> None:
-    config = yaml.safe_load((ROOT / "configs/tiny/vae.yaml").read_text())["model"]
+    config = read_config(ROOT / "configs/tiny/vae.yaml")["model"]
     for name, told in (("ConvVAE", "do not fit its configuration"), ("OwnVAE", "names .*OwnVAE, which is outside")):
         config |= {"class_path": "VAETask"}
         config["init_args"]["vae"]["class_path"] = name
