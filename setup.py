@@ -1,4 +1,4 @@
-"""The configurations of the repository travel inside the package, as ``realign/configs``; all else is in pyproject.toml."""
+"""The repository's configurations travel inside the package, as ``realign/configs``; all else is in pyproject.toml."""
 
 from setuptools import find_namespace_packages, setup
 

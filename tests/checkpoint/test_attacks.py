@@ -144,7 +144,7 @@ def test_no_command_runs_what_a_model_names(
     kind = KINDS.get(command, "reward_feature" if command in REWARDS else "generator_mdm")
     model = MODELS[f"configs/tiny/{kind}.yaml"]
     shell, evil = payloads(marker)[:2]
-    part = next(iter(model["init_args"]))
+    part = next(name for name in model["init_args"] if name not in ("optimizer", "lr_scheduler"))
     attacks = {
         "--trust-code": write_checkpoint(tmp_path / "evil.ckpt", attacked(model, ("init_args", part), evil)),
         "do not fit its conf": write_folder(tmp_path / "evil", attacked(model, ("init_args", "optimizer"), shell)),
