@@ -65,7 +65,15 @@ def write_mp4(path: Path, film: Film) -> None:
         *(_ffmpeg(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
         *("-s", f"{film.size[0]}x{film.size[1]}", "-r", f"{film.fps:g}", "-i", "-", "-an"),
         *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-preset", "fast", "-threads", "1"),
-        *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", str(path)),
+        *(
+            "-fflags",
+            "+bitexact",
+            "-flags:v",
+            "+bitexact",
+            "-movflags",
+            "+faststart",
+            f"file:{path}",
+        ),  # else "a: b.mp4" is read as a protocol, and "-a.mp4" as an option
     ]
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints)

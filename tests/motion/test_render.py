@@ -196,6 +196,19 @@ def test_mp4(tmp_path: Path) -> None:
     assert "yuv420p" in about["pix_fmt"] and all(side % 2 == 0 for side in about["source_size"])
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["walk: fast", "-walk", "a %d %03d", "http:x", "Gang, schön 歩く", 'it\'s "so"', "two\nlines", "pipe:1", "[x]#?&"],
+)
+def test_any_file_name_is_a_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    monkeypatch.chdir(tmp_path)
+    for suffix in SUFFIXES:
+        assert save_motions(f"{name}{suffix}", [walker(3)]) == [Path(f"{name}{suffix}")]
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}{suffix}" for suffix in SUFFIXES}
+    assert Path(f"{name}.mp4").read_bytes()[4:8] == b"ftyp"
+
+
 def test_mp4_without_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
 
