@@ -18,6 +18,7 @@ from realign.metrics.ordered import OrderedMetric, text_numbers
 from realign.nn.digest import weights_digest
 from realign.precision import exact_float32
 from realign.tasks.base import Task
+from realign.tasks.embedding import MotionEmbeddings
 from realign.tasks.gather import gather_rows
 
 BATCH = 32
@@ -121,6 +122,11 @@ class EvaluatorTask(Task):
         with exact_float32(self.device):
             normalized = self.normalizer.normalize(motion, lengths_to_mask(lengths, motion.shape[1]))
             return self.evaluator.embed_motion(normalized, lengths).float()
+
+    def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> MotionEmbeddings:
+        """Embeddings of motions and their captions."""
+        motion, text = self.embed_motions(batch.motion, batch.lengths), self.embed_captions(batch.captions)
+        return MotionEmbeddings(batch.ids, batch.captions, batch.lengths.cpu(), motion.cpu(), text.cpu())
 
     @property
     def fingerprint(self) -> str:
