@@ -63,17 +63,18 @@ def main(args: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a sentence may hold what the terminal cannot show
     try:
         if arguments and arguments[0] in TRAINING:
-            from realign.training import TrainingCLI
-
-            TrainingCLI.from_args(arguments, run=True)
+            _train(arguments)
         else:
             with import_module("realign.commands.common").warnings_as_notes():
                 options = parser().parse_args(arguments)
                 import_module(f"realign.commands.{options.command}").run(options)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("realign: interrupted", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, SystemExit) as error:
+        status = _stopped(error)
+        if status is None:
+            raise
+        print(f"realign: {'interrupted' if status == 130 else 'stopped by a signal'}", file=sys.stderr)
+        return status
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):  # who read the output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
@@ -84,6 +85,24 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"realign: {' '.join(told.split())}", file=sys.stderr)
         return 2
     return 0
+
+
+def _train(arguments: Sequence[str]) -> None:
+    """Run a training command, and print where it left what it made."""
+    from realign.commands.training import check_training
+
+    check_training(arguments)
+    from realign.training import TrainingCLI
+
+    if told := TrainingCLI.from_args(arguments, run=True).outcome():
+        print(told)
+
+
+def _stopped(error: BaseException) -> int | None:
+    """The exit code that says by which signal a command was stopped, also where Lightning leaves with its own."""
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+        return 130
+    return 143 if type(error).__name__ == "SIGTERMException" else None
 
 
 def _is_closed(stream: TextIO) -> bool:

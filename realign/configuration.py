@@ -39,12 +39,14 @@ def find_config(name: str | Path) -> Path:
     if path.is_file():
         return path
     folder = configs_folder()
-    shipped = folder / path.with_suffix(".yaml")
+    shipped = folder / f"{path.parent / path.stem}.yaml"
     if not path.is_absolute() and ".." not in path.parts and shipped.is_file():
         return shipped
+    if path.is_dir():
+        raise InputError(f"The configuration {str(name)!r} is a folder; name a file in it.")
     names = [each.relative_to(folder).with_suffix("").as_posix() for each in folder.glob("*/*.yaml")]
     names = [each for each in names if not each.startswith("base/")]
-    near = difflib.get_close_matches(path.with_suffix("").as_posix(), names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches((path.parent / path.stem).as_posix(), names, n=3, cutoff=0.5)
     raise InputError(
         f"There is no configuration {str(name)!r}; give a file"
         + (f", or one that comes with realign, such as {' or '.join(near)}." if near else ".")

@@ -1,9 +1,12 @@
 import errno
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from realign.library_errors import of_library, of_resources
 
 
 class InputError(ValueError):
@@ -46,15 +49,25 @@ def collect_input_warnings() -> Iterator[list[str]]:
 
 def explain(error: BaseException | None) -> str | None:
     """What to tell about an error that a person can correct, also where a library wrapped it; None for a defect."""
+    first = error
     while error is not None:
-        if isinstance(error, InputError):
-            return str(error)
+        if told := _of_input(error) or of_resources(error):
+            return told
         if isinstance(error, OSError) and error.errno is not None:
             return _of_system(error)
         if os.strerror(errno.ENOSPC) in str(error):  # libraries that write weights raise errors of their own
             return _of_system(OSError(errno.ENOSPC, ""))
         error = error.__cause__ or error.__context__
-    return None
+    return of_library(first) if first is not None else None
+
+
+def _of_input(error: BaseException) -> str | None:
+    """The sentence of an `InputError`, also of one that a worker process hands on as the text of its traceback."""
+    text = str(error)
+    if "Traceback (most recent call last)" in text:
+        found = re.search(rf"^(?:[\w.]+\.)?{InputError.__name__}: (.*)", text, re.MULTILINE | re.DOTALL)
+        return found[1] if found else None
+    return text if isinstance(error, InputError) else None
 
 
 def _of_system(error: OSError) -> str:

@@ -1,18 +1,21 @@
 """LightningCLI as the project uses it: subclass mode for tasks and data, one-line errors."""
 
-import pickle
-import re
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from lightning import LightningDataModule
+from lightning import Callback, LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from realign.callbacks.prediction_writer import PredictionWriter, writes_predictions
 from realign.configuration import compose_arguments
-from realign.errors import InputError
+from realign.errors import InputError, explain
+from realign.launcher import check_processes
+from realign.library_errors import reads_checkpoint, shorten
 from realign.precision import use_tensor_cores
 from realign.tasks.base import Task
+from realign.trainer import RunTrainer, SaveConfig, check_numbers, weights
 
 
 class OneLineParser(LightningArgumentParser):
@@ -20,7 +23,7 @@ class OneLineParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise what jsonargparse would print, shortened to the part a person can act on."""
-        raise InputError(_shorten(message)) from ex
+        raise InputError(shorten(message)) from ex
 
 
 class TrainingCLI(LightningCLI):
@@ -50,6 +53,8 @@ class TrainingCLI(LightningCLI):
                 auto_configure_optimizers=False,
                 seed_everything_default=0,
                 parser_class=OneLineParser,
+                trainer_class=RunTrainer,
+                save_config_callback=SaveConfig,
                 save_config_kwargs={"overwrite": True},
                 run=run,
             )
@@ -73,14 +78,25 @@ class TrainingCLI(LightningCLI):
         return super()._prepare_subcommand_kwargs(subcommand) | {"weights_only": True}
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run, and name a checkpoint that asks for code."""
-        try:
-            super()._run_subcommand(subcommand)
-        except pickle.UnpicklingError as error:
-            raise InputError(
-                f"{self._get(self.config, 'ckpt_path')} is not a checkpoint of this project, or holds Python objects, "
-                "which are never executed; give one written by `realign fit`."
-            ) from error
+        """Run; refuse a checkpoint that cannot be read, or is not there: Lightning would go on with random weights."""
+        with warnings.catch_warnings():
+            if subcommand != "fit":  # whose first start may find no last checkpoint
+                warnings.filterwarnings("error", ".*there is no last checkpoint available")
+            try:
+                super()._run_subcommand(subcommand)
+            except Exception as error:
+                if explain(error) is None and reads_checkpoint(error):
+                    raise InputError(
+                        f"{self._get(self.config, 'ckpt_path')} is not a checkpoint of this project, or damaged, or "
+                        "holds Python objects, which are never executed; give one that `realign fit` wrote."
+                    ) from error
+                raise
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The command that was asked for alone: to make the parsers of all takes as long as the rest of the start."""
+        every = LightningCLI.subcommands()
+        return {name: skipped for name, skipped in every.items() if name in sys.argv[1:2]} or every
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options as they were given: Lightning lays those of the checkpoint over them without a word.
@@ -89,20 +105,37 @@ class TrainingCLI(LightningCLI):
         """
 
     def before_instantiate_classes(self) -> None:
-        """Train at the speed of tensor cores; what only measures or predicts stays exact."""
+        """Train at the speed of tensor cores; what only measures or predicts stays exact.
+
+        Raises:
+            InputError: A number of the trainer's is too small, which Lightning takes and then divides by or loops on.
+        """
         if self.subcommand in (None, "fit"):
             use_tensor_cores()
+        options = self.config if self.subcommand is None else self.config[self.subcommand]
+        check_numbers(options.trainer)
+        if self.subcommand == "predict" and options.return_predictions is None:
+            options.return_predictions = False  # nobody would read them, and they fill the memory
 
+    def after_instantiate_classes(self) -> None:
+        """Write predictions where the configuration has nothing that does, and count the launcher's processes.
 
-_NOISE = re.compile(
-    r"^(Subtypes: .*|Errors:|Expected a <class 'NoneType'>|Given value( type)?: .*|usage: .*|tip: .*)$", re.IGNORECASE
-)
+        Raises:
+            InputError: The launcher started another number of processes than the trainer counts.
+        """
+        if self.subcommand is None:
+            return
+        check_processes(self.trainer.num_devices * self.trainer.num_nodes)
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if self.subcommand == "predict" and not any(map(writes_predictions, callbacks)):
+            callbacks.append(PredictionWriter())
 
-
-def _shorten(message: str) -> str:
-    """The part of a nested jsonargparse message that a person can act on, on one line."""
-    lines = (line.strip(" -\t") for line in message.splitlines())
-    told = " ".join(line for line in lines if line and not _NOISE.match(line))
-    told = re.sub(r"Does not validate against any of the Union subtypes ", "", told)
-    told = re.sub(r'Parser key "([\w.]+)": ', r"\1: ", told)
-    return re.sub(r"\s+", " ", told)[:600]
+    def outcome(self) -> str:
+        """Where a finished command left what it made; empty in all processes but the first and for other commands."""
+        if not self.trainer.is_global_zero:
+            return ""
+        if self.subcommand == "predict":
+            callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            written = [each.written for each in callbacks if isinstance(each, PredictionWriter)]
+            return "\n".join(f"Predictions: {folder}" for folder in written if folder is not None)
+        return weights(self.trainer) if self.subcommand == "fit" else ""

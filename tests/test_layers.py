@@ -8,16 +8,20 @@ import pytest
 ROOT = Path(__file__).parents[1] / "realign"
 # A room may import the rooms of a higher number, and itself; never a sibling on its own level.
 LEVEL = {
-    "cli": 0, "commands": 0, "training": 0,
+    "cli": 0, "commands": 0, "training": 0, "trainer": 0,
     "pipeline": 1, "callbacks": 1,
     "tasks": 2,
     "nn": 3, "data": 3, "evaluators": 3,
     "checkpoint": 4,
     "motion": 5, "text": 5, "diffusion": 5, "losses": 5, "metrics": 5, "index": 5,
-    "batch": 6, "configuration": 6, "masking": 7, "seeding": 7, "errors": 7, "files": 7, "precision": 7,
+    "batch": 6, "configuration": 6, "masking": 7, "seeding": 7, "errors": 7, "files": 7, "launcher": 7,
+    "precision": 7, "library_errors": 8,
 }  # fmt: skip
-SAME_LEVEL = {("cli", "commands"), ("cli", "training"), ("commands", "training"), ("files", "errors")}
-LIGHTNING = {"cli", "training", "callbacks", "tasks"}
+SAME_LEVEL = {
+    ("cli", "commands"), ("cli", "training"), ("commands", "training"), ("training", "trainer"), ("files", "errors"),
+    ("launcher", "errors"),
+}  # fmt: skip
+LIGHTNING = {"cli", "training", "trainer", "callbacks", "tasks"}
 NEVER = {("tasks", "data")}
 
 

@@ -42,6 +42,14 @@ def run(options: argparse.Namespace) -> None:
     import logging
     import sys
 
+    from realign.commands.training import missing
+    from realign.data.packed import read_meta
+    from realign.launcher import check_launcher
+
+    check_launcher()
+    if options.checkpoint is not None and not options.checkpoint.exists():
+        raise missing("checkpoint", options.checkpoint)
+    read_meta(options.data)
     from realign.callbacks.build_index import build_index
     from realign.index.motion_index import MotionIndex
     from realign.index.storage import check_replaceable

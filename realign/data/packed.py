@@ -93,7 +93,7 @@ class PackedMotions:
             InputError: The folder is no prepared set, or one of its files is cut off.
         """
         folder = Path(folder)
-        meta = _read_meta(folder)
+        meta = read_meta(folder)
         ids, captions, caption_offsets, tokens, token_offsets = (read_array(folder / f"{n}.npy") for n in _TABLES)
         features, clips = read_array(folder / "features.npy"), read_array(folder / "clips.npy")
         mean, std = (read_array(folder / f"{n}.npy", mapped=False) for n in ("Mean", "Std"))
@@ -197,7 +197,12 @@ def _text(blob: NDArray[np.uint8], offsets: NDArray[np.int64], index: int) -> st
     return blob[int(offsets[index]) : int(offsets[index + 1])].tobytes().decode()
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What a prepared set says of itself.
+
+    Raises:
+        InputError: There is none in the folder, or it is damaged or of another version.
+    """
     try:
         meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

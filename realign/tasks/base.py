@@ -114,7 +114,9 @@ class Task(LightningModule, ABC):
         Raises:
             InputError: As said, with the first of the weights.
         """
-        skeleton = checkpoint.get("hyper_parameters", {}).get("skeleton")
+        if not isinstance(checkpoint.get("state_dict"), dict):
+            raise InputError("The checkpoint holds no weights of a task; give one that `realign fit` wrote.")
+        skeleton = (checkpoint.get("hyper_parameters") or {}).get("skeleton")
         if None not in (skeleton, self._skeleton) and skeleton != self._skeleton:
             raise InputError(
                 f"The checkpoint is for the skeleton {skeleton!r}, but the data show {self._skeleton!r}; take "

@@ -163,7 +163,7 @@ def test_a_pickled_checkpoint_is_refused_in_one_sentence(
     tmp_path: Path, marker: Path, data: Path, command: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "evil.ckpt"
-    torch.save({"state_dict": {}, "callbacks": Touch(marker)}, path)
+    torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.0", "callbacks": Touch(marker)}, path)
     options = [word.replace("OUT", str(tmp_path)).replace("DATA", str(data)) for word in GUIDED]
     assert main([command, *options, f"--ckpt_path={path}"]) == 2
     told = capfd.readouterr().err

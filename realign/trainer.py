@@ -1,0 +1,99 @@
+"""A Lightning trainer that loses nothing of earlier runs, and what is checked and told around a run."""
+
+import os
+import re
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from realign.errors import InputError
+
+
+class RunTrainer(Trainer):
+    """A trainer that writes no checkpoint over one of an earlier run."""
+
+    def save_checkpoint(self, filepath: str | Path, *args: Any, **options: Any) -> None:
+        """Write a checkpoint; one of an earlier run under its name is kept under another.
+
+        A run that continues from a checkpoint (`ckpt_path`) owns those beside it.
+        """
+        written: set[Path] = self.__dict__.setdefault("_written", set())
+        path = Path(filepath)
+        if self.is_global_zero and path not in written and path.is_file() and not _continues(self.ckpt_path, path):
+            kept = next(each for each in _earlier_names(path) if not each.exists())
+            path.rename(kept)
+            rank_zero_info(f"{path} of an earlier run is now {kept}; --ckpt_path continues it.")
+        written.add(path)
+        super().save_checkpoint(filepath, *args, **options)
+
+
+def _earlier_names(path: Path) -> Iterator[Path]:
+    return (path.with_name(f"{path.stem}-earlier-{number}{path.suffix}") for number in count(1))
+
+
+def _continues(start: str | Path | None, path: Path) -> bool:
+    """Whether a run that started from a checkpoint is the one that wrote the checkpoint at `path`."""
+    if start is None or re.search(r"-earlier-\d+$", Path(start).stem):
+        return False
+    requeued = Path(start).name.startswith("hpc_ckpt")  # by SLURM, in a folder of its own
+    return requeued or Path(start).resolve().parent == path.resolve().parent
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the configuration of a run beside its logs, never over a file that a person wrote."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write.
+
+        Raises:
+            InputError: A file of that name is not one that this wrote.
+        """
+        path = Path(trainer.log_dir or trainer.default_root_dir, self.config_filename)
+        if path.is_file() and not path.read_bytes().startswith(b"# lightning.pytorch=="):
+            raise InputError(
+                f"The run would write its configuration over {path}; name another folder with "
+                "--trainer.default_root_dir, or take a logger."
+            )
+        super().setup(trainer, pl_module, stage)
+
+
+def check_numbers(options: Any) -> None:
+    """Refuse numbers that Lightning takes without a word, and then divides by, loops on or ignores.
+
+    Args:
+        options: The trainer's, from the configuration and the command line.
+
+    Raises:
+        InputError: As said, with the option.
+    """
+    for name, least in _LEAST.items():
+        value = options.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value < least:
+            raise InputError(f"--trainer.{name} {value} is too small; give at least {least}.")
+    if options.get("val_check_interval") == 0:
+        raise InputError("--trainer.val_check_interval 0 never ends; --trainer.limit_val_batches 0 stops validation.")
+
+
+def weights(trainer: Any) -> str:
+    """The checkpoints that a finished training left, in one sentence."""
+    found: dict[str, str] = {}
+    for each in trainer.checkpoint_callbacks:
+        if isinstance(each, ModelCheckpoint):
+            best = each.best_model_score
+            score = "" if each.monitor is None or best is None else f" ({each.monitor} {float(best):.4g})"
+            found |= {each.last_model_path: "", each.best_model_path: score}
+    paths = {os.path.relpath(path): score for path, score in found.items() if path and Path(path).exists()}
+    told = ", ".join(f"{path}{score}" for path, score in paths.items())
+    return f"Weights: {told}" if told else "No weights were kept: no ModelCheckpoint of the configuration had its turn."
+
+
+_LEAST = {
+    "accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "gradient_clip_val": 0, "log_every_n_steps": 0,
+    "num_nodes": 1, "num_sanity_val_steps": -1, "val_check_interval": 0,
+}  # fmt: skip
