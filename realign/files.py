@@ -1,9 +1,12 @@
+import codecs
 import errno
+import gzip
 import hashlib
 import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -83,21 +86,37 @@ def named_path(given: str) -> tuple[str | None, Path]:
     return None, model_path(given)
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a file, without a byte-order mark.
+def read_text(path: str | Path, errors: str = "strict") -> str:
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark; without the mark and with plain newlines.
+
+    Args:
+        path: The file; one that ends in .gz is unpacked.
+        errors: What stands for bytes that are not text, as in `bytes.decode`.
 
     Raises:
-        InputError: It is not UTF-8.
+        InputError: It is not such text; the line is named. Or it is no archive that can be unpacked.
+        OSError: It cannot be read.
     """
+    content = Path(path).read_bytes()
+    if str(path).lower().endswith(".gz"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path} cannot be unpacked ({error}); copy it again.") from error
+    wide = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        text = content.decode("utf-16" if wide else "utf-8-sig", errors)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}, line {line}: it is not UTF-8 text; save the file as UTF-8.") from error
+    if "\0" in text and errors == "strict":  # UTF-16 without a mark, or no text
+        raise InputError(f"{path} holds zero bytes, so it is not UTF-8 text; save the file as UTF-8.")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: str | Path) -> list[str]:
     """Lines of a text file, without blanks around them and without empty ones; raises what `read_text` does."""
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
 def load_npy(path: str | Path, mapped: bool = False) -> "NDArray[Any]":

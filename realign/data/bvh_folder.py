@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realign.data.captions import Caption, CaptionRow, read_captions_file
+from realign.data.captions import Caption
+from realign.data.captions_file import CaptionRow, read_captions_file
 from realign.data.packed import SPLITS
 from realign.data.source import Item, LeftOut, Source, Splitter
 from realign.errors import InputError

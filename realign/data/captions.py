@@ -1,16 +1,14 @@
-"""Sentences about motions: reading them from text files, CSV and JSONL, and swapping left and right in them."""
+"""Sentences about motions: reading them from text files, and swapping left and right in them."""
 
-import csv
-import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from realign.errors import InputError
 from realign.files import read_text
+from realign.text.sentences import plain_sentence
 
 _SIDES = re.compile(
     r"(?<![a-z])(left|right)(?!\s(?:now|away|angles?|there|here)\b)(?=(?:wards?|most|ies|y|s|ed|-?hand(?:ed)?|-?foot(?:ed)?|-?sided?)?(?![a-z]))"
@@ -41,26 +39,6 @@ class Caption:
         return self.start == 0 and self.end == 0
 
 
-@dataclass(frozen=True)
-class CaptionRow:
-    """One line of a captions file.
-
-    Attributes:
-        key: Which motion: an id, or the path of a file without its suffix and with plain slashes.
-        caption: The sentence.
-        split: Where the file names one.
-    """
-
-    key: str
-    caption: Caption
-    split: str = ""
-
-    @property
-    def stem(self) -> str:
-        """The key without folders."""
-        return self.key.rsplit("/", 1)[-1]
-
-
 def swap_sides(text: str) -> str:
     """Exchange left and right, clockwise and counterclockwise, word by word and keeping capitals.
 
@@ -83,11 +61,24 @@ def swap_sides(text: str) -> str:
     return _SIDES.sub(other, text)
 
 
-def _seconds(value: Any, where: str) -> float:
+def read_seconds(value: Any, where: str, remedy: str = "") -> float:
+    """A time in a motion; 0 for none, and for NaN as published files have it.
+
+    Args:
+        value: A number, or text with a point or a comma in it.
+        where: Named in errors.
+        remedy: Said in errors, after that a number is needed.
+
+    Raises:
+        InputError: It is not a time.
+    """
     try:
-        seconds = float(value) if value not in ("", None) else 0.0
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: {value!r} is not a time; write seconds as a number.") from None
+        if isinstance(value, bool):
+            raise TypeError
+        text = value.strip().replace(",", ".") if isinstance(value, str) else value
+        seconds = float(text) if text not in ("", None) else 0.0
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{where}: {value!r} is not a time; write seconds as a number{remedy}.") from None
     if math.isnan(seconds):
         return 0.0
     if seconds < 0 or math.isinf(seconds):
@@ -98,80 +89,48 @@ def _seconds(value: Any, where: str) -> float:
 def parse_line(line: str, where: str = "caption") -> Caption | None:
     """Read one line of a HumanML3D text file, `sentence#word/POS ...#from#to`; None for a line without words.
 
+    The sentence may hold `#` itself, and may stand alone or with the tagged words alone.
+
     Args:
-        line: The line; a plain sentence without `#` is about the whole motion.
+        line: The line; a plain sentence is about the whole motion.
         where: Named in errors.
+
+    Raises:
+        InputError: A time is wrong, or a part of the line is neither of these.
     """
-    pieces = line.strip().split("#")
-    text = " ".join(pieces[0].split())
-    if not text:
-        return None
-    start, end = (_seconds(pieces[i].strip(), where) if len(pieces) > i else 0.0 for i in (2, 3))
-    return Caption(text, start, end, pieces[1].strip() if len(pieces) > 1 else "")
+    pieces = [piece.strip() for piece in line.rsplit("#", 3)]
+    if len(pieces) == 4 and any(map(_is_time, pieces[2:])):
+        text, tokens, *times = pieces
+    elif len(pieces) > 1 and all(map(_is_tagged, pieces[-1].split() or ["no"])):
+        text, tokens, times = line.rpartition("#")[0], pieces[-1], ["", ""]
+    elif any(map(_is_tagged, pieces[1:])) or (len(pieces) == 3 and all(map(_is_time, pieces[1:]))):
+        raise InputError(f"{where}: {line.strip()!r} lacks a mark #; write sentence#word/POS word/POS#from#to.")
+    else:
+        text, tokens, times = line, "", ["", ""]
+    start, end = (read_seconds(time, where) for time in times)
+    if tokens and not _is_tagged(tokens):
+        raise InputError(
+            f"{where}: {tokens!r} holds no words with tags (walk/VERB) though it stands before the times; write "
+            "sentence#word/POS word/POS#from#to, or ## where there are no tags."
+        )
+    text = plain_sentence(text)
+    return Caption(text, start, end, tokens) if text else None
+
+
+def _is_time(piece: str) -> bool:
+    try:
+        float(piece or 0)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_tagged(piece: str) -> bool:
+    return any(re.fullmatch(r"\S*/[A-Z][A-Za-z_]*", word) for word in piece.split())
 
 
 def read_text_file(path: Path) -> list[Caption]:
-    """All captions of one `texts/<id>.txt`."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    """All captions of one `texts/<id>.txt`; raises what `read_text` and `parse_line` do."""
+    lines = read_text(path).split("\n")
     found = (parse_line(line, f"{path.name}, line {i}") for i, line in enumerate(lines, 1))
     return [caption for caption in found if caption is not None]
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        text = read_text(path)
-    except FileNotFoundError:
-        raise InputError(f"The captions file {path} does not exist; check the path given with --captions.") from None
-    if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
-        for number, line in enumerate(text.splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}, line {number}: not a JSON object ({error.msg}); write one a line.") from None
-            if not isinstance(record, dict):
-                raise InputError(
-                    f'{path}, line {number}: {line} is no JSON object; write {{"id": ..., "caption": ...}}'
-                )
-            yield number, record
-        return
-    yield from enumerate(csv.DictReader(text.splitlines(keepends=True)), 2)
-
-
-def read_captions_file(path: str | Path) -> list[CaptionRow]:
-    """Read a CSV (with a header) or JSONL file of captions.
-
-    Args:
-        path: Columns or keys `id` or `file`, `caption`, and optionally `start`, `end` (seconds), `split`
-            (train, val or test).
-
-    Raises:
-        InputError: The file is missing, not readable, or a row lacks what it needs.
-    """
-    path = Path(path)
-    rows = []
-    for number, record in _records(path):
-        where = f"{path}, line {number}"
-        key = record.get("id") or record.get("file")
-        if not key or record.get("caption") is None:
-            raise InputError(f"{where}: needs 'id' or 'file', and 'caption'; it has {sorted(map(str, record))}.")
-        text = " ".join(str(record["caption"]).split())
-        if not text:
-            continue
-        start, end = _seconds(record.get("start"), where), _seconds(record.get("end"), where)
-        if (start or end) and end <= start:
-            raise InputError(f"{where}: the part from {start} s to {end} s is empty; 'end' must come after 'start'.")
-        split = str(record.get("split") or "").strip().lower()
-        if split not in ("", "train", "val", "test"):
-            raise InputError(f"{where}: the split {split!r} is unknown; use train, val or test.")
-        rows.append(CaptionRow(_key(str(key)), Caption(text, start, end), split))
-    if not rows:
-        raise InputError(f"The captions file {path} holds no captions; give it rows of id, caption.")
-    return rows
-
-
-def _key(key: str) -> str:
-    """An id or a file path in either slash style, without suffix."""
-    name = key.strip().replace("\\", "/").removeprefix("./")
-    return re.sub(r"\.(bvh|npy)$", "", name, flags=re.IGNORECASE)

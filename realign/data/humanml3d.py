@@ -1,8 +1,5 @@
 """The folder layout of HumanML3D and KIT-ML: new_joints, new_joint_vecs, texts, split lists, Mean and Std."""
 
-import csv
-import gzip
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realign.data.captions import Caption, read_captions_file, read_text_file
+from realign.data.captions import Caption, read_text_file
+from realign.data.captions_file import read_captions_file
 from realign.data.describe import knows
 from realign.data.packed import SPLITS
 from realign.data.source import Item, LeftOut, Source, Splitter
+from realign.data.table import read_csv
 from realign.errors import InputError
-from realign.files import data_files, load_npy, read_text
+from realign.files import data_files, load_npy
 from realign.motion.arrays import check_features, split_clips, to_joints
 from realign.motion.skeleton import HUMANML3D, Skeleton, get_skeleton
 
@@ -195,8 +194,8 @@ class LayoutFolder(Source):
         path = self.root / "index.csv"
         if not path.is_file():
             return {}
-        table = csv.DictReader(read_text(path).splitlines(keepends=True))
-        rows = [row for row in table if row.get("id") and "content" in row]
+        table = read_csv(path, ("id", "source", "content", "style"))
+        rows = [row for _, row in table if row.get("id") and "content" in row]
         labels = {}
         for row in rows:
             kind = "composed" if row.get("source") == "composed" else "recorded"
@@ -208,9 +207,10 @@ class LayoutFolder(Source):
         """People's sentences for HumanML3D ids, from the file beside the folder."""
         for path in (self.root / _SENTENCES, self.root.parent / _SENTENCES):
             if path.is_file():
-                with gzip.open(path, "rt", encoding="utf-8") as file:
-                    sentences = json.load(file)
-                return {name: [Caption(" ".join(text.split())) for text in texts] for name, texts in sentences.items()}
+                sentences: dict[str, list[Caption]] = {}
+                for row in read_captions_file(path):
+                    sentences.setdefault(row.key, []).append(row.caption)
+                return sentences
         return {}
 
 

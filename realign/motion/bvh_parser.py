@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
+from realign import files
 from realign.errors import InputError
 
 _CHANNEL = re.compile(r"^([XYZ])(position|rotation|scale)$", re.IGNORECASE)
@@ -14,12 +15,11 @@ _HEAD = re.compile(
 def read_text(path: Path) -> str:
     """The file's text with plain newlines."""
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        text = files.read_text(path, errors="replace")  # joints may be named in any encoding
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path.") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder; give one .bvh file.") from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise InputError(f"{path} is empty; export it again.")
     if not text.lstrip().upper().startswith("HIERARCHY"):

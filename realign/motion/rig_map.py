@@ -7,6 +7,7 @@ import numpy as np
 import yaml
 
 from realign.errors import InputError
+from realign.files import read_text
 from realign.motion.joint_names import first, lookup
 from realign.motion.skeleton import LEAST_FPS, MOST_FPS
 from realign.motion.upright import UP_AXES
@@ -129,8 +130,8 @@ def load_rig(path: str | Path) -> RigMap:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path))
+    except (OSError, InputError) as error:
         raise InputError(f"rig map {path} cannot be read ({error}); give a YAML file with {_FORMAT}") from None
     except yaml.YAMLError as error:
         raise InputError(f"rig map {path} is no YAML ({' '.join(str(error).split())}); write {_FORMAT}") from None

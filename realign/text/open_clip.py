@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from torch import nn
 
 from realign.errors import InputError
 from realign.files import sha256_file
-from realign.text.base import FrozenTextEncoder
+from realign.text.base import FrozenTextEncoder, TokenLimit
 from realign.text.hub import from_hub
-from realign.text.towers import Tokenizer, wrap_tower
+from realign.text.towers import Tokenizer, count_tokens, wrap_tower
 
 # The vision tower is built as small as can be and dropped: only the words are wanted.
 _NO_VISION = {"layers": 1, "width": 8, "head_width": 8, "patch_size": 16, "image_size": 16}
@@ -71,8 +71,27 @@ class OpenClipEncoder(FrozenTextEncoder):
         """Name of the architecture and of its weights; weights from a file are named by their content."""
         return f"open_clip/{self.name}/{self._weights_name}"
 
+    def token_limit(self) -> TokenLimit:
+        """The context length of the architecture, which is 77 for CLIP."""
+        tokenizer = self.tokenizer()
+        return TokenLimit(int(tokenizer.context_length), partial(count_tokens, tokenizer))
+
+    def build_tokenizer(self) -> Tokenizer:
+        """Load the tokenizer."""
+        import open_clip
+
+        source = open_clip.get_model_config(self.name)["text_cfg"].get("hf_tokenizer_name")
+        with _root_logger_untouched():
+            if not source:
+                return open_clip.get_tokenizer(self.name)
+            return from_hub(
+                lambda local: open_clip.get_tokenizer(self.name, cache_dir=self.cache_dir, local_files_only=local),
+                f"The tokenizer {source!r} of {self.name!r}",
+                "use a model with CLIP's own tokenizer, such as 'ViT-L-14', or run once with a network",
+            )
+
     def build(self) -> nn.Module:
-        """Load the text tower and its tokenizer."""
+        """Load the text tower."""
         import open_clip
 
         config = open_clip.get_model_config(self.name)
@@ -89,8 +108,7 @@ class OpenClipEncoder(FrozenTextEncoder):
             model.visual = nn.Identity()
             if weights:
                 self._load(model, weights)
-            tokenizer = self._tokenizer(text_config)
-        return wrap_tower(model.text, tokenizer)
+        return wrap_tower(model.text, self.tokenizer())
 
     def _weights_file(self) -> str | None:
         if not self._tag:
@@ -129,18 +147,6 @@ class OpenClipEncoder(FrozenTextEncoder):
             raise InputError(
                 f"{path} holds weights of another model than {self.name!r}: {(missing + foreign)[0]} differs."
             )
-
-    def _tokenizer(self, text_config: dict[str, Any]) -> Tokenizer:
-        import open_clip
-
-        source = text_config.get("hf_tokenizer_name")
-        if not source:
-            return open_clip.get_tokenizer(self.name)
-        return from_hub(
-            lambda local: open_clip.get_tokenizer(self.name, cache_dir=self.cache_dir, local_files_only=local),
-            f"The tokenizer {source!r} of {self.name!r}",
-            "use a model with CLIP's own tokenizer, such as 'ViT-L-14', or run once with a network",
-        )
 
 
 def _cached(hub: str, cache_dir: str | None) -> str:

@@ -13,6 +13,16 @@ from realign.masking import lengths_to_mask
 Tokenizer = Callable[[list[str]], Tensor]
 
 
+def count_tokens(tokenizer: Any, text: str) -> int:
+    """Tokens of a sentence, marks of beginning and end included, however many a tower reads."""
+    if not hasattr(tokenizer, "tokenizer"):  # CLIP's own
+        return len(tokenizer.encode(text)) + 2
+    cleaned = getattr(tokenizer, "clean_fn", str)(text)
+    if getattr(tokenizer, "tokenizer_mode", "") == "clips":  # which adds three marks of its own
+        return len(tokenizer.tokenizer(cleaned, add_special_tokens=False, verbose=False).input_ids) + 3
+    return len(tokenizer.tokenizer(cleaned, verbose=False).input_ids)
+
+
 def wrap_tower(tower: Any, tokenizer: Tokenizer) -> nn.Module:
     """A module that turns sentences into TextFeatures with a text tower, whichever kind it is."""
     if hasattr(tower, "pooler"):

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realign.data.captions import Caption, parse_line, read_captions_file, swap_sides
+from realign.data.captions import Caption, parse_line, read_text_file, swap_sides
+from realign.data.captions_file import read_captions_file
 from realign.errors import InputError
 
 
@@ -60,6 +61,54 @@ def test_csv_and_jsonl_agree(tmp_path):
     assert [(row.key, row.stem) for row in read_captions_file(table)] == [("sub/a", "a"), ("b", "b")]
 
 
+WHOLE = "a person walks, then stops"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'file,caption\nwalk.bvh,"{WHOLE}"\n',
+        f'file,caption\r\nwalk.bvh,"{WHOLE}"\r\n\r\n',
+        f'\ufeffFile , Caption\nwalk.bvh, "{WHOLE}"\n',
+        f"file;caption;notes\nwalk.bvh;{WHOLE};done\n",
+        f"file\tcaption\nwalk.bvh\t{WHOLE}\n",
+        f"sep=;\ncaption;file\n{WHOLE};walk.bvh\n",
+        f'\n\nfile,caption,,\n,,,\nwalk.bvh,"{WHOLE}",,\n,,\n',
+        'file,caption\nwalk.bvh,"a person walks,\nthen stops"\n',
+        'file,caption\nwalk.bvh,"a person walks,\u2028then\x0bstops"\n',
+        f'id,start,caption\nwalk,,"{WHOLE}"\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_table_gives_captions_whole(tmp_path, content, encoding):
+    path = tmp_path / "c.csv"
+    path.write_bytes(content.encode(encoding))
+    assert [(row.key, row.caption) for row in read_captions_file(path)] == [("walk", Caption(WHOLE))]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"id": "walk", "caption": [WHOLE, "stops"]},
+        [{"File": "walk.npy", "Caption": WHOLE}, {"id": "walk", "caption": "stops"}],
+        {"walk": [WHOLE, "stops"]},
+    ],
+)
+@pytest.mark.parametrize("name", ["c.json", "c.jsonl", "c.json.gz"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_of_every_form_gives_captions_whole(tmp_path, content, name, indent):
+    text = json.dumps(content, indent=indent).encode()
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    rows = read_captions_file(tmp_path / name)
+    assert [(row.key, row.caption.text) for row in rows] == [("walk", WHOLE), ("walk", "stops")]
+
+
+def test_seconds_may_have_a_decimal_comma(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text("id;caption;start;end\na;walks;0,5;2\n12;runs;;\n")
+    assert [row.caption for row in read_captions_file(path)] == [Caption("walks", 0.5, 2), Caption("runs")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -70,6 +119,38 @@ def test_csv_and_jsonl_agree(tmp_path):
         ("c.csv", "id,caption,split\na,walks,dev\n", "split 'dev' is unknown"),
         ("c.jsonl", '{"id": "a"\n', "line 1: not a JSON object"),
         ("c.jsonl", "[1]\n", "is no JSON object; write"),
+        (
+            "c.csv",
+            "file,caption\na.bvh,walks, then stops\n",
+            "line 2: 3 cells, but the header names 2; put .*quotes",
+        ),
+        ("c.csv", 'file,caption\nb,"a\n b"\na,walks, then stops\n', "line 4: 3 cells"),
+        ("c.csv", "file,caption,start,end\na,walks, then stops\n", "line 2: 'then stops' is not a time.* in quotes"),
+        ("c.csv", "file,caption,split\na,walks, then stops\n", "split 'then stops' is unknown.* in quotes"),
+        ("c.csv", "file,caption,notes\na,walks, then stops\n", "line 2: the column 'notes' begins with a blank"),
+        ("c.csv", "caption,file\nwalks, then stops,a\n", "line 2: 3 cells"),
+        ("c.csv", "file;caption\na;walks; then stops\n", "line 2: 3 cells"),
+        ("c.csv", "a.bvh,walks, then stops\nb.bvh,runs\n", "'a.bvh,walks, then stops', not with names of columns"),
+        ("c.csv", "id,caption,Caption\na,b,c\n", "two columns 'caption'"),
+        ("c.csv", "id,caption\nb,runs\na\n", "line 3: needs 'id' or 'file', and 'caption'"),
+        ("c.csv", 'id,caption\nb,runs\na,"walks\nc,jumps\n', "line 3: the quotes of this row do not match"),
+        ("c.csv", 'id,caption\na,"walks" slowly\n', "line 2: the quotes of this row do not match"),
+        (
+            "c.jsonl",
+            '{"id": "b", "caption": "x"}\n{"id": "a", "caption": 5}\n',
+            "line 2: the caption 5 is not a sentence",
+        ),
+        ("c.jsonl", '{"id": "a", "caption": null}\n', "line 1: needs 'id' or 'file', and 'caption'"),
+        ("c.jsonl", '{"id": "a", "caption": {"en": "walks"}}\n', "line 1: the caption .* is not a sentence"),
+        ("c.jsonl", '{"id": "a", "caption": ["walks", null]}\n', "line 1: the caption None is not a sentence"),
+        ("c.jsonl", '{"id": true, "caption": "walks"}\n', "line 1: True names no motion"),
+        ("c.jsonl", '{"id": "a", "caption": "x", "caption": "y"}\n', "line 1: .*'caption' is there twice"),
+        ("c.jsonl", '{"id": "b", "caption": "x"},\n{"id": "a", "caption": "y"},\n', "line 1: not a JSON object"),
+        ("c.jsonl", '{"id": "a", "caption": "half \\ud83c"}\n', "line 1: The sentence .* is no UTF-8"),
+        ("c.json", '[\n{"id": "b", "caption": "x"},\n{"id": "a"\n]', "line 4: not a JSON object"),
+        ("c.json", '{"a": "walks", "b": "runs", "a": "stops"}', "'a' is there twice"),
+        ("c.json", '{"a": ["walks", 7]}', "'a': the caption 7 is not a sentence"),
+        ("c.json", "[" * 100_000, "not a JSON object that can be read"),
     ],
 )
 def test_wrong_files_say_what_and_where(tmp_path, name, content, says):
@@ -86,3 +167,52 @@ def test_missing_and_binary_files(tmp_path):
     path.write_bytes(gzip.compress(b"id,caption"))
     with pytest.raises(InputError, match="not UTF-8"):
         read_captions_file(path)
+    path.write_bytes("id,caption\nb,runs\na,walks to the café\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"c\.csv, line 3: it is not UTF-8 text; save"):
+        read_captions_file(path)
+    path.write_bytes("id,caption\na,walks".encode("utf-16-le"))  # without a mark
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_captions_file(path)
+    (tmp_path / "c.json.gz").write_bytes(gzip.compress(b'{"a": "walks"}')[:-9])
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        read_captions_file(tmp_path / "c.json.gz")
+
+
+TAGGED = "walks to # 1#walk/VERB to/ADP#0.0#nan"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{TAGGED}\nand stops##0.0#0.0\n".encode(),
+        f"\ufeff  {TAGGED} \r\n\r\nand\tstops\r\n".encode(),
+        f"{TAGGED}\nand stops###\n".encode("utf-16"),
+    ],
+)
+def test_text_files_give_captions_whole(tmp_path, content):
+    (tmp_path / "a.txt").write_bytes(content)
+    first = Caption("walks to # 1", tokens="walk/VERB to/ADP")
+    assert read_text_file(tmp_path / "a.txt") == [first, Caption("and stops")]
+
+
+@pytest.mark.parametrize(
+    "text", ["takes #1 and #2", "walks # left and/or right", "goes to #1", "one # two # three # 4 of"]
+)
+def test_a_sentence_without_tags_may_hold_the_mark(text):
+    assert parse_line(text) == Caption(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("walks to the café#walk/VERB#0#0".encode("latin-1"), r"a\.txt, line 1: it is not UTF-8"),
+        (b"stops\n\nwalks#walk/VERB#1.5", r"a\.txt, line 3: .* lacks a mark #"),
+        (b"walks#1.5#3", "lacks a mark #"),
+        (b"walks # 1#then stops#0#0", "line 1: 'then stops' holds no words with tags"),
+        (b"walks#walk/VERB#-1#2", "not a time in a motion"),
+    ],
+)
+def test_text_files_that_would_lose_a_part_are_refused(tmp_path, content, says):
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        read_text_file(tmp_path / "a.txt")

@@ -49,7 +49,8 @@ def test_features_and_statistics(layout, prepared):
 
 
 def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
-    names = ["good", "nan", "short", "cut", "wide", "mute", "long", "blank", "M-good", "torn", "legless", "misspelt"]
+    names = ["good", "nan", "short", "cut", "wide", "mute", "long", "blank", "M-good", "torn", "legless"]
+    names += ["misspelt", "latin"]
     source = write_layout(tmp_path / "s", dict.fromkeys(names, 50))
     joints = source / "new_joints"
     np.save(joints / "long.npy", make_joints(230))
@@ -65,12 +66,13 @@ def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
     legless[0, 15] += 1
     np.save(joints / "legless.npy", legless)
     (source / "texts" / "misspelt.txt").write_text("walks#w/X#then#0\n")
+    (source / "texts" / "latin.txt").write_bytes("walks to the café##0#0\n".encode("latin-1"))
     (source / "texts" / "mute.txt").unlink()
     (source / "texts" / "blank.txt").write_text("\n")
     (source / "train.txt").write_text("\n".join([*names, "ghost"]))
     assert run(source, "-o", tmp_path / "out") == 0
     left_out = [(r["id"], r["reason"]) for r in records(tmp_path / "out") if not r["stored"]]
-    assert len(left_out) == 10 and dict(left_out) == {
+    assert len(left_out) == 11 and dict(left_out) == {
         "nan": "NaN",
         "short": "too short",
         "cut": "unreadable",
@@ -78,6 +80,7 @@ def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
         "torn": "unreadable",
         "legless": "unreadable",
         "misspelt": "unreadable captions",
+        "latin": "unreadable captions",
         "mute": "no caption",
         "blank": "no caption",
         "ghost": "no motion file",
