@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
 from index_parts import ROOT, write_model
@@ -19,8 +20,10 @@ from realign.motion.bvh import write_bvh
 from realign.motion.clip import MotionClip
 from realign.motion.skeleton import HUMANML3D, KIT
 from realign.nn import Embedder
-from realign.pipeline import MotionSearch, foreign_sentences
+from realign.pipeline import MotionSearch
 from realign.tasks import save_pretrained
+from realign.text import HashingEncoder
+from realign.text.base import TokenLimit
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("search")
     write_model(root / "model", root / "data")
     write_model(root / "other", root / "data", "--seed_everything=5")
-    save_pretrained(build(["--config", str(ROOT / "configs/tiny/generator_mdm.yaml")]).model, root / "generator")
+    config = ["--config", str(ROOT / "configs/tiny/generator_mdm.yaml"), "--model.init_args.skeleton=humanml3d"]
+    generator = build(config).model
+    generator.normalizer.fit(torch.zeros(263), torch.ones(263))
+    save_pretrained(generator, root / "generator")
     index = ["index", "build", "--checkpoint", str(root / "model"), "--data", str(root / "data"), "--device", "cpu"]
     assert main([*index, "-o", str(root / "index"), "--split", "all", "--with-motions"]) == 0
     assert main([*index, "-o", str(root / "small"), "--split", "test"]) == 0
@@ -52,8 +58,6 @@ def model(home: Path) -> MotionSearch:
 
 
 def clip(home: Path, row: int) -> MotionClip:
-    import torch
-
     from realign.motion.features import features_to_joints
 
     features = torch.from_numpy(PackedMotions.open(home / "data").motion(row).copy())
@@ -256,6 +260,26 @@ def test_a_search_loads_nothing_that_trains(home: Path) -> None:
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
 
 
-def test_letters_of_other_scripts_are_noticed() -> None:
-    texts = ["a naïve person’s 3 steps – ½ turn", "человек", "人が歩く", "walk 走"]
-    assert foreign_sentences(texts) == texts[1:]
+def test_both_commands_read_prompt_files_alike_and_note_the_same(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(HashingEncoder, "token_limit", lambda self: TokenLimit(40, lambda text: len(text.split())))
+    text = "a person walks\n走る人\n" + "left right " * 25
+    made, found = [], []
+    marked = b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
+    for name, content in {"plain": text.encode(), "mark": marked, "wide": text.encode("utf-16")}.items():
+        file = tmp_path / f"{name}.txt"
+        file.write_bytes(content)
+        asked = ["--file", str(file)]
+        generate = ["generate", *asked, "--checkpoint", str(home / "generator"), "--device", "cpu", "--seconds", "1"]
+        assert main([*generate, "--steps", "2", "-o", str(tmp_path / f"{name}.npy")]) == 0
+        told = capsys.readouterr().err
+        assert main(command(home, *asked, "--json")) == 0
+        searched = capsys.readouterr()
+        assert searched.err == told and told.count("realign: note: ") == 2
+        assert "may not understand '走る人'" in told and "the first 40 words of 'left right" in told
+        made.append([np.load(tmp_path / f"{name}_{number}.npy") for number in range(3)])
+        found.append(searched.out)
+    assert found[0] == found[1] == found[2]
+    for other in made[1:]:
+        assert all(np.array_equal(one, two) for one, two in zip(made[0], other, strict=True))

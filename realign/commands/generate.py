@@ -24,7 +24,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Register the command and its options."""
     parser = commands.add_parser("generate", help="make motions from sentences")
     parser.add_argument("text", nargs="*", metavar="TEXT", help="a sentence; several make several motions")
-    parser.add_argument("--file", type=Path, help="read one sentence a line from a UTF-8 file")
+    parser.add_argument("--file", type=Path, help="read one sentence a line from a text file")
     parser.add_argument("--seconds", type=float, help="length of the motions (default: of each sentence's own)")
     parser.add_argument("--samples", type=int, default=1, help="motions for each sentence (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed and sentence give the same motion")

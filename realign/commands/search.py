@@ -16,7 +16,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Register the command and its options."""
     parser = commands.add_parser("search", help="find motions by sentence or by motion, and captions by motion")
     parser.add_argument("text", nargs="*", metavar="TEXT", help="a sentence; several are several queries")
-    parser.add_argument("--file", type=Path, help="read one sentence a line from a UTF-8 file")
+    parser.add_argument("--file", type=Path, help="read one sentence a line from a text file")
     parser.add_argument(
         "--motion", action="extend", nargs="+", type=Path, default=[], metavar="CLIP",
         help=".npy or .bvh files to find motions like them and captions for them; sentences go before it",
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     with loading():
         from realign.motion.render import check_suffix
         from realign.motion.skeleton import check_fps
-        from realign.pipeline import MotionSearch, foreign_sentences, read_sentences
+        from realign.pipeline import MotionSearch, read_sentences
 
         if options.render is not None:
             check_suffix(options.render)
@@ -52,8 +52,6 @@ def run(options: argparse.Namespace) -> None:
             raise InputError(f"-k {options.k} finds nothing; ask for at least 1 hit.")
         asked = options.text or options.file is not None or not options.motion
         texts = read_sentences(options.text, options.file) if asked else []
-        for text in foreign_sentences(texts):
-            note(f"the text encoder was trained on English and may not understand {text!r}")
         clips = [clip for path in options.motion for clip in _queries(path, options)]
         model = MotionSearch.from_pretrained(
             options.index, options.checkpoint, options.device, trust_code=options.trust_code

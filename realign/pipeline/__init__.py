@@ -4,7 +4,6 @@ from realign.checkpoint.guidance import DefaultGuidance
 from realign.pipeline.common import (
     UNIT,
     check_sentences,
-    foreign_sentences,
     pick_device,
     pretrained_folder,
     read_sentences,
@@ -12,6 +11,7 @@ from realign.pipeline.common import (
 from realign.pipeline.generate import LONGEST, SHORTEST, TextToMotion
 from realign.pipeline.hits import CaptionHit, MotionHit
 from realign.pipeline.search import MotionSearch
+from realign.text.sentences import foreign_sentences, sentence_notes
 
 __all__ = [
     "LONGEST",
@@ -27,4 +27,5 @@ __all__ = [
     "pick_device",
     "pretrained_folder",
     "read_sentences",
+    "sentence_notes",
 ]

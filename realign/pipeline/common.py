@@ -1,6 +1,5 @@
 """What generation and search share: shipped weights, devices, sentences."""
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 
 from realign.errors import InputError
 from realign.files import read_lines, shipped_folder
+from realign.text.sentences import plain_sentence
 
 UNIT = 4  # frames: lengths are multiples of the unit that training crops to
 
@@ -58,7 +58,7 @@ def read_sentences(texts: Sequence[str], file: Path | None = None) -> list[str]:
 
 
 def check_sentences(texts: Sequence[str]) -> list[str]:
-    """Refuse an empty list and blank sentences.
+    """Refuse an empty list and blank sentences; give the rest in their plain form.
 
     Raises:
         InputError: As said.
@@ -67,18 +67,8 @@ def check_sentences(texts: Sequence[str]) -> list[str]:
         raise InputError(f"Sentences come as a list, but got the text {texts!r}; write [{texts!r}].")
     if not texts:
         raise InputError('No sentence was given; write one, for example "a person walks forward".')
-    for text in texts:
-        if not text.strip():
+    plain = [plain_sentence(text) for text in texts]
+    for text, words in zip(texts, plain, strict=True):
+        if not words:
             raise InputError(f'A sentence is blank ({text!r}); write one, for example "a person walks forward".')
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise InputError(f"The sentence {text!r} is no UTF-8 text; set the terminal to UTF-8 and write it again.")
-    return [text.strip() for text in texts]
-
-
-def foreign_sentences(texts: Sequence[str]) -> list[str]:
-    """The sentences with letters other than Latin ones: text encoders trained on English make little of them."""
-    return [text for text in texts if any(map(_is_foreign, text))]
-
-
-def _is_foreign(character: str) -> bool:
-    return character.isalpha() and not unicodedata.name(character, "LATIN").startswith(("LATIN", "FULLWIDTH LATIN"))
+    return plain

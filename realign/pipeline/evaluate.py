@@ -21,6 +21,7 @@ from realign.pipeline.speed import time_sentences
 from realign.seeding import mix_seed, sample_generators
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.generator import GeneratorTask
+from realign.text.sentences import warn_about
 
 Watch = Callable[[str, int, int], None]
 """watch(what is being made, motions made, motions in all)"""
@@ -121,6 +122,9 @@ class Evaluation:
             each.name: SettingSampler(each, self.generator, self.reward, self.index, self.precision)
             for each in unique_settings(asked)
         }
+        if first:
+            rewards = [] if self.reward is None else [self.reward.text_encoder]
+            warn_about(self.clips.captions(), [self.generator.text_encoder, *rewards])
         results = from_first(open_results(output, self.about()) if first else None) or Results({})
         rows = [
             results.row(REAL, None),

@@ -17,6 +17,7 @@ from realign.pipeline.common import UNIT, check_sentences, pick_device, pretrain
 from realign.pipeline.guide import Guide
 from realign.precision import exact_float32
 from realign.seeding import mix_seed
+from realign.text.sentences import warn_about
 
 if TYPE_CHECKING:
     from realign.pipeline.settings import GuidanceWay
@@ -224,6 +225,8 @@ class TextToMotion:
         if guidance_scale is not None and not math.isfinite(guidance_scale):
             raise InputError(f"The scale of classifier-free guidance must be a finite number, but is {guidance_scale}.")
         steering = self._steering(guidance)
+        rewards = [] if steering is None else [steering.objective.reward.text_encoder]
+        warn_about(texts, [self.task.text_encoder, *rewards])
         frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
         wanted = [(text, number) for text in texts for number in range(samples)]
         clips: list[MotionClip] = []

@@ -21,6 +21,7 @@ from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import Embedder, JointEmbedding
 from realign.pipeline.common import UNIT, check_sentences, pick_device, pretrained_folder
 from realign.pipeline.hits import CaptionHit, MotionHit, clips_of
+from realign.text.sentences import warn_about
 
 LONGEST = 196  # frames: motions are embedded by so many from their beginning, in the index too
 USUAL_K = 10
@@ -136,7 +137,9 @@ class MotionSearch:
         Raises:
             InputError: For no sentence or a blank one.
         """
-        parts = list(_parts(check_sentences(texts), _SENTENCES))
+        texts = check_sentences(texts)
+        warn_about(texts, [self.embedder.text_encoder])
+        parts = list(_parts(texts, _SENTENCES))
         with torch.inference_mode():
             return torch.cat([self.embedder.embed_captions(part).float().cpu() for part in parts])
 
