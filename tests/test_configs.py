@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning import LightningModule
 
 from realign.batch import MotionTextBatch
 from realign.cli import build, main
@@ -20,6 +21,7 @@ CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.par
 BLIND = ROOT / "configs/ablation/reward_blind.yaml"  # laid over a reward's configuration
 ABLATION = [path for path in CONFIGS if path.parent.name == "ablation" and path != BLIND]  # over a generator's
 FULL = [path for path in CONFIGS if path.parent.name not in ("tiny", "ablation")]
+KIT = [path for path in FULL if path.stem.endswith("kit")]
 TINY_ORDER = ("vae", "generator_mld", "generator_mdm", "reward_feature", "reward_latent", "retriever",
               "evaluator_contrastive", "evaluator_guo")  # fmt: skip
 
@@ -34,19 +36,23 @@ def some_batch(features: int) -> MotionTextBatch:
     return MotionTextBatch(motion, torch.tensor([48, 40, 48]), ["walk", "run", "bow"], ["a", "b", "c"], torch.arange(3))
 
 
-@pytest.mark.parametrize("path", FULL, ids=name)
-def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> None:
+def full_size(path: Path) -> LightningModule:
+    """The task of a configuration; the real text encoders are downloads or slow to load, and tested on their own."""
     options = read_config(path)["model"]["init_args"]
     args = ["--config", str(path), f"--model.init_args.skeleton={'kit' if 'kit' in path.stem else 'humanml3d'}"]
     for part in {"text_encoder", "sentence_encoder"} & options.keys():
-        # the real one is a download or half a minute of loading, and tested on its own
         if options[part] is None:
             continue
         encoder = options[part]["init_args"]["encoder"]["class_path"]
         width = 384 if encoder.endswith("MiniLMEncoder") else 768
         args.append(f'--model.init_args.{part}={{"class_path": "realign.text.HashingEncoder", '
                     f'"init_args": {{"dim": {width}}}}}')  # fmt: skip
-    task = build(args).model
+    return build(args).model
+
+
+@pytest.mark.parametrize("path", [path for path in FULL if path not in KIT], ids=name)
+def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> None:
+    task = full_size(path)
     space = getattr(task, "space", None)
     if isinstance(space, LatentSpace):
         space.adopt(space.vae, torch.zeros(space.width), torch.ones(space.width))
@@ -57,6 +63,15 @@ def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> 
     gradients = [each.grad for each in task.parameters() if each.grad is not None]
     assert torch.isfinite(losses["loss"]) and gradients
     assert all(torch.isfinite(each).all() for each in gradients)
+
+
+@pytest.mark.parametrize("path", KIT, ids=name)
+def test_the_twin_for_kit_of_a_full_size_configuration_has_its_features(path: Path) -> None:
+    with torch.device("meta"):  # shapes without numbers: what computes is that for HumanML3D
+        task = full_size(path)
+    sizes = {size for value in task.state_dict().values() for size in value.shape}
+    assert len(task.normalizer.mean) == 251
+    assert not [size for size in sizes if size and (size % 263 == 0 or size % 259 == 0)]  # 259: without contacts
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/retriever").glob("*.yaml")), ids=name)

@@ -130,6 +130,8 @@ def test_resuming_sees_what_an_unbroken_run_sees(prepared, tmp_path, workers, st
         keep = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=1, save_on_train_epoch_end=False)
         t = trainer(tmp_path, max_steps=until, callbacks=[keep], enable_checkpointing=True, limit_val_batches=0)
         t.fit(model, data, ckpt_path=resume)
+        if workers:  # that the garbage collector ends take five seconds each: their queues are closed before
+            t.train_dataloader._loader._iterator._shutdown_workers()
         return model.seen
 
     whole = run(12)
