@@ -13,7 +13,7 @@ from typing import Any
 from realign.data.packed import FORMAT_VERSION, PackedMotions
 from realign.data.source import Source
 from realign.errors import InputError
-from realign.files import content_digest
+from realign.files import content_digest, read_lines
 
 _BY_CONTENT = "content:"  # earlier versions named a source by times of files
 
@@ -77,7 +77,7 @@ def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport 
     if packed.meta.get("content") != packed.identity:
         raise InputError(f"{out} was changed after it was made; add --overwrite or choose another -o.")
     report = PrepareReport(out, packed.meta, up_to_date=True)
-    for line in (out / "report.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in read_lines(out / "report.jsonl"):  # not splitlines: names may hold further separators
         record = json.loads(line)
         doubtful = report.doubtful if record["reason"] == DOUBTFUL else report.outside
         (doubtful if record["stored"] else report.left_out).append(record)
