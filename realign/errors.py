@@ -55,7 +55,8 @@ def explain(error: BaseException | None) -> str | None:
             return told
         if isinstance(error, OSError) and error.errno is not None:
             return _of_system(error)
-        if os.strerror(errno.ENOSPC) in str(error):  # libraries that write weights raise errors of their own
+        # libraries that write weights raise errors of their own, and NumPy one without a number
+        if os.strerror(errno.ENOSPC) in str(error) or re.search(r"\d requested and \d+ written", str(error)):
             return _of_system(OSError(errno.ENOSPC, ""))
         error = error.__cause__ or error.__context__
     return of_library(first) if first is not None else None
@@ -72,10 +73,12 @@ def _of_input(error: BaseException) -> str | None:
 
 def _of_system(error: OSError) -> str:
     place = f" {error.filename}" if error.filename else ""
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full while writing{place}; free some space or choose another output place."
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"No permission for{place or ' that file'}; choose a place that you may write to."
+    if error.errno in (errno.EBUSY, errno.EXDEV):
+        return f"What is at{place or ' that path'} cannot be replaced, as it is mounted or in use; choose a path in it."
     if error.errno == errno.ENOENT:
         return f"There is no file or folder{place}; check the path."
     return f"{error.strerror or error}{':' + place if place else ''}."

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from lightning import Callback, LightningDataModule
+from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from realign.callbacks.prediction_writer import PredictionWriter, writes_predictions
@@ -15,6 +15,7 @@ from realign.launcher import check_processes
 from realign.library_errors import reads_checkpoint, shorten
 from realign.precision import use_tensor_cores
 from realign.tasks.base import Task
+from realign.tasks.checkpoint_io import use_atomic_checkpoints
 from realign.trainer import RunTrainer, SaveConfig, check_numbers, weights
 
 
@@ -103,6 +104,12 @@ class TrainingCLI(LightningCLI):
 
         A checkpoint that does not fit them is refused when it is loaded (`Task.on_load_checkpoint`).
         """
+
+    def instantiate_trainer(self, **options: Any) -> Trainer:
+        """The trainer; a kill at any moment leaves its checkpoints whole."""
+        trainer = super().instantiate_trainer(**options)
+        use_atomic_checkpoints(trainer)
+        return trainer
 
     def before_instantiate_classes(self) -> None:
         """Train at the speed of tensor cores; what only measures or predicts stays exact.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realign.errors import InputError
-from realign.files import content_digest, load_npy
+from realign.files import content_digest, load_npy, sweep
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
@@ -93,6 +93,8 @@ class PackedMotions:
             InputError: The folder is no prepared set, or one of its files is cut off.
         """
         folder = Path(folder)
+        if not folder.exists():
+            sweep(folder)  # brings back what a killed process had taken away
         meta = read_meta(folder)
         ids, captions, caption_offsets, tokens, token_offsets = (read_array(folder / f"{n}.npy") for n in _TABLES)
         features, clips = read_array(folder / "features.npy"), read_array(folder / "clips.npy")

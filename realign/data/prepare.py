@@ -1,7 +1,6 @@
 """From a folder of motions to one packed set: features, statistics, splits, captions, and what was left out and why."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from realign.data.describe import describe
 from realign.data.humanml3d import LayoutFolder, is_layout
 from realign.data.pack import PackedWriter
 from realign.data.packed import FORMAT_VERSION, SPLITS, set_digest
-from realign.data.prepared import DOUBTFUL, PrepareReport, existing_set, fingerprint_of, sweep
+from realign.data.prepared import DOUBTFUL, PrepareReport, existing_set, fingerprint_of
 from realign.data.source import Item, LeftOut, Source
 from realign.data.statistics import dataset_statistics
 from realign.errors import InputError, collect_input_warnings
@@ -100,12 +99,10 @@ def prepare(
     done = existing_set(out, fingerprint, overwrite)
     if done is not None:
         return done
-    sweep(out)
     with atomic_path(out) as staging:
         staging.mkdir()
-        (staging / "writer.pid").write_text(str(os.getpid()), encoding="ascii")
         report = _Run(folder, staging, progress).go({"source": str(Path(source)), "fingerprint": fingerprint})
-        (staging / "writer.pid").unlink()
+        existing_set(out, fingerprint, overwrite)  # another process may have made one meanwhile
     report.folder = out
     return report
 

@@ -1,10 +1,7 @@
-"""A set that is already there: what its making reported, whether it is up to date, and remains of killed runs."""
+"""A set that is already there: what its making reported, and whether it is up to date."""
 
 import hashlib
 import json
-import os
-import shutil
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +10,7 @@ from typing import Any
 from realign.data.packed import FORMAT_VERSION, PackedMotions
 from realign.data.source import Source
 from realign.errors import InputError
-from realign.files import content_digest, read_lines
+from realign.files import content_digest, read_lines, sweep
 
 _BY_CONTENT = "content:"  # earlier versions named a source by times of files
 
@@ -59,6 +56,7 @@ def fingerprint_of(source: Source, skeleton: str | None, splits: str | None, fps
 
 def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport | None:
     """The set that is already there, when it is what would be made; refuses to replace anything that is no such set."""
+    sweep(out)  # brings back what a killed process had taken away
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not out.is_dir() or not (out / "meta.json").is_file() or not (out / "clips.npy").is_file():
@@ -82,16 +80,3 @@ def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport 
         doubtful = report.doubtful if record["reason"] == DOUBTFUL else report.outside
         (doubtful if record["stored"] else report.left_out).append(record)
     return report
-
-
-def sweep(out: Path) -> None:
-    """Remove what a killed run left beside `out`; a run that is still alive keeps its own."""
-    if sys.platform == "win32":
-        return  # there, asking whether a process lives would end it
-    for pid_file in out.parent.glob(f".{out.name}.*/{out.name}/writer.pid"):
-        try:
-            os.kill(int(pid_file.read_text()), 0)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(pid_file.parents[1], ignore_errors=True)
-        except OSError:
-            continue

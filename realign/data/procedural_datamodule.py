@@ -1,5 +1,3 @@
-import shutil
-import tempfile
 from pathlib import Path
 
 from realign.data.datamodule import MotionDataModule
@@ -32,14 +30,9 @@ class ProceduralDataModule(MotionDataModule):
         """Make the prepared set unless it is there; a process that comes second keeps the first one's."""
         if (self.data / "meta.json").is_file():
             return
-        with tempfile.TemporaryDirectory() as scratch:
-            source = write_procedural_folder(Path(scratch) / "source", self.clips, self.seed)
-            made = prepare(source, Path(scratch) / "set").folder
-            try:
-                with atomic_path(self.data) as place:
-                    shutil.copytree(made, place)
-            except OSError as error:
-                if not (self.data / "meta.json").is_file():
-                    raise InputError(
-                        f"{self.data} cannot be written ({error}); set folder to a place that can."
-                    ) from None
+        try:
+            with atomic_path(self.data) as place:
+                prepare(write_procedural_folder(place.with_name("source"), self.clips, self.seed), place)
+        except OSError as error:
+            if not (self.data / "meta.json").is_file():
+                raise InputError(f"{self.data} cannot be written ({error}); set folder to a place that can.") from None

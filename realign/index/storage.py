@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from realign.errors import InputError
-from realign.files import piece_digest
+from realign.files import piece_digest, sweep
 
 MANIFEST = "meta.json"
 VERSION = 1
@@ -46,6 +46,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         InputError: There is no index in the folder, or meta.json is damaged or of another version.
     """
     remedy = "build one with `realign index build`"
+    if not folder.exists():
+        sweep(folder)  # brings back what a killed process had taken away
     if not folder.is_dir():
         raise InputError(f"there is no index at {folder}; {remedy}")
     if not (folder / MANIFEST).is_file():

@@ -8,6 +8,7 @@ from typing import Any
 from realign.errors import InputError
 from realign.files import atomic_path
 from realign.pipeline.estimate import Estimate
+from realign.system import locked
 
 FORMAT = 1
 REAL = "real"
@@ -120,11 +121,36 @@ class Results:
         return self.rows[-1]
 
     def save(self, path: str | Path) -> None:
-        """Write all as JSON, completely or not at all; means and intervals are there to be read, too."""
-        rows = [asdict(row) | {"summary": self._summary(row)} for row in self.rows]
-        content = {"format": FORMAT, "about": self.about, "rows": rows}
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        """Write all as JSON, completely or not at all; means and intervals are there to be read, too.
+
+        What another process has written there meanwhile stays: its rows, and its replications beyond these.
+
+        Raises:
+            InputError: The file holds results with another `about`, or of other settings under a name.
+        """
+        with locked(path):
+            whole = self._joined_to(path)
+            rows = [asdict(row) | {"summary": self._summary(row)} for row in whole.rows]
+            content = {"format": FORMAT, "about": self.about, "rows": rows}
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+    def _joined_to(self, path: str | Path) -> "Results":
+        """These results and what a file holds beyond them, in the order of the file; a file of something else is
+        passed over."""
+        try:
+            whole = Results.load(path)
+        except InputError as error:
+            if isinstance(error.__cause__, OSError) and Path(path).is_file():
+                raise
+            return self
+        _check_same(path, whole.about, self.about)
+        for row in self.rows:
+            found = whole.row(row.name, row.setting)
+            found.replications = row.replications + found.replications[len(row.replications) :]
+            found.multimodality = row.multimodality + found.multimodality[len(row.multimodality) :]
+            found.speed = row.speed or found.speed
+        return whole
 
     @classmethod
     def load(cls, path: str | Path) -> "Results":
@@ -180,14 +206,22 @@ def open_results(path: str | Path | None, about: dict[str, Any]) -> Results:
     Raises:
         InputError: The file holds something else, or results with another `about`.
     """
-    if path is None or not Path(path).exists():
+    if path is None:
         return Results(about)
-    found = Results.load(path)
+    with locked(path):  # also tells at once that nothing can be written there
+        if not Path(path).exists():
+            return Results(about)
+        found = Results.load(path)
+    _check_same(path, found.about, about)
+    return found
+
+
+def _check_same(path: str | Path, found: dict[str, Any], about: dict[str, Any]) -> None:
+    """Refuse results of something else."""
     plain = json.loads(json.dumps(about))
-    differs = [name for name in {**found.about, **plain} if found.about.get(name) != plain.get(name)]
+    differs = [name for name in {**found, **plain} if found.get(name) != plain.get(name)]
     if differs:
         raise InputError(
-            f"{path} holds results with another {differs[0]} ({found.about.get(differs[0])}, now "
+            f"{path} holds results with another {differs[0]} ({found.get(differs[0])}, now "
             f"{plain.get(differs[0])}); choose another output file."
         )
-    return found

@@ -4,11 +4,13 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+
+from realign.system import locked
 
 Entry = tuple[np.ndarray, np.ndarray]  # words (L, D) and sentence (D,), float32
 T = TypeVar("T")
@@ -22,11 +24,16 @@ class StoreUnusable(Exception):
     """The file cannot be opened or written: read-only, full, or a file system without locks."""
 
 
+class _Damaged(Exception):
+    """The file is no database, or holds what SQLite cannot read."""
+
+
 class FeatureStore:
     """Captions and their features in an SQLite file with a write-ahead log; raw float32 bytes, no pickle.
 
     Each call opens its own connection, so that objects may be copied, pickled and carried over a fork. A file that
-    turns out damaged is made anew, with a warning: it holds nothing that cannot be computed again.
+    turns out damaged is made anew, with a warning: it holds nothing that cannot be computed again. This waits until no
+    other process has the file open, for which each call holds a lock that it shares with the others.
 
     Args:
         path: The file; its folder is created.
@@ -85,23 +92,34 @@ class FeatureStore:
 
     def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            with self._connect() as connection:
-                return action(connection)
-        except (sqlite3.OperationalError, OSError) as error:
+            with locked(self.path, shared=True), suppress(_Damaged):
+                return self._act(action)
+            with locked(self.path) as alone:
+                with suppress(_Damaged):  # another process may have made it anew meanwhile
+                    return self._act(action)
+                if not alone:
+                    raise OSError(f"{self.path} is damaged and may be open elsewhere; remove it")
+                self._remove()
+                return self._act(action)
+        except (sqlite3.Error, OSError, _Damaged) as error:
             raise StoreUnusable(str(error)) from error
-        except sqlite3.DatabaseError as error:
-            warnings.warn(f"The text cache {self.path} is damaged ({error}) and is made anew.", stacklevel=2)
+
+    def _act(self, action: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            for suffix in ("", "-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
             with self._connect() as connection:
                 return action(connection)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnusable(str(error)) from error
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise _Damaged(str(error)) from error
+
+    def _remove(self) -> None:
+        warnings.warn(f"The text cache {self.path} is damaged and is made anew.", stacklevel=2)
+        for suffix in ("-wal", "-shm", ""):  # a log without its file would be taken for that of the next one
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)) as connection:
             _use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous=NORMAL")

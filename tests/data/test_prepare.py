@@ -3,8 +3,6 @@ import csv
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,18 +143,20 @@ def test_interrupted_run_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
-def test_remains_of_a_killed_run_are_swept(tmp_path):
-    source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    remains = tmp_path / ".out.abc" / "out"
-    remains.mkdir(parents=True)
-    (remains / "writer.pid").write_text(str(dead.pid))
-    alive = tmp_path / ".out.def" / "out"
-    alive.mkdir(parents=True)
-    (alive / "writer.pid").write_text("1")
-    prepare(source, tmp_path / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.def", "out", "s"]
+def test_two_runs_at_once_end_with_one_set_and_another_source_is_not_overwritten(tmp_path):
+    for name in ("s", "t"):
+        write_layout(tmp_path / name, {"a": 50, "b": 60})
+    (tmp_path / "t" / "texts" / "a.txt").write_text("another source")
+
+    def meanwhile(source):
+        return lambda done, total: prepare(source, tmp_path / "out")
+
+    assert not prepare(tmp_path / "s", tmp_path / "out", progress=meanwhile(tmp_path / "s")).up_to_date
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(InputError, match="made from another source"):
+        prepare(tmp_path / "s", tmp_path / "out", progress=meanwhile(tmp_path / "t"))
+    assert PackedMotions.open(tmp_path / "out").captions(0) == ["another source"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "s", "t"]
 
 
 def test_captions_described_where_there_is_only_an_index(tmp_path):

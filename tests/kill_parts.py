@@ -1,0 +1,59 @@
+"""Processes that end by SIGKILL, as when memory runs out or a time limit is over."""
+
+import os
+import random
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+def start(action: Callable[[], object]) -> int:
+    """A child process, forked so that nothing is imported again; its output goes nowhere."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking where threads have run
+        child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        warnings.simplefilter("ignore")
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        action()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def end(child: int) -> int:
+    """Wait for a child; its exit status, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def run(action: Callable[[], object]) -> float:
+    """Do something in a child process that must succeed; the seconds it took."""
+    begin = time.monotonic()
+    assert end(start(action)) == 0
+    return time.monotonic() - begin
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kills(action: Callable[[], object], seconds: float, count: int, seed: int) -> Iterator[bool]:
+    """Start something again and again and kill it at random moments of the time it takes; whether each was killed."""
+    draw = random.Random(seed)
+    for _ in range(count):
+        child = start(action)
+        time.sleep(draw.uniform(0, seconds))
+        os.kill(child, signal.SIGKILL)
+        yield end(child) == -signal.SIGKILL
+
+
+def hidden(folder: Path) -> list[Path]:
+    """What writers left behind, at any depth."""
+    return [path for path in folder.rglob("*") if path.name.startswith(".")]
