@@ -21,6 +21,7 @@ from realign.motion.features import features_to_joints
 from realign.motion.normalizer import Normalizer
 from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed
+from realign.tasks.resume import begin_next_epoch
 
 
 def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
@@ -109,13 +110,14 @@ class Task(LightningModule, ABC):
                 callback.setup(self.trainer, self, stage)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights that do not fit the configuration or the data.
+        """Refuse weights that do not fit the configuration or the data; go on after an epoch that was over.
 
         Raises:
             InputError: As said, with the first of the weights.
         """
         if not isinstance(checkpoint.get("state_dict"), dict):
             raise InputError("The checkpoint holds no weights of a task; give one that `realign fit` wrote.")
+        begin_next_epoch(checkpoint)
         skeleton = (checkpoint.get("hyper_parameters") or {}).get("skeleton")
         if None not in (skeleton, self._skeleton) and skeleton != self._skeleton:
             raise InputError(

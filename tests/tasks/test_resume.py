@@ -1,6 +1,7 @@
 """An interrupted training and one on two processes give what one unbroken process gives."""
 
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,51 @@ def test_resume_equals_an_unbroken_run(tmp_path: Path, kind: str, step: int) -> 
     again.trainer.save_checkpoint(tmp_path / "resumed.ckpt")
     assert again.trainer.global_step == cli.trainer.global_step == 7
     same(states(tmp_path / "whole.ckpt"), states(tmp_path / "resumed.ckpt"), 0.0)
+
+
+class Killed(Callback):
+    """Ends a run before a step, as a kill would."""
+
+    def __init__(self, step: int | None) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            raise InterruptedError
+
+
+@pytest.mark.filterwarnings("ignore:.*there is no last checkpoint")
+@pytest.mark.parametrize("batches", [0, 1])
+@pytest.mark.parametrize(
+    ("saving", "kills"),
+    [
+        ({"filename": "last", "save_on_train_epoch_end": True}, [(4,), (3, 5)]),  # as configurations do
+        ({"every_n_train_steps": 1, "save_last": True}, [(2, 4)]),
+        ({"monitor": "val/loss", "save_last": True}, [(2, 5)]),
+    ],
+)
+def test_epochs_go_on_where_they_ended_however_often_a_run_is_killed(
+    tmp_path: Path, saving: dict, kills: list[tuple[int, ...]], batches: int
+) -> None:
+    if "monitor" in saving and not batches:
+        pytest.skip("nothing to monitor")
+
+    def go(folder: Path, step: int | None) -> dict:
+        callback = {"class_path": "ModelCheckpoint", "init_args": {**saving, "dirpath": str(folder)}}
+        callback["init_args"]["enable_version_counter"] = False
+        options = {"max_steps": 7, "max_epochs": -1, "limit_val_batches": batches, "callbacks": [callback]}
+        words = command(folder, VAE, data(tmp_path / "data", 6), **options)
+        cli = TrainingCLI.from_args(words, run=False)
+        cli.trainer.callbacks.insert(0, Killed(step))
+        with nullcontext() if step is None else pytest.raises(InterruptedError):
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path="last")
+        return cli.model.state_dict()
+
+    whole = go(tmp_path / "whole", None)  # epochs of two steps
+    for number, steps in enumerate(kills):
+        for step in steps:
+            go(tmp_path / str(number), step)
+        same(whole, go(tmp_path / str(number), None), 0.0)
 
 
 @pytest.mark.parametrize("kind", ["vae", "generator"])

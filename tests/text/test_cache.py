@@ -2,6 +2,7 @@ import copy
 import multiprocessing
 import pickle
 import sqlite3
+import time
 import warnings
 
 import numpy as np
@@ -185,6 +186,45 @@ def ask(encoder, results):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results.put(encoder(TEXTS).pooled.sum().item())
+
+
+def test_a_damaged_file_is_left_to_those_who_have_it_open(tmp_path):
+    encoder = cached(tmp_path)
+    encoder(TEXTS)
+    fork = multiprocessing.get_context("fork")
+    inside, results = fork.Event(), fork.Queue()
+
+    def linger(connection):
+        before = encoder.path.stat().st_ino
+        inside.set()
+        time.sleep(0.5)
+        results.put(encoder.path.stat().st_ino == before)
+
+    worker = fork.Process(target=FeatureStore(encoder.path, 8)._run, args=(linger,))
+    start_all([worker])
+    assert inside.wait(30)
+    encoder.path.write_bytes(b"not a database at all " * 100)
+    second = cached(tmp_path)
+    with pytest.warns(UserWarning, match="damaged"):
+        assert_same(second(TEXTS), HashingEncoder(8)(TEXTS))
+    assert results.get(timeout=30), "the file was removed under a process that had it open"
+    worker.join(30)
+
+
+def test_a_file_that_another_process_has_made_anew_is_not_made_anew_again(tmp_path, monkeypatch):
+    encoder = cached(tmp_path)
+    encoder(TEXTS)
+    connect, damaged = FeatureStore._connect, [True]
+
+    def see_damage_first(self):
+        if damaged.pop() if damaged else False:
+            raise sqlite3.DatabaseError("file is not a database")
+        return connect(self)
+
+    monkeypatch.setattr(FeatureStore, "_connect", see_damage_first)
+    second = cached(tmp_path)
+    second(TEXTS)
+    assert not damaged and second.encoder.asked == []
 
 
 def test_survives_fork_pickle_and_deepcopy(tmp_path):
