@@ -1,163 +1,24 @@
 import codecs
-import errno
 import gzip
 import hashlib
 import os
 import re
-import secrets
-import shutil
-import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign import system
 from realign.errors import InputError
+from realign.staging import atomic_path as atomic_path
+from realign.staging import sweep as sweep
 
 if TYPE_CHECKING:  # light commands come here, too
     from numpy.typing import NDArray
 
 
-_LOCK, _REPLACED = "lock", "replaced"
 _PIECE = 1 << 24  # bytes hashed at once: 16 MiB, so that one large file keeps several cores busy
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name (same suffix) and rename it to `path` when the block succeeds.
-
-    The block may create a file or a folder under that name; what else it puts beside it is thrown away. What is at
-    `path` is replaced only at the end, once the new one is on the disk, and a folder without a moment of absence where
-    the system can exchange folders. When the block raises, nothing is left behind; what a killed process left is
-    removed by the next one that writes into the same parent folder, see `sweep`.
-
-    Args:
-        path: The final name; its parent folder is created. A link stays, what it points to is replaced.
-
-    Raises:
-        InputError: The path is a device, or the folder in which this process runs.
-    """
-    path = Path(path)
-    target = Path(os.path.realpath(path))
-    _check_target(path, target)
-    system.make_parent(target)
-    sweep(target)
-    try:
-        with _staging(target.parent) as folder:
-            made = folder / (path.name or target.name)
-            yield made
-            system.write_through(made)
-            _publish(made, target, folder)
-            system.write_through(target.parent, within=False)
-    except OSError as error:
-        if str(error.filename).startswith(str(_place(target.parent))):
-            error.filename = str(path)  # nobody knows the temporary name
-        raise
-
-
-def sweep(path: str | Path) -> None:
-    """Remove what killed processes left beside a path that `atomic_path` writes.
-
-    Where one was killed between taking a folder away and putting the new one in its place, the old one comes back.
-    What belongs to a living process, or to another machine, container or user, is left alone.
-
-    Args:
-        path: A file or folder that may have been written; it need not be there.
-    """
-    place = _place(Path(os.path.realpath(path)).parent)
-    try:
-        names = os.listdir(place)
-    except OSError:
-        return  # usually, there is none
-    for folder in (place / name for name in names if name.startswith(f"{system.machine()}-")):
-        with suppress(OSError):  # another process sweeps, too
-            lock = system.acquire(folder / _LOCK, wait=False)
-            if lock is None:
-                continue
-            try:
-                for old in (folder / _REPLACED).glob("*"):
-                    if not os.path.lexists(place.parent / old.name):
-                        os.rename(old, place.parent / old.name)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
-    with suppress(OSError):  # not empty
-        place.rmdir()
-
-
-def _place(parent: Path) -> Path:
-    """Where in a folder this user's unfinished files are; one place for all, so that finding them costs no search."""
-    return parent / f".realign-{os.getuid() if sys.platform != 'win32' else 'partial'}"
-
-
-@contextmanager
-def _staging(parent: Path) -> Iterator[Path]:
-    """A new folder of this process, locked, that is gone afterwards."""
-    place = _place(parent)
-    for _ in range(1000):  # others may remove both folders before they are locked
-        folder = place / f"{system.machine()}-{os.getpid()}-{secrets.token_hex(4)}"
-        lock = None
-        try:
-            place.mkdir(exist_ok=True)
-            folder.mkdir(mode=0o700)
-            if (lock := system.acquire(folder / _LOCK, wait=False)) is not None:
-                break
-        except system.NoLocks:
-            break
-        except FileNotFoundError:
-            continue
-    else:
-        raise FileNotFoundError(errno.ENOENT, "The folder vanishes again and again", str(parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
-        with suppress(OSError):  # not empty
-            place.rmdir()
-
-
-def _publish(made: Path, target: Path, folder: Path) -> None:
-    """Put what was made in its place; `folder` takes what it replaces."""
-    if target.is_dir() and made.is_file():
-        raise IsADirectoryError(errno.EISDIR, "A folder has that name; choose another for the file", str(target))
-    if target.is_file() and made.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "A file has that name; choose another for the folder", str(target))
-    old = folder / _REPLACED / target.name
-    for attempt in range(10):
-        try:
-            if not target.is_dir():
-                os.replace(made, target)
-                return
-            if system.exchange(made, target):
-                return
-            old.parent.mkdir(exist_ok=True)
-            os.rename(target, old)  # a folder cannot be overwritten by a rename
-            try:
-                os.rename(made, target)
-            except OSError:
-                os.rename(old, folder / f"old{attempt}" if target.exists() else target)
-                raise
-            os.rename(old, made)  # no longer to be put back
-            return
-        except OSError as error:
-            # another process has put one there, or taken one away, since we looked
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or not made.exists() or attempt == 9:
-                raise
-
-
-def _check_target(path: Path, target: Path) -> None:
-    if target.is_dir():
-        with suppress(FileNotFoundError):  # the current folder may be gone
-            if Path.cwd().is_relative_to(target):
-                raise InputError(f"{path} is the folder that this runs in; choose a folder inside it.")
-    elif target.exists() and not target.is_file():
-        raise InputError(f"{path} is neither a file nor a folder; choose another output path.")
 
 
 def cache_folder(name: str) -> Path:

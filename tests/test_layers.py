@@ -15,11 +15,11 @@ LEVEL = {
     "checkpoint": 4,
     "motion": 5, "text": 5, "diffusion": 5, "losses": 5, "metrics": 5, "index": 5,
     "batch": 6, "configuration": 6, "masking": 7, "seeding": 7, "errors": 7, "files": 7, "launcher": 7,
-    "precision": 7, "library_errors": 8, "system": 8,
+    "precision": 7, "staging": 7, "library_errors": 8, "system": 8,
 }  # fmt: skip
 SAME_LEVEL = {
     ("cli", "commands"), ("cli", "training"), ("commands", "training"), ("training", "trainer"), ("files", "errors"),
-    ("launcher", "errors"),
+    ("launcher", "errors"), ("files", "staging"), ("staging", "errors"),
 }  # fmt: skip
 LIGHTNING = {"cli", "training", "trainer", "callbacks", "tasks"}
 NEVER = {("tasks", "data")}

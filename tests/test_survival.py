@@ -128,7 +128,7 @@ def test_evaluate(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.filterwarnings("ignore:.*there is no last checkpoint")
 def test_fit(shelf: Path, tmp_path: Path) -> None:
     data = {"class_path": "realign.data.MotionDataModule", "init_args": {"data": str(shelf / "data"), "batch_size": 12}}
-    saving = {"dirpath": str(tmp_path / "out"), "save_last": True, "enable_version_counter": False}
+    saving = {"dirpath": str(tmp_path / "out"), "filename": "last", "enable_version_counter": False}
     callback = {"class_path": "ModelCheckpoint", "init_args": {"every_n_train_steps": 1, **saving}}
     words = command(tmp_path, VAE, data, max_steps=5, max_epochs=-1, limit_val_batches=0, callbacks=[callback])
 

@@ -10,7 +10,7 @@ from lightning import Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.plugins.io.wrapper import _WrappingCheckpointIO
 
-from realign.files import atomic_path
+from realign.files import atomic_path, sweep
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -28,6 +28,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return
         with atomic_path(place) as temporary, open(temporary, "wb") as file:
             torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
+        """Read a file; a run that resumes may be over, so that it would write nothing and leave remains of the last."""
+        system, place = url_to_fs(str(path))
+        if isinstance(system, LocalFileSystem):
+            sweep(place)
+        return super().load_checkpoint(path, *args, **options)
 
 
 def use_atomic_checkpoints(trainer: Trainer) -> None:

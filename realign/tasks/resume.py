@@ -2,6 +2,11 @@
 
 from typing import Any
 
+_READ = {
+    "epoch_progress", "epoch_loop.batch_progress", "epoch_loop.state_dict", "epoch_loop.scheduler_progress",
+    "epoch_loop.automatic_optimization.optim_progress", "epoch_loop.val_loop.batch_progress",
+}  # fmt: skip
+
 
 def begin_next_epoch(checkpoint: dict[str, Any]) -> None:
     """Have a checkpoint that was saved at the end of an epoch say that this epoch is over.
@@ -13,8 +18,8 @@ def begin_next_epoch(checkpoint: dict[str, Any]) -> None:
     Args:
         checkpoint: Changed in place; one from within an epoch stays as it is.
     """
-    loops = checkpoint.get("loops", {}).get("fit_loop")
-    if not loops:
+    loops = (checkpoint.get("loops") or {}).get("fit_loop")
+    if not loops or not loops.keys() >= _READ:
         return
     epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
     after_batch = batches["is_last_batch"] and batches["total"]["processed"] > batches["total"]["completed"]
