@@ -43,7 +43,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             _publish(made, target, folder)
             system.write_through(target.parent, within=False)
     except OSError as error:
-        if str(error.filename).startswith(str(_place(target.parent))):
+        nameless = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if nameless or str(error.filename).startswith(str(_place(target.parent))):
             error.filename = str(path)  # nobody knows the temporary name
         raise
 

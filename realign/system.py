@@ -74,6 +74,9 @@ def locked(path: str | Path, *, shared: bool = False) -> Iterator[bool]:
         place.unlink(missing_ok=True)
         yield False
         return
+    except OSError as error:
+        error.filename = str(path)  # nobody knows the lock file
+        raise
     try:
         yield True
     finally:

@@ -13,6 +13,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from realign.errors import InputError
+from realign.files import atomic_path
 
 
 class RunTrainer(Trainer):
@@ -46,7 +47,7 @@ def _continues(start: str | Path | None, path: Path) -> bool:
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes the configuration of a run beside its logs, never over a file that a person wrote."""
+    """Writes the configuration of a run beside its logs, whole, and never over a file that a person wrote."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write.
@@ -54,13 +55,21 @@ class SaveConfig(SaveConfigCallback):
         Raises:
             InputError: A file of that name is not one that this wrote.
         """
-        path = Path(trainer.log_dir or trainer.default_root_dir, self.config_filename)
-        if path.is_file() and not path.read_bytes().startswith(b"# lightning.pytorch=="):
+        folder = trainer.log_dir or trainer.default_root_dir
+        self.save_to_log_dir = "://" in str(folder)  # Lightning writes where a kill leaves part of a local file
+        self._path = path = Path(folder, self.config_filename)
+        if path.is_file() and (head := path.read_bytes()) and not head.startswith(b"# lightning.pytorch=="):
             raise InputError(
                 f"The run would write its configuration over {path}; name another folder with "
                 "--trainer.default_root_dir, or take a logger."
             )
         super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write a local file; the first process calls this."""
+        if not self.save_to_log_dir:
+            with atomic_path(self._path) as temporary:
+                self.parser.save(self.config, str(temporary), skip_none=False, multifile=self.multifile)
 
 
 def check_numbers(options: Any) -> None:

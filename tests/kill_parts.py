@@ -3,14 +3,16 @@
 import os
 import random
 import signal
+import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
 def start(action: Callable[[], object]) -> int:
-    """A child process, forked so that nothing is imported again; its output goes nowhere."""
+    """A child process, forked so that nothing is imported again; what it prints goes nowhere."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # forking where threads have run
         child = os.fork()
@@ -19,11 +21,12 @@ def start(action: Callable[[], object]) -> int:
     code = 1
     try:
         warnings.simplefilter("ignore")
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         action()
         code = 0
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(code)
 

@@ -174,10 +174,15 @@ def test_what_cannot_be_replaced_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_full_disk_is_one_sentence_with_the_final_name(tmp_path: Path) -> None:
     with pytest.raises(OSError) as told, atomic_path(tmp_path / "x.npy") as path:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        raise OSError(errno.ENOSPC, "No space left on device")  # as writing, unlike opening, tells it
     assert explain(told.value) == (
         f"The disk is full while writing {tmp_path / 'x.npy'}; free some space or choose another output place."
     )
+
+    with pytest.raises(OSError) as told, atomic_path(tmp_path / "x" / "y.npy") as path:
+        np.load(path)
+    assert told.value.filename == str(tmp_path / "x" / "y.npy")
+    (tmp_path / "x").rmdir()
 
     def write() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "tasks"))
@@ -137,6 +138,8 @@ def test_fit(shelf: Path, tmp_path: Path) -> None:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path="last", weights_only=True)
 
     def read() -> object:
+        told = tmp_path / "config.yaml"
+        assert not told.exists() or "model" in yaml.safe_load(told.read_text())
         found = {path.name: torch.load(path, weights_only=True) for path in (tmp_path / "out").glob("*.ckpt")}
         return {name: str(content["state_dict"]) for name, content in found.items()} or None
 

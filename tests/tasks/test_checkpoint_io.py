@@ -48,7 +48,7 @@ def test_a_kill_while_saving_leaves_the_checkpoint_that_was_there(tmp_path: Path
             return ()
 
     end(start(lambda: writer.save_checkpoint({"step": torch.ones(1000), "x": Deadly()}, tmp_path / "last.ckpt")))
-    assert writer.load_checkpoint(tmp_path / "last.ckpt", weights_only=True) == {"step": 1}
     assert len(list(tmp_path.iterdir())) == 2
-    writer.save_checkpoint({"step": 2}, tmp_path / "other.ckpt")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "other.ckpt"]
+    # a run that goes on may have nothing more to write
+    assert writer.load_checkpoint(tmp_path / "last.ckpt", weights_only=True) == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
