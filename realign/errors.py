@@ -78,7 +78,8 @@ def _of_system(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"No permission for{place or ' that file'}; choose a place that you may write to."
     if error.errno in (errno.EBUSY, errno.EXDEV):
-        return f"What is at{place or ' that path'} cannot be replaced, as it is mounted or in use; choose a path inside it."
+        what = f"What is at{place or ' that path'}"
+        return f"{what} cannot be replaced, as it is mounted or in use; choose a path inside it."
     if error.errno == errno.ENOENT:
         return f"There is no file or folder{place}; check the path."
     return f"{error.strerror or error}{':' + place if place else ''}."
