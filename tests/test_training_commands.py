@@ -268,7 +268,7 @@ def test_a_configuration_that_cannot_be_used(
 
 def test_a_configuration_that_is_no_text_or_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
     Path("latin.yaml").write_bytes("# naïve\n".encode("latin-1") + VAE.read_bytes())
-    assert "latin.yaml is not UTF-8 text" in told(["fit", "--config", "latin.yaml"], capsys)
+    assert "latin.yaml, line 1: it is not UTF-8 text" in told(["fit", "--config", "latin.yaml"], capsys)
     for folder in (".", "..", "/", str(ROOT / "configs")):
         assert "is a folder; name a file in it" in told(["fit", "--config", folder], capsys)
     assert "such as tiny/vae" in told(["fit", "--config", "tiny/vea"], capsys)
