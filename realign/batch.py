@@ -91,7 +91,7 @@ class MotionTextBatch:
         return lengths_to_mask(self.lengths, self.motion.shape[1])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "MotionTextBatch":
-        """Move the motion and lengths; seeds stay on the CPU, where the per-sample generators live."""
+        """Move the motion and lengths; seeds stay on the CPU, where dropout is seeded by them without a wait."""
         return replace(
             self,
             motion=self.motion.to(device, non_blocking=non_blocking),

@@ -1,10 +1,24 @@
-"""Randomness that belongs to a sample, not to a batch, a worker or a process."""
+"""Randomness that belongs to a sample, not to a batch, a worker, a process or a device.
+
+A draw is a hash of the sample's seed, what it is for and its position (Salmon et al., "Parallel random numbers: as easy
+as 1, 2, 3", SC 2011): nothing is drawn in order, so no row, padding or device changes another's numbers. The hash is
+SplitMix64 (Steele et al., OOPSLA 2014) in int64 arithmetic, which wraps alike on every device.
+"""
 
 import hashlib
+import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from realign.masking import lengths_to_mask
+
+_GAMMA = 0x9E3779B97F4A7C15 - 2**64  # SplitMix64's constants, as the int64 of the same bits
+_FIRST = 0xBF58476D1CE4E5B9 - 2**64
+_SECOND = 0x94D049BB133111EB - 2**64
+_CHUNK = {"cpu": 2**17}  # hashes at once, which stay in the cache of a processor
+_CHUNK_ELSEWHERE = 2**23  # 64 MB of hashes
 
 
 def mix_seed(*parts: int | str) -> int:
@@ -13,21 +27,83 @@ def mix_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def sample_generators(seeds: Int[Tensor, "B"] | list[int], purpose: str = "") -> list[torch.Generator]:
-    """One CPU generator a sample; `purpose` keeps the draws of different uses of one seed apart."""
-    return [torch.Generator().manual_seed(mix_seed(int(seed), purpose)) for seed in seeds]
+def derive(seeds: Int[Tensor, "*B"], purpose: str) -> Int[Tensor, "*B"]:
+    """Other seeds, where they came from: one for each seed and purpose, for draws that must differ from all others."""
+    return _mix(_mix(seeds.long() + _GAMMA).add_(mix_seed(purpose)))
 
 
-def randn_per_sample(generators: list[torch.Generator], shape: tuple[int, ...]) -> Float[Tensor, "B ..."]:
-    """Standard normal noise (B, *shape), row i drawn from generator i on the CPU."""
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+def uniform(seeds: Int[Tensor, "*B"], purpose: str, device: torch.device | str | None = None) -> Float[Tensor, "*B"]:
+    """One number of [0, 1) for each seed, a multiple of 2^-24.
+
+    Args:
+        seeds: One a sample.
+        purpose: Keeps different uses of one seed apart.
+        device: Where the numbers are wanted; where the seeds are when None.
+    """
+    return ((derive(_upload(seeds, device), purpose) >> 40) & 0xFFFFFF).float() * 2**-24
 
 
-def rand_per_sample(generators: list[torch.Generator]) -> Float[Tensor, "B"]:
-    """One uniform number in [0, 1) for each sample."""
-    return torch.stack([torch.rand((), generator=generator) for generator in generators])
+def randn(
+    seeds: Int[Tensor, "B"],
+    purpose: str,
+    lengths: Int[Tensor, "B"],
+    width: int,
+    device: torch.device | str | None = None,
+    size: int | None = None,
+) -> Float[Tensor, "B N W"]:
+    """Standard normal noise at the leading tokens of each sample, zero beyond its length.
+
+    A number depends on seed, purpose, token and channel alone. Devices agree but for the rounding of their logarithm,
+    sine and cosine.
+
+    Args:
+        seeds: One a sample.
+        purpose: Keeps different uses of one seed apart.
+        lengths: Tokens of each sample.
+        width: Channels W.
+        device: Where the noise is wanted; where the lengths are when None.
+        size: Tokens N of the padded noise; the longest length when None, which waits for the device of the lengths.
+    """
+    device = lengths.device if device is None else device
+    size = int(lengths.max()) if size is None else size
+    return noise_like_mask(seeds, purpose, lengths_to_mask(_upload(lengths, device), size), width)
 
 
-def randint_per_sample(generators: list[torch.Generator], high: int) -> Int[Tensor, "B"]:
-    """One integer in [0, high) for each sample."""
-    return torch.stack([torch.randint(high, (), generator=generator) for generator in generators])
+def noise_like_mask(
+    seeds: Int[Tensor, "B"], purpose: str, mask: Bool[Tensor, "B N"], width: int
+) -> Float[Tensor, "B N W"]:
+    """`randn` where a mask says which tokens exist, on its device, without waiting for it."""
+    pairs, chunk = (width + 1) // 2, _CHUNK.get(mask.device.type, _CHUNK_ELSEWHERE)
+    keys = derive(_upload(seeds, mask.device), purpose)
+    tokens = _mix(keys[:, None] + _GAMMA * torch.arange(1, mask.shape[1] + 1, device=mask.device)).reshape(-1, 1)
+    channels = _GAMMA * torch.arange(1, pairs + 1, device=mask.device)
+    noise = torch.empty(len(tokens), width, device=mask.device)
+    rows = max(1, chunk // max(1, pairs))
+    for start in range(0, len(tokens), rows):
+        _normal_pairs(_mix(tokens[start : start + rows] + channels), out=noise[start : start + rows])
+    return noise.reshape(*mask.shape, width).mul_(mask[..., None])
+
+
+def _normal_pairs(bits: Int[Tensor, "R P"], out: Float[Tensor, "R W"]) -> None:
+    """Two normal numbers from each hash by the method of Box and Muller (1958), the last one alone where W is odd.
+
+    Its low half is the probability of a larger radius, whose 32 bits reach 6.7 standard deviations; its high half is
+    the angle.
+    """
+    radius = (bits & 0xFFFFFFFF).float().add_(0.5).mul_(2**-32).log_().mul_(-2).sqrt_()
+    angle = (bits >> 32).float().mul_(math.pi * 2**-31)
+    torch.mul(radius, angle.cos(), out=out[:, 0::2])
+    half = out.shape[1] // 2
+    torch.mul(radius[:, :half], angle[:, :half].sin_(), out=out[:, 1::2])
+
+
+def _mix(z: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
+    """SplitMix64's hash, in place; int64 shifts copy the sign, which the masks take away again."""
+    z.bitwise_xor_((z >> 30).bitwise_and_(2**34 - 1)).mul_(_FIRST)
+    z.bitwise_xor_((z >> 27).bitwise_and_(2**37 - 1)).mul_(_SECOND)
+    return z.bitwise_xor_((z >> 31).bitwise_and_(2**33 - 1))
+
+
+def _upload(values: Tensor, device: torch.device | str | None) -> Tensor:
+    """Copy to a device without waiting for it where that is safe."""
+    return values if device is None else values.to(device, non_blocking=torch.device(device).type == "cuda")

@@ -9,7 +9,6 @@ from realign.batch import MotionTextBatch, TextFeatures
 from realign.errors import InputError
 from realign.files import atomic_path, sha256_file
 from realign.masking import apply_mask, lengths_to_mask, masked_loss, masked_mean
-from realign.seeding import mix_seed, randn_per_sample, sample_generators
 
 
 def test_masked_reductions_equal_plain_loops() -> None:
@@ -27,14 +26,6 @@ def test_equal_shares_of_a_batch_average_to_the_whole() -> None:
     error, mask = torch.rand(4, 6, 3), lengths_to_mask(torch.tensor([6, 1, 3, 5]))
     shares = [masked_loss(error[rows], mask[rows]) for rows in (slice(0, 2), slice(2, 4))]
     torch.testing.assert_close(torch.stack(shares).mean(), masked_loss(error, mask))
-
-
-def test_a_samples_noise_is_its_own() -> None:
-    together = randn_per_sample(sample_generators([3, 8, 5], "noise"), (7, 2))
-    torch.testing.assert_close(together[1], randn_per_sample(sample_generators([8], "noise"), (7, 2))[0])
-    other = randn_per_sample(sample_generators([8], "steps"), (7, 2))[0]
-    assert not torch.equal(together[1], other)
-    assert mix_seed(1, "23") != mix_seed("12", 3) and mix_seed(1, 2) == mix_seed(1, 2)
 
 
 def test_text_features_join_whatever_their_word_counts() -> None:

@@ -14,7 +14,7 @@ LEVEL = {
     "nn": 3, "data": 3, "evaluators": 3,
     "checkpoint": 4,
     "motion": 5, "text": 5, "diffusion": 5, "losses": 5, "metrics": 5, "index": 5,
-    "batch": 6, "configuration": 6, "masking": 7, "seeding": 7, "errors": 7, "files": 7, "launcher": 7,
+    "batch": 6, "configuration": 6, "seeding": 7, "masking": 8, "errors": 7, "files": 7, "staging": 7, "launcher": 7,
     "precision": 7, "staging": 7, "library_errors": 8, "system": 8,
 }  # fmt: skip
 SAME_LEVEL = {

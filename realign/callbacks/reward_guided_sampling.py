@@ -13,7 +13,6 @@ from realign.callbacks.gallery import is_due, log_folder, show
 from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
 from realign.motion.render import check_suffix
-from realign.seeding import sample_generators
 from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
@@ -179,12 +178,11 @@ class RewardGuidedSampling(Callback):
         steering, generator = self._parts(pl_module)
         motions = {}
         for way in WAYS:
-            draws = sample_generators(batch.seeds, "predict")
             with trainer.precision_plugin.forward_context():
                 if way == "guided":
-                    motions[way] = steering.sample(generator, batch.captions, batch.lengths, draws, batch.ids)
+                    motions[way] = steering.sample(generator, batch.captions, batch.lengths, batch.seeds, batch.ids)
                 else:
-                    motions[way] = generator.sample(batch.captions, batch.lengths, draws)
+                    motions[way] = generator.sample(batch.captions, batch.lengths, batch.seeds)
         target = steering.objective.target(batch.captions, batch.ids)
         for way, motion in motions.items():
             total = steering.objective.score(motion, batch.lengths, target)

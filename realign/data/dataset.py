@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from realign.batch import MotionTextBatch
@@ -14,21 +16,12 @@ from realign.data.packed import PackedMotions
 from realign.errors import InputError
 from realign.motion.layout import mirror_map
 from realign.motion.skeleton import get_skeleton
+from realign.seeding import uniform
 
 LONGEST = 199
 """Most frames of a motion that generators are trained and measured on (HumanML3D and KIT)."""
 
 Key = tuple[int, int]  # index into the dataset, seed of the sample
-
-
-def _uniform(seeds: NDArray[np.uint64], draw: int) -> NDArray[np.float64]:
-    """The draw-th number in [0, 1) of each seed: the SplitMix64 stream (Steele et al., OOPSLA 2014), vectorised."""
-    with np.errstate(over="ignore"):
-        z = seeds + np.uint64(0x9E3779B97F4A7C15) * np.uint64(draw + 1)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 class MotionTextDataset(Dataset[MotionTextBatch]):
@@ -99,7 +92,7 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
     def __getitems__(self, keys: Sequence[int | Key]) -> MotionTextBatch:
         """A batch; a plain index stands for (index, 0)."""
         pairs = [key if isinstance(key, tuple) else (int(key), 0) for key in keys]
-        seeds = np.array([seed for _, seed in pairs], dtype=np.uint64)
+        seeds = torch.from_numpy(np.array([seed for _, seed in pairs], dtype=np.uint64).view(np.int64))
         rows = self.indices[[index for index, _ in pairs]]
         clips = self.packed.clips[rows]
         frames, starts, which, mirrored = self._draw(seeds, clips)
@@ -120,21 +113,25 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
             lengths=torch.from_numpy(frames),
             captions=captions,
             ids=self.packed.ids(rows),
-            seeds=torch.from_numpy(seeds.astype(np.int64)),
+            seeds=seeds,
         )
 
-    def _draw(self, seeds: NDArray[np.uint64], clips: NDArray[np.void]) -> tuple[NDArray[Any], ...]:
+    def _draw(self, seeds: Int[Tensor, "B"], clips: NDArray[np.void]) -> tuple[NDArray[Any], ...]:
         """Crop lengths, absolute first frames, caption numbers and whether to mirror."""
         whole = clips["frames"].astype(np.int64)
         units = np.minimum(whole // self.unit, self.max_frames // self.unit)
         if not self.augment:
             nothing = np.zeros(len(clips), dtype=np.int64)
             return units * self.unit, clips["start"].astype(np.int64), nothing, nothing.astype(bool)
-        shorter = (_uniform(seeds, 0) < 1 / 3) & (units > 1)
+
+        def drawn(purpose: str) -> NDArray[np.float64]:
+            return uniform(seeds, f"clip {purpose}").double().numpy()  # of doubles none rounds up to the number asked
+
+        shorter = (drawn("length") < 1 / 3) & (units > 1)
         frames = (units - shorter) * self.unit
-        starts = clips["start"] + (_uniform(seeds, 1) * (whole - frames + 1)).astype(np.int64)
-        which = (_uniform(seeds, 2) * clips["captions"]).astype(np.int64)
-        mirrored = (_uniform(seeds, 3) < 0.5) if self.mirror else np.zeros(len(clips), dtype=bool)
+        starts = clips["start"] + (drawn("start") * (whole - frames + 1)).astype(np.int64)
+        which = (drawn("caption") * clips["captions"]).astype(np.int64)
+        mirrored = (drawn("side") < 0.5) if self.mirror else np.zeros(len(clips), dtype=bool)
         return frames, starts, which, mirrored
 
 

@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from realign.diffusion.adapter import push_at
 from realign.diffusion.guidance import Guidance
@@ -15,17 +17,10 @@ from realign.diffusion.schedule import Scheduler, check_scheduler, noise_levels
 from realign.diffusion.updates import UPDATES
 from realign.errors import InputError
 from realign.masking import apply_mask, lengths_to_mask
+from realign.seeding import noise_like_mask
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """predict(x_t Float["B N W"], t Int["B"]) -> model output Float["B N W"] in the scheduler's prediction type."""
-
-
-class _Group(NamedTuple):
-    """Rows that are stepped together, at their common length and by a scheduler of their own; None is all."""
-
-    rows: list[int] | None
-    length: int | None
-    scheduler: Any
 
 
 class Sampler:
@@ -50,13 +45,9 @@ class Sampler:
             most_noise = "between 0 and 1" if "eta" in accepted else "to 0"
             raise InputError(f"eta={eta} does not suit {type(scheduler).__name__}; set it {most_noise}.")
         self.scheduler, self.steps, self.eta = scheduler, steps, eta
-        self._takes_generator = "generator" in accepted
         self._strides = hasattr(scheduler, "final_alpha_cumprod") and not hasattr(scheduler, "step_index")
         # a little less than 1, where what remains of the variance may be rounded below 0
         self._options: dict[str, Any] = {"eta": min(eta, 1 - 1e-6)} if "eta" in accepted else {}
-        # A scheduler of unknown kind counts as one that draws noise: right for all, only slower.
-        draws = eta > 0 if "eta" in accepted else scheduler.config.get("algorithm_type", "sde").startswith("sde")
-        self._draws_noise = self._takes_generator and draws
 
     @torch.no_grad()
     def sample(
@@ -65,7 +56,7 @@ class Sampler:
         shape: tuple[int, int, int],
         mask: Bool[Tensor, "B N"],
         guidance: Guidance | None = None,
-        generators: list[torch.Generator] | None = None,
+        seeds: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B N W"]:
         """Samples x_0 from noise, in float32, zero at padding.
 
@@ -74,27 +65,27 @@ class Sampler:
             shape: (B, N, W).
             mask: True where a token exists: the leading tokens of each row. Its device is where sampling runs.
             guidance: Steers the samples; None samples the generator as it is.
-            generators: One CPU generator a sample; None seeds them from torch's global generator.
+            seeds: One a sample, all its randomness; None draws them from torch's global generator.
 
         Raises:
-            InputError: Shape, mask, generators or guidance do not fit each other.
+            InputError: Shape, mask, seeds or guidance do not fit each other.
         """
-        lengths = _lengths(shape, mask)
-        generators = _generators(generators, len(lengths))
+        _check_mask(shape, mask)
+        seeds = _seeds(seeds, len(mask))
         scheduler, steps = self._fresh_scheduler()
         levels, kind = noise_levels(scheduler), scheduler.config.prediction_type
         steering = None if guidance is None else _Steering(guidance, scheduler, levels)
-        groups = self._groups(lengths, scheduler)
-        x = _initial_noise(shape, lengths, generators).to(mask.device)
+        x = starting_noise(seeds, mask, shape[2])
         for i, step in enumerate(scheduler.timesteps.tolist()):
             t = torch.full(shape[:1], steps[i], device=mask.device)
             output = apply_mask(predict(x, t).float(), mask)
+            draw = partial(step_noise, seeds, mask, shape[2], i)
             push = None if steering is None else steering.push(i, x, t, mask, output)
             if steering is None or push is None:
-                x = self._step(output, step, x, groups, generators)
+                x = self._step(scheduler, output, step, x, draw)
             else:
                 output = steering.update.output(output, push, levels[i], kind)
-                x = self._step(output, step, x, groups, generators)
+                x = self._step(scheduler, output, step, x, draw)
                 x = steering.update.sample(x, push, levels[i], levels[i + 1])
             x = apply_mask(x, mask)
         return x
@@ -121,28 +112,30 @@ class Sampler:
             scheduler.register_to_config(num_train_timesteps=len(steps))
         return scheduler, steps
 
-    def _groups(self, lengths: list[int], scheduler: Scheduler) -> list[_Group]:
-        """Rows to step together: all, or those of equal length where the scheduler draws noise of their shape."""
-        if not self._draws_noise:
-            return [_Group(None, None, scheduler)]
-        by_length: dict[int, list[int]] = {}
-        for row, length in enumerate(lengths):
-            by_length.setdefault(length, []).append(row)
-        return [_Group(rows, length, deepcopy(scheduler)) for length, rows in by_length.items()]
-
     def _step(
-        self, output: Tensor, step: int, x: Tensor, groups: list[_Group], generators: list[torch.Generator]
+        self, scheduler: Scheduler, output: Tensor, step: int, x: Tensor, draw: Callable[[int], Tensor]
     ) -> Tensor:
-        """One scheduler step of every group, in float32 whatever the autocast around it."""
-        x_next = torch.zeros_like(x)
-        with torch.autocast(x.device.type, enabled=False):
-            for rows, length, scheduler in groups:
-                where = (slice(None) if rows is None else rows, slice(length))
-                options = dict(self._options)
-                if self._takes_generator:
-                    options["generator"] = generators if rows is None else [generators[row] for row in rows]
-                x_next[where] = scheduler.step(output[where], step, x[where], return_dict=False, **options)[0]
-        return x_next
+        """One scheduler step in float32, whatever the autocast around it."""
+        with torch.autocast(x.device.type, enabled=False), _Draws(draw):
+            return scheduler.step(output, step, x, return_dict=False, **self._options)[0]
+
+
+class _Draws(TorchFunctionMode):
+    """Answers whatever asks torch for normal noise, as ancestral schedulers do, with noise of the samples' own.
+
+    Args:
+        draw: The n-th noise that is asked for.
+    """
+
+    def __init__(self, draw: Callable[[int], Tensor]) -> None:
+        super().__init__()
+        self.draw, self.drawn = draw, 0
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function not in (torch.randn, torch.randn_like):
+            return function(*args, **(kwargs or {}))
+        self.drawn += 1
+        return self.draw(self.drawn)
 
 
 class _Steering:
@@ -167,28 +160,29 @@ class _Steering:
         return self.weights[i] * push_at(self.guidance, output, x, t, self.levels[i], self.kind, mask)
 
 
-def _lengths(shape: tuple[int, int, int], mask: Tensor) -> list[int]:
-    lengths = mask.sum(1)
-    if mask.shape != shape[:2] or not torch.equal(mask, lengths_to_mask(lengths, mask.shape[1])):
+def starting_noise(seeds: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], width: int) -> Float[Tensor, "B N W"]:
+    """What samples of these seeds start from."""
+    return noise_like_mask(seeds, "starting noise", mask, width)
+
+
+def step_noise(
+    seeds: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], width: int, step: int, number: int = 1
+) -> Float[Tensor, "B N W"]:
+    """The noise that a sampling step, counted from 0, asks for first, second and so on."""
+    return noise_like_mask(seeds, f"noise {number} of step {step}", mask, width)
+
+
+def _check_mask(shape: tuple[int, int, int], mask: Tensor) -> None:
+    if mask.shape != shape[:2] or not torch.equal(mask, lengths_to_mask(mask.sum(1), mask.shape[1])):
         raise InputError(
             f"A mask of shape {tuple(mask.shape)} does not suit samples of shape {tuple(shape)}; "
             "give one row a sample, True for its leading tokens."
         )
-    return lengths.tolist()
 
 
-def _generators(generators: list[torch.Generator] | None, samples: int) -> list[torch.Generator]:
-    if generators is None:
-        seeds = torch.randint(2**62, (samples,)).tolist()
-        return [torch.Generator().manual_seed(seed) for seed in seeds]
-    if len(generators) != samples:
-        raise InputError(f"Got {len(generators)} generators for {samples} samples; give one a sample.")
-    return generators
-
-
-def _initial_noise(shape: tuple[int, int, int], lengths: list[int], generators: list[torch.Generator]) -> Tensor:
-    """Noise drawn at each sample's own length, so that padding changes nothing."""
-    x = torch.zeros(shape)
-    for row, (length, generator) in enumerate(zip(lengths, generators, strict=True)):
-        x[row, :length] = torch.randn(length, shape[2], generator=generator)
-    return x
+def _seeds(seeds: Tensor | None, samples: int) -> Tensor:
+    if seeds is None:
+        return torch.randint(2**62, (samples,))
+    if len(seeds) != samples:
+        raise InputError(f"Got {len(seeds)} seeds for {samples} samples; give one a sample.")
+    return seeds

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 from realign.checkpoint.guidance import DefaultGuidance
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
@@ -18,7 +20,7 @@ from realign.pipeline.results import REAL, Results, Row, open_results
 from realign.pipeline.sampling import Recorded, SettingSampler
 from realign.pipeline.settings import PROTOCOLS, Precision, Protocol, Setting, default_settings, unique_settings
 from realign.pipeline.speed import time_sentences
-from realign.seeding import mix_seed, sample_generators
+from realign.seeding import mix_seed
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.generator import GeneratorTask
 from realign.text.sentences import warn_about
@@ -211,7 +213,7 @@ class Evaluation:
 
         def sample(number: int) -> None:
             batch = batches[number]
-            sampler(batch, sample_generators([mix_seed(self.clips.seed, "speed", *batch.ids)]))
+            sampler(batch, torch.tensor([mix_seed(self.clips.seed, "speed", *batch.ids)]))
 
         return time_sentences(self.generator, [batch.captions[0] for batch in batches], sample, self.reward)
 

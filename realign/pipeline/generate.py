@@ -233,13 +233,13 @@ class TextToMotion:
         for chunk in _chunks(wanted, batch_size):
             captions = [text for text, _ in chunk]
             lengths = torch.tensor([frames[text] for text in captions], device=self.task.device)
-            draws = [torch.Generator().manual_seed(mix_seed(seed, text, number)) for text, number in chunk]
+            seeds = torch.tensor([mix_seed(seed, text, number) for text, number in chunk])
             options: dict[str, Any] = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
             with exact_float32(self.task.device):
                 if steering is None:
-                    features = self.task.sample(captions, lengths, draws, **options)
+                    features = self.task.sample(captions, lengths, seeds, **options)
                 else:
-                    features = steering.sample(self.task, captions, lengths, draws, **options)
+                    features = steering.sample(self.task, captions, lengths, seeds, **options)
             joints = features_to_joints(features.float().cpu(), self.skeleton)
             clips += [
                 MotionClip(each[: frames[text]].numpy(), self.skeleton.fps, text, self.skeleton.name)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
@@ -20,12 +20,12 @@ from realign.pipeline.judges import Judging
 from realign.pipeline.processes import share
 from realign.pipeline.results import PLAIN
 from realign.pipeline.settings import Protocol
-from realign.seeding import mix_seed, sample_generators
+from realign.seeding import mix_seed
 from realign.tasks.measures import measure_motions
 
 REWARD = "reward"
-Make = Callable[[MotionTextBatch, list[torch.Generator]], Float[Tensor, "B F C"]]
-"""make(batch, one generator a motion) -> motion features, not normalised"""
+Make = Callable[[MotionTextBatch, Int[Tensor, "B"]], Float[Tensor, "B F C"]]
+"""make(batch, one seed a motion) -> motion features, not normalised"""
 Made = Callable[[int], None]
 """Is told how many motions were just made."""
 
@@ -76,7 +76,7 @@ class Replicator:
         places = self.clips.draw(self.protocol.clips, number)
         tallies = self._tallies(places, mix_seed(self.clips.seed, number))
         for batch in share(self.clips.batches(places, number, self.batch_size)):
-            motion = make(batch, self._generators(batch, number))
+            motion = make(batch, self._seeds(batch, number))
             self._judge(batch, motion, tallies)
             made(len(batch))
         record = tallies.pop(None).compute(name) | {"kinds": {}, "seconds": round(time.perf_counter() - start, 3)}
@@ -110,7 +110,7 @@ class Replicator:
             [place for place in chosen for _ in range(protocol.samples)], draw, self.batch_size
         )
         for batch, numbers in share((batch, _count(batch, counted)) for batch in batches):
-            motion = make(batch, self._generators(batch, draw, numbers))
+            motion = make(batch, self._seeds(batch, draw, numbers))
             for name, metric in metrics.items():
                 metric.update(self.judging.motions(name, motion, batch.lengths.to(self.device)), batch.ids, numbers)
             made(len(batch))
@@ -162,13 +162,10 @@ class Replicator:
             rows = [row for row, each in enumerate(kinds) if kind in (None, each)]
             tally.update(rows, batch.ids, shown, pairs, values, finite)  # without any, too: processes must agree
 
-    def _generators(
-        self, batch: MotionTextBatch, draw: Draw, numbers: list[int] | None = None
-    ) -> list[torch.Generator]:
-        """The randomness of each motion, by seed, draw, clip and its number among the motions of one caption."""
+    def _seeds(self, batch: MotionTextBatch, draw: Draw, numbers: list[int] | None = None) -> Int[Tensor, "B"]:
+        """The seed of each motion, by that of the run, draw, clip and its number among the motions of one caption."""
         counted = numbers if numbers is not None else [0] * len(batch)
-        seeds = [mix_seed(self.clips.seed, draw, *each) for each in zip(batch.ids, counted, strict=True)]
-        return sample_generators(seeds, "evaluate")
+        return torch.tensor([mix_seed(self.clips.seed, draw, *each) for each in zip(batch.ids, counted, strict=True)])
 
 
 class _Tally:

@@ -1,7 +1,7 @@
 """The motions of one setting: a generator, guided or not, sampled for the captions of batches."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
@@ -54,12 +54,12 @@ class SettingSampler:
         steering.to(self.generator.device).check(self.generator)
         return steering
 
-    def __call__(self, batch: MotionTextBatch, generators: list[torch.Generator]) -> Float[Tensor, "B F C"]:
+    def __call__(self, batch: MotionTextBatch, seeds: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
         """Motion features, not normalised, for the captions and lengths of a batch.
 
         Args:
             batch: Clips; an anchor is never the clip itself.
-            generators: One a motion: all its randomness.
+            seeds: One a motion: all its randomness.
         """
         each = self.setting
         lengths = batch.lengths.to(self.generator.device)
@@ -67,8 +67,8 @@ class SettingSampler:
         device = self.generator.device
         with exact_float32(device), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             if self.steering is None:
-                return self.generator.sample(batch.captions, lengths, generators, **options)  # type: ignore[arg-type]
-            return self.steering.sample(self.generator, batch.captions, lengths, generators, batch.ids, **options)
+                return self.generator.sample(batch.captions, lengths, seeds, **options)  # type: ignore[arg-type]
+            return self.steering.sample(self.generator, batch.captions, lengths, seeds, batch.ids, **options)
 
 
 class Recorded:
@@ -81,6 +81,6 @@ class Recorded:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def __call__(self, batch: MotionTextBatch, generators: list[torch.Generator]) -> Float[Tensor, "B F C"]:
+    def __call__(self, batch: MotionTextBatch, seeds: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
         """The motions of a batch."""
         return batch.motion.to(self.device)

@@ -250,14 +250,3 @@ class Task(LightningModule, ABC):
         while frame is not None and frame.f_back is not None:  # the outermost frame holds no constructor's arguments
             frame = frame.f_back
         self.save_hyperparameters(frame=frame, logger=False)
-
-
-def noise_like_mask(generators: list[torch.Generator], mask: Bool[Tensor, "B N"], width: int) -> Float[Tensor, "B N W"]:
-    """Standard normal noise at the leading tokens that exist, zero elsewhere.
-
-    Each row is drawn at its own length: the numbers of a draw depend on its size, which padding must not change.
-    """
-    noise = torch.zeros(*mask.shape, width)
-    for row, (length, generator) in enumerate(zip(mask.sum(1).tolist(), generators, strict=True)):
-        noise[row, :length] = torch.randn(length, width, generator=generator)
-    return noise.to(mask.device)

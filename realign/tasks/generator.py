@@ -24,8 +24,7 @@ from realign.masking import lengths_to_mask, masked_loss
 from realign.motion.clip import MotionClip
 from realign.nn.denoisers import Denoiser
 from realign.nn.spaces import MotionSpace
-from realign.seeding import rand_per_sample, randint_per_sample, sample_generators
-from realign.tasks.base import noise_like_mask
+from realign.seeding import noise_like_mask, uniform
 from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
 
@@ -93,11 +92,10 @@ class GeneratorTask(SpaceTask):
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
         """Mean squared error of the prediction at a random step of each sample, and of its velocity if that counts."""
         x, tokens = self.clean_tokens(batch)
-        generators = sample_generators(batch.seeds, f"generator {purpose}")
-        t = randint_per_sample(generators, _config(self.scheduler).num_train_timesteps).to(x.device)
-        dropped = rand_per_sample(generators) < (self.text_dropout if purpose == "train" else 0.0)
-        noise = noise_like_mask(generators, tokens, self.space.width)
-        text = self._drop(self.encode_text(batch.captions), dropped)
+        drawn = uniform(batch.seeds, f"generator {purpose} timestep", x.device)
+        t = (drawn * _config(self.scheduler).num_train_timesteps).long()
+        noise = noise_like_mask(batch.seeds, f"generator {purpose} noise", tokens, self.space.width)
+        text = self._encode(batch, self.text_dropout if purpose == "train" else 0.0)
         x_t, abar, kind = add_noise(self.scheduler, x, noise, t), alpha_bar(self.scheduler, t), self._kind
         predicted = self.denoiser(x_t, t, tokens, text).float()
         weight = truncated_snr(abar, self.snr_limit)
@@ -113,12 +111,13 @@ class GeneratorTask(SpaceTask):
         """What the denoiser predicts."""
         return _config(self.scheduler).prediction_type
 
-    def _drop(self, text: TextFeatures, dropped: Bool[Tensor, "B"]) -> TextFeatures:
-        """Replace the features of dropped samples by those of the empty caption."""
-        if not dropped.any():
-            return text
-        rows = torch.where(dropped, len(text), torch.arange(len(text)))
-        return TextFeatures.cat([text, self.encode_text([""])])[rows.to(self.device)]
+    def _encode(self, batch: MotionTextBatch, dropout: float) -> TextFeatures:
+        """Features of the captions, with this probability of the empty caption instead."""
+        if not dropout:
+            return self.encode_text(batch.captions)
+        dropped = uniform(batch.seeds, "generator caption dropout", self.device) < dropout
+        rows = torch.arange(len(batch), device=self.device).masked_fill(dropped, len(batch))
+        return self.encode_text([*batch.captions, ""])[rows]
 
     def predictor(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float | None = None) -> Predict:
         """Bind captions for sampling: predict(x_t, t) with classifier-free guidance (Ho and Salimans 2022, eq. 6).
@@ -169,7 +168,7 @@ class GeneratorTask(SpaceTask):
         self,
         text: TextFeatures | Sequence[str],
         lengths: Int[Tensor, "B"],
-        generators: list[torch.Generator],
+        seeds: Int[Tensor, "B"],
         guidance: Guidance | None = None,
         steps: int | None = None,
         scheduler: SchedulerMixin | str | None = None,
@@ -180,7 +179,7 @@ class GeneratorTask(SpaceTask):
         Args:
             text: Captions, or their features.
             lengths: Frames of each motion.
-            generators: One CPU generator a motion: all its randomness.
+            seeds: One a motion: all its randomness.
             guidance: Steers the sampling, besides classifier-free guidance.
             steps: Denoising steps; the task's own when None.
             scheduler: What to sample with; see `sampler`.
@@ -194,7 +193,7 @@ class GeneratorTask(SpaceTask):
         mask = self.space.token_mask(frames)
         predict = self.predictor(features, mask, guidance_scale)
         shape = (len(mask), mask.shape[1], self.space.width)
-        x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, generators)
+        x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, seeds)
         # float32 also under autocast: rounded positions shake, and roots are sums over frames
         with torch.autocast(x.device.type, enabled=False):
             return self.normalizer.denormalize(self.space.decode(x.float(), frames), frames)
@@ -205,7 +204,7 @@ class GeneratorTask(SpaceTask):
 
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> Float[Tensor, "B F C"]:
         """Motion features for the captions of a batch, at its lengths, seeded by its seeds."""
-        return self.sample(batch.captions, batch.lengths, sample_generators(batch.seeds, "predict"))
+        return self.sample(batch.captions, batch.lengths, batch.seeds)
 
 
 def _config(scheduler: Any) -> Any:

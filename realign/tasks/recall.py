@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from realign.diffusion.schedule import CLEAN_STEP
 from realign.metrics.retrieval_metric import RetrievalMetrics
-from realign.seeding import rand_per_sample
+from realign.seeding import uniform
 
 Levels = Mapping[str, tuple[float, float] | None]
 
@@ -57,15 +57,19 @@ class NoiseRecall(nn.Module):
         return found
 
 
-def draw_steps(generators: list[torch.Generator], steps: int, level: tuple[float, float] | None) -> Int[Tensor, "B"]:
+def draw_steps(
+    seeds: Int[Tensor, "B"], purpose: str, steps: int, level: tuple[float, float] | None, device: torch.device
+) -> Int[Tensor, "B"]:
     """A step of the schedule for every sample, uniform over a level's range; `CLEAN_STEP` for None.
 
     Args:
-        generators: One a sample.
+        seeds: One a sample.
+        purpose: Keeps different draws apart.
         steps: Length of the schedule.
         level: Range in shares of that length; a single step where its ends agree.
+        device: Where the steps are wanted.
     """
     if level is None:
-        return torch.full((len(generators),), CLEAN_STEP)
+        return torch.full((len(seeds),), CLEAN_STEP, device=device)
     low, high = level
-    return ((low + (high - low) * rand_per_sample(generators).double()) * steps).long().clamp(0, steps - 1)
+    return (low * steps + (high - low) * steps * uniform(seeds, purpose, device)).long().clamp(0, steps - 1)

@@ -2,7 +2,7 @@
 
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,8 +16,7 @@ from realign.losses.vae import reconstruction_loss
 from realign.nn.reward import Gaussians, RewardModel
 from realign.nn.spaces import MotionSpace
 from realign.precision import exact_float32
-from realign.seeding import rand_per_sample, randn_per_sample, sample_generators
-from realign.tasks.base import noise_like_mask
+from realign.seeding import derive, noise_like_mask, uniform
 from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.gather import gather_rows
@@ -135,11 +134,11 @@ class RewardTask(EmbeddingTask):
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
         """Reconstruction, divergence, latent and contrastive losses at each sample's own step."""
         x, tokens = self.clean_tokens(batch)
-        generators = sample_generators(batch.seeds, f"reward {purpose}")
-        clean = rand_per_sample(generators) < self.clean_probability
-        t = draw_steps(generators, self.train_steps, (0.0, 1.0))
-        t = (t if self.paired else t.masked_fill(clean, CLEAN_STEP)).to(x.device)
-        x_t = add_noise(self.scheduler, x, noise_like_mask(generators, tokens, self.space.width), t)
+        seeds = derive(batch.seeds, f"reward {purpose}")
+        t = draw_steps(seeds, "timestep", self.train_steps, (0.0, 1.0), x.device)
+        if not self.paired:
+            t = t.masked_fill(uniform(seeds, "clean", x.device) < self.clean_probability, CLEAN_STEP)
+        x_t = add_noise(self.scheduler, x, noise_like_mask(seeds, "noise", tokens, self.space.width), t)
         views = 1 + self.paired
         if self.paired:
             x_t, t = torch.cat([x, x_t]), torch.cat([torch.full_like(t, CLEAN_STEP), t])
@@ -150,7 +149,7 @@ class RewardTask(EmbeddingTask):
         losses = {name: torch.stack([each[name] for each in told]).sum() for name in told[0]}
         if self.model.decoder is not None:
             text = Gaussians(*(each.repeat(views, 1) for each in text))  # type: ignore[union-attr]
-            drawn = generators * views if purpose == "train" else None
+            drawn = torch.cat([derive(seeds, f"view {view}") for view in range(views)]) if purpose == "train" else None
             losses |= self._representation(text, motion, x, tokens, drawn)
         losses["loss"] = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         return losses
@@ -187,13 +186,16 @@ class RewardTask(EmbeddingTask):
         motion: Gaussians,
         x: Float[Tensor, "B N W"],
         tokens: Bool[Tensor, "B N"],
-        generators: list[torch.Generator] | None,
+        seeds: Int[Tensor, "B"] | None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Losses through the decoder, from samples of both Gaussians (their means without generators)."""
+        """Losses through the decoder, from samples of both Gaussians (their means without seeds)."""
         latents = [each.mean for each in (text, motion)]
-        if generators is not None:
-            shape = text.mean.shape[1:]
-            latents = [each.draw(randn_per_sample(generators, shape).to(x.device)) for each in (text, motion)]
+        if seeds is not None:
+            one, width = torch.ones(len(seeds), 1, dtype=torch.bool, device=x.device), text.mean.shape[1]
+            latents = [
+                each.draw(noise_like_mask(seeds, f"latent of {name}", one, width)[:, 0])
+                for name, each in (("text", text), ("motion", motion))
+            ]
         from_text, from_motion = self.model.decode(torch.cat(latents), tokens.repeat(2, 1)).float().chunk(2)
         return {
             "reconstruction": reconstruction_loss(from_text, x, tokens) + reconstruction_loss(from_motion, x, tokens),
@@ -233,8 +235,8 @@ class RewardTask(EmbeddingTask):
         x, tokens = self.clean_tokens(batch)
         text = self.embed_captions(batch.captions)
         for name, level in levels.items():
-            generators = sample_generators(batch.seeds, f"recall {name}")
-            t = draw_steps(generators, self.train_steps, level).to(x.device)
-            noise = 0 * x if level is None else noise_like_mask(generators, tokens, self.space.width)
+            seeds = derive(batch.seeds, f"recall {name}")
+            t = draw_steps(seeds, "timestep", self.train_steps, level, x.device)
+            noise = 0 * x if level is None else noise_like_mask(seeds, "noise", tokens, self.space.width)
             motion = self.model.embed_motion(add_noise(self.scheduler, x, noise, t), t, tokens)
             self.recall.update(name, text, motion, batch.ids, batch.captions)

@@ -13,6 +13,7 @@ from torch import Tensor
 from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions, RewardGradient
 from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
+from realign.seeding import derive
 from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.generator import GeneratorTask
@@ -46,7 +47,7 @@ class Steering(ABC):
         generator: GeneratorTask,
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
-        generators: list[torch.Generator],
+        seeds: Int[Tensor, "B"],
         exclude: Sequence[str] | None = None,
         **options: Any,
     ) -> Float[Tensor, "B F C"]:
@@ -56,7 +57,7 @@ class Steering(ABC):
             generator: Makes the motions.
             captions: One a motion.
             lengths: Frames of each motion.
-            generators: One CPU generator a motion: all its randomness.
+            seeds: One a motion: all its randomness.
             exclude: Id of each sample's own motion, which is no anchor for it.
             options: Further options of `GeneratorTask.sample`: steps, scheduler, guidance_scale.
 
@@ -69,7 +70,7 @@ class Steering(ABC):
         if self._checked is None or self._checked() is not generator:
             self.check(generator)
             self._checked = weakref.ref(generator)
-        return self._sample(generator, captions, lengths, generators, exclude, options)
+        return self._sample(generator, captions, lengths, seeds, exclude, options)
 
     @abstractmethod
     def _sample(
@@ -77,7 +78,7 @@ class Steering(ABC):
         generator: GeneratorTask,
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
-        generators: list[torch.Generator],
+        seeds: Int[Tensor, "B"],
         exclude: Sequence[str] | None,
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
@@ -129,12 +130,12 @@ class RewardSteering(Steering):
         generator: GeneratorTask,
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
-        generators: list[torch.Generator],
+        seeds: Int[Tensor, "B"],
         exclude: Sequence[str] | None,
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
         guidance = self.guidance(generator, captions, lengths, exclude)
-        return generator.sample(captions, lengths, generators, guidance, **options)
+        return generator.sample(captions, lengths, seeds, guidance, **options)
 
 
 class BestOfN(Steering):
@@ -168,15 +169,15 @@ class BestOfN(Steering):
         generator: GeneratorTask,
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
-        generators: list[torch.Generator],
+        seeds: Int[Tensor, "B"],
         exclude: Sequence[str] | None,
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
         text, target = generator.encode_text(captions), self.objective.target(captions, exclude)
-        best = generator.sample(text, lengths, generators, **options)
+        best = generator.sample(text, lengths, seeds, **options)
         highest = self._score(best, lengths, target)
-        for _ in range(1, self.candidates):  # every generator goes on from where its last motion left it
-            other = generator.sample(text, lengths, generators, **options)
+        for number in range(1, self.candidates):
+            other = generator.sample(text, lengths, derive(seeds, f"candidate {number}"), **options)
             score = self._score(other, lengths, target)
             best = torch.where((score > highest)[:, None, None], other, best)
             highest = torch.maximum(score, highest)

@@ -12,8 +12,8 @@ from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.nn.vae import MotionVAE
-from realign.seeding import sample_generators
-from realign.tasks.base import Task, noise_like_mask
+from realign.seeding import noise_like_mask
+from realign.tasks.base import Task
 
 
 class VAETask(Task):
@@ -61,8 +61,10 @@ class VAETask(Task):
         motion, mask = self.normalize(batch)
         mean, logvar, tokens = self.vae.encode(motion, mask)
         mean, logvar = mean.float(), logvar.float()
-        noise = noise_like_mask(sample_generators(batch.seeds, f"vae {purpose}"), tokens, self.vae.width)
-        latent = mean if purpose != "train" else apply_mask(mean + (0.5 * logvar).exp() * noise, tokens)
+        latent = mean
+        if purpose == "train":
+            noise = noise_like_mask(batch.seeds, "vae", tokens, self.vae.width)
+            latent = apply_mask(mean + (0.5 * logvar).exp() * noise, tokens)
         decoded = self.vae.decode(latent, mask).float()
         losses = {
             "reconstruction": reconstruction_loss(decoded, motion, mask),

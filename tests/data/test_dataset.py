@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from realign.data.captions import swap_sides
-from realign.data.dataset import MotionTextDataset, _uniform, collate
+from realign.data.dataset import MotionTextDataset, collate
 from realign.data.loading import SeededBatchSampler
 from realign.data.packed import PackedMotions
 from realign.errors import InputError
@@ -71,15 +71,6 @@ def test_a_sample_does_not_depend_on_its_batch(packed):
     assert together.seeds.tolist() == [seed for _, seed in keys]
     again = data.__getitems__(keys[::-1])
     assert again.captions == together.captions[::-1]
-
-
-def test_uniform_numbers_look_uniform():
-    seeds = np.arange(20000, dtype=np.uint64)
-    draws = [_uniform(seeds, k) for k in range(3)]
-    for x in draws:
-        assert x.min() >= 0 and x.max() < 1
-        assert np.histogram(x, 10, (0, 1))[0] == pytest.approx(2000, rel=0.1)
-    assert abs(np.corrcoef(draws)[0, 1]) < 0.03
 
 
 def test_limits_that_make_no_sense(packed):

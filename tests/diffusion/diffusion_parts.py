@@ -33,6 +33,20 @@ def exact_denoiser(scheduler, mean=MEAN, std=STD):
     return predict
 
 
+def ancestral_step(scheduler, output, x, t, t_next, noise):
+    """A sample of q(x_{t_next} | x_t, x_0) (Ho et al. 2020, equations 6 and 7); t_next None is the clean end."""
+    abar = levels(scheduler, torch.tensor([t]))
+    abar_next = torch.ones(1, 1, 1) if t_next is None else levels(scheduler, torch.tensor([t_next]))
+    x0 = {
+        "sample": output,
+        "epsilon": (x - (1 - abar).sqrt() * output) / abar.sqrt(),
+        "v_prediction": abar.sqrt() * x - (1 - abar).sqrt() * output,
+    }[scheduler.config.prediction_type]
+    alpha = abar / abar_next
+    mean = (abar_next.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - abar_next) * x) / (1 - abar)
+    return mean + ((1 - abar_next) / (1 - abar) * (1 - alpha)).sqrt() * noise
+
+
 class LinearReward(RewardGradient):
     """log E[exp(slope . x_0) | x_t] of the Gaussian, up to a constant; remembers the steps it was asked at."""
 
@@ -49,5 +63,5 @@ class LinearReward(RewardGradient):
         return (gain * self.slope * x_t).sum((1, 2))
 
 
-def generators(*seeds):
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+def seeds(*numbers):
+    return torch.tensor(numbers)

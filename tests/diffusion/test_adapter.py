@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from diffusion_parts import LinearReward, exact_denoiser, generators, make_scheduler
+from diffusion_parts import LinearReward, exact_denoiser, make_scheduler, seeds
 
 from realign.diffusion.adapter import guided_output
 from realign.diffusion.guidance import GuidanceOptions
-from realign.diffusion.sampler import Sampler
+from realign.diffusion.sampler import Sampler, starting_noise
 from realign.errors import InputError
 
 SHAPE, STEPS = (3, 6, 2), 10
@@ -19,11 +19,11 @@ OPTIONS = {
 
 
 def start() -> torch.Tensor:
-    return torch.stack([torch.randn(SHAPE[1:], generator=each) for each in generators(0, 1, 2)])
+    return starting_noise(seeds(0, 1, 2), MASK, SHAPE[2])
 
 
 def ours(scheduler, guidance):
-    return Sampler(scheduler, STEPS).sample(exact_denoiser(scheduler), SHAPE, MASK, guidance, generators(0, 1, 2))
+    return Sampler(scheduler, STEPS).sample(exact_denoiser(scheduler), SHAPE, MASK, guidance, seeds(0, 1, 2))
 
 
 @pytest.mark.parametrize("options", OPTIONS)

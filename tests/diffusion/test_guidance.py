@@ -1,9 +1,11 @@
+import itertools
+
 import pytest
 import torch
-from diffusion_parts import LinearReward, exact_denoiser, generators, make_scheduler
+from diffusion_parts import LinearReward, ancestral_step, exact_denoiser, make_scheduler, seeds
 
 from realign.diffusion.guidance import GuidanceOptions, RewardGradient
-from realign.diffusion.sampler import Sampler
+from realign.diffusion.sampler import Sampler, starting_noise, step_noise
 from realign.diffusion.updates import UPDATES
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
@@ -32,7 +34,7 @@ def guided(guidance, scheduler=None, steps=10, mask=MASK, rows=(0, 1, 2, 3), **s
     scheduler = scheduler or make_scheduler("ddim")
     predict = exact_denoiser(scheduler)
     shape = (len(mask), *mask.shape[1:], 3)
-    return Sampler(scheduler, steps, **sampler).sample(predict, shape, mask, guidance, generators(*rows))
+    return Sampler(scheduler, steps, **sampler).sample(predict, shape, mask, guidance, seeds(*rows))
 
 
 def inputs(batch):
@@ -136,15 +138,18 @@ def test_updates_of_the_next_sample_are_those_of_a_plain_loop(name, kind, update
     scheduler, steps, mask = make_scheduler(name, kind), 8, torch.ones(2, 8, dtype=torch.bool)
     guidance = LinearReward(scheduler, 1.0, GuidanceOptions(strength=0.3, update=update))
     found = guided(guidance, scheduler, steps, mask, rows=(0, 1))
-    model, draws = exact_denoiser(scheduler), generators(0, 1)
-    x = torch.stack([torch.randn(8, 3, generator=each) for each in draws])
-    options = {"generator": draws} if name == "ddpm" else {}
+    model = exact_denoiser(scheduler)
+    x = starting_noise(seeds(0, 1), mask, 3)
     abars = torch.cumprod(1 - scheduler.betas, 0)
     scheduler.set_timesteps(steps)
     stops = [*scheduler.timesteps.tolist(), None]
-    for t, t_next in zip(stops, stops[1:], strict=False):
+    for i, (t, t_next) in enumerate(itertools.pairwise(stops)):
         gradient = guidance.gradient(x, torch.full((2,), t), mask)
-        x = scheduler.step(model(x, torch.full((2,), t)), t, x, **options).prev_sample
+        output = model(x, torch.full((2,), t))
+        if name == "ddpm":
+            x = ancestral_step(scheduler, output, x, t, t_next, step_noise(seeds(0, 1), mask, 3, i))
+        else:
+            x = scheduler.step(output, t, x).prev_sample
         alpha = abars[t] / (1.0 if t_next is None else abars[t_next])
         x = x + 0.3 * (1 if update == "additive" else (1 - alpha) / alpha.sqrt()) * gradient
     assert (found - guided(None, scheduler, steps, mask, rows=(0, 1))).abs().min() > 0.01

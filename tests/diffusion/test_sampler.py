@@ -3,10 +3,10 @@ import sys
 
 import pytest
 import torch
-from diffusion_parts import MEAN, LinearReward, exact_denoiser, generators, make_scheduler
+from diffusion_parts import MEAN, LinearReward, exact_denoiser, make_scheduler, seeds
 
 from realign.diffusion.guidance import GuidanceOptions
-from realign.diffusion.sampler import Sampler
+from realign.diffusion.sampler import Sampler, starting_noise
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
 
@@ -47,7 +47,7 @@ def run(variant, rows, kind="epsilon", guided=False, width=5, size=None, steps=1
     guidance = LinearReward(scheduler, 0.5, GuidanceOptions(interval=2)) if guided else None
     shape = (*mask.shape, width)
     with torch.no_grad():
-        x = Sampler(scheduler, steps, eta).sample(TokenMixer().on(mask), shape, mask, guidance, generators(*rows))
+        x = Sampler(scheduler, steps, eta).sample(TokenMixer().on(mask), shape, mask, guidance, seeds(*rows))
     return x, mask
 
 
@@ -66,9 +66,7 @@ def test_sampling_repeats_itself_and_leaves_the_scheduler_as_it_was(variant):
     name, options, eta = VARIANTS[variant]
     sampler = Sampler(make_scheduler(name, **options), 6, eta)
     mask = torch.ones(2, 4, dtype=torch.bool)
-    draws = [
-        sampler.sample(TokenMixer().on(mask), (2, 4, 5), mask, generators=generators(3, seed)) for seed in (4, 4, 5)
-    ]
+    draws = [sampler.sample(TokenMixer().on(mask), (2, 4, 5), mask, seeds=seeds(3, seed)) for seed in (4, 4, 5)]
     assert torch.equal(draws[0], draws[1])
     assert torch.equal(draws[0][0], draws[2][0]) and not torch.equal(draws[0][1], draws[2][1])
     assert sampler.scheduler.num_inference_steps is None
@@ -78,7 +76,7 @@ def test_one_step_of_ddim_is_the_published_formula():
     scheduler = make_scheduler("ddim", "v_prediction")
     mask = torch.ones(1, 4, dtype=torch.bool)
     predict = TokenMixer().on(mask)
-    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(9))[None]
+    x = starting_noise(seeds(9), mask, 5)
     with torch.no_grad():
         for t, t_next in ((999, 499), (499, None)):  # Song et al. 2021, equation 12, with sigma = 0
             abar = torch.cumprod(1 - scheduler.betas, 0)[t]
@@ -86,7 +84,7 @@ def test_one_step_of_ddim_is_the_published_formula():
             v = predict(x, torch.tensor([t]))
             x0, epsilon = abar.sqrt() * x - (1 - abar).sqrt() * v, abar.sqrt() * v + (1 - abar).sqrt() * x
             x = abar_next.sqrt() * x0 + (1 - abar_next).sqrt() * epsilon
-    torch.testing.assert_close(Sampler(scheduler, 2).sample(predict, (1, 4, 5), mask, generators=generators(9)), x)
+    torch.testing.assert_close(Sampler(scheduler, 2).sample(predict, (1, 4, 5), mask, seeds=seeds(9)), x)
 
 
 @pytest.mark.parametrize("name", ["ddim", "ddpm", "dpm", "unipc"])
@@ -99,7 +97,7 @@ def test_any_number_of_steps_asks_the_model_that_often(name, steps):
         asked.append(int(t))
         return exact_denoiser(scheduler)(x, t)
 
-    x = Sampler(scheduler, steps).sample(predict, (1, 2, 1), mask, generators=generators(0))
+    x = Sampler(scheduler, steps).sample(predict, (1, 2, 1), mask, seeds=seeds(0))
     assert x.isfinite().all() and len(asked) == steps == len(set(asked)) and min(asked) >= 0 and max(asked) == 999
 
 
@@ -108,9 +106,7 @@ def test_any_number_of_steps_asks_the_model_that_often(name, steps):
 def test_any_number_of_steps_reaches_the_clean_sample(name, steps):
     scheduler = make_scheduler(name, "v_prediction")
     mask = torch.ones(2, 4, dtype=torch.bool)
-    x = Sampler(scheduler, steps).sample(
-        exact_denoiser(scheduler, std=0.0), (2, 4, 5), mask, generators=generators(1, 2)
-    )
+    x = Sampler(scheduler, steps).sample(exact_denoiser(scheduler, std=0.0), (2, 4, 5), mask, seeds=seeds(1, 2))
     torch.testing.assert_close(x, torch.full_like(x, MEAN), atol=2e-3, rtol=0)  # all data lie in one point
 
 
@@ -125,7 +121,7 @@ def test_the_state_stays_in_float32_under_autocast():
     draws = []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            draws.append(Sampler(scheduler, 8).sample(predict, (2, 4, 5), mask, generators=generators(1, 2)))
+            draws.append(Sampler(scheduler, 8).sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2)))
     assert torch.equal(*draws) and set(seen) == {torch.float32}
 
 
@@ -133,7 +129,7 @@ def test_half_precision_outputs_are_taken():
     scheduler = make_scheduler("dpm")
     mask = torch.ones(2, 4, dtype=torch.bool)
     exact = exact_denoiser(scheduler)
-    x = Sampler(scheduler, 8).sample(lambda x, t: exact(x, t).bfloat16(), (2, 4, 5), mask, generators=generators(1, 2))
+    x = Sampler(scheduler, 8).sample(lambda x, t: exact(x, t).bfloat16(), (2, 4, 5), mask, seeds=seeds(1, 2))
     assert x.dtype == torch.float32 and x.isfinite().all()
 
 
@@ -143,7 +139,7 @@ def test_samples_carry_no_graph():
     assert not Sampler(scheduler, 3).sample(mixer.on(mask), (2, 4, 5), mask).requires_grad
 
 
-def test_without_generators_the_global_seed_decides():
+def test_without_seeds_the_global_seed_decides():
     scheduler, mask = make_scheduler("ddim"), torch.ones(2, 4, dtype=torch.bool)
     draws = []
     for seed in (1, 1, 2):
@@ -183,8 +179,8 @@ def test_bad_settings_are_refused(name, arguments, message):
 def test_arguments_that_do_not_fit_each_other_are_refused():
     sampler, mask = Sampler(make_scheduler("ddim"), 2), torch.ones(2, 4, dtype=torch.bool)
     predict = exact_denoiser(sampler.scheduler)
-    with pytest.raises(InputError, match="3 generators for 2 samples"):
-        sampler.sample(predict, (2, 4, 5), mask, generators=generators(1, 2, 3))
+    with pytest.raises(InputError, match="3 seeds for 2 samples"):
+        sampler.sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2, 3))
     with pytest.raises(InputError, match=r"mask of shape \(2, 4\) does not suit samples of shape \(2, 5, 5\)"):
         sampler.sample(predict, (2, 5, 5), mask)
     with pytest.raises(InputError, match="leading tokens"):

@@ -54,8 +54,8 @@ def motion_index(task: RewardTask) -> MotionIndex:
     return MotionIndex.build(embeddings, [MotionItem(name) for name in batch.ids], fingerprint=task.fingerprint)
 
 
-def generators(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+def seeds(*numbers: int) -> torch.Tensor:
+    return torch.tensor(numbers)
 
 
 def captions(rows: list[int]) -> list[str]:

@@ -7,7 +7,6 @@ from task_parts import CONV_VAE, command, feature_generator, latent_generator, o
 
 from realign.errors import InputError
 from realign.nn import FeatureSpace, MdmDenoiser
-from realign.seeding import sample_generators
 from realign.tasks import GeneratorTask, RewardTask, Task, VAETask, load_task, save_pretrained
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
@@ -52,7 +51,7 @@ def test_a_reward_takes_its_autoencoder_from_the_generator_it_will_guide(
 
 def sample(task: GeneratorTask) -> torch.Tensor:
     batch = one_batch(2)
-    return task.sample(batch.captions, batch.lengths, sample_generators(batch.seeds))
+    return task.sample(batch.captions, batch.lengths, batch.seeds)
 
 
 def test_a_checkpoint_is_self_contained_and_holds_the_averaged_weights(generator_checkpoint: Path) -> None:

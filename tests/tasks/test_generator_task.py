@@ -11,7 +11,7 @@ from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import masked_loss
 from realign.nn import ConvVAE, Denoiser, FeatureSpace, LatentSpace, MdmDenoiser, MldDenoiser
-from realign.seeding import randint_per_sample, sample_generators
+from realign.seeding import uniform
 from realign.tasks import GeneratorTask
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
@@ -28,10 +28,6 @@ def build(prediction: str = "sample", dropout: float = 0.0, **options: object) -
     )  # fmt: skip
     task.normalizer.fit(*TinyData().statistics)
     return task
-
-
-def generators(count: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in range(count)]
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -84,12 +80,12 @@ def test_guidance_is_the_published_combination(scale: float) -> None:
 def test_a_sample_does_not_depend_on_its_batch(scheduler: str | None) -> None:
     task = build().eval()
     captions, lengths = ["walk", "run", "walk"], torch.tensor([16, 24, 20])
-    out = task.sample(captions, lengths, generators(3), scheduler=scheduler)
-    single = task.sample(["walk"], lengths[2:], generators(3)[2:], scheduler=scheduler)
+    out = task.sample(captions, lengths, torch.arange(3), scheduler=scheduler)
+    single = task.sample(["walk"], lengths[2:], torch.arange(2, 3), scheduler=scheduler)
     assert out.shape == (3, 24, 263) and not out[2, 20:].any()
     torch.testing.assert_close(out[2, :20], single[0], atol=1e-4, rtol=1e-4)
     features = task.encode_text(captions)
-    torch.testing.assert_close(task.sample(features, lengths, generators(3), scheduler=scheduler), out)
+    torch.testing.assert_close(task.sample(features, lengths, torch.arange(3), scheduler=scheduler), out)
 
 
 def test_latents_are_decoded_in_float32_whatever_surrounds_sampling() -> None:
@@ -104,9 +100,9 @@ def test_latents_are_decoded_in_float32_whatever_surrounds_sampling() -> None:
     lengths, seen = torch.tensor([20, 12]), []
     decode = space.decode
     space.decode = lambda x, mask: seen.append((x, mask)) or decode(x, mask)  # type: ignore[method-assign]
-    plain = task.sample(["walk", "run"], lengths, generators(2))
+    plain = task.sample(["walk", "run"], lengths, torch.arange(2))
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = task.sample(["walk", "run"], lengths, generators(2))
+        mixed = task.sample(["walk", "run"], lengths, torch.arange(2))
     assert mixed.dtype == torch.float32 and not torch.equal(plain, mixed)
     with torch.no_grad():
         expected = [task.normalizer.denormalize(decode(x, mask), mask) for x, mask in seen]
@@ -178,7 +174,7 @@ def test_velocity_and_nearly_clean_samples_weigh_as_asked() -> None:
     task.denoiser = Silent()  # the error is the motion itself
     motion, mask = task.normalize(batch)
     losses = task.losses(batch, "val")
-    t = randint_per_sample(sample_generators(batch.seeds, "generator val"), 100)
+    t = (100 * uniform(batch.seeds, "generator val timestep")).long()
     abar = task.scheduler.alphas_cumprod[t]
     weights = (abar / (1 - abar)).clamp(1, limit)
     assert weights.min() == 1 and weights.max() == limit and len(set(weights.tolist())) > 2
@@ -211,7 +207,7 @@ def test_learns_eight_motions_by_heart() -> None:
         optimizer.zero_grad()
         task.losses(replace(batch, seeds=batch.seeds // 2 + step), "val")["loss"].backward()
         optimizer.step()
-    made = task.eval().sample(batch.captions, batch.lengths, sample_generators(batch.seeds), guidance_scale=1.0)
+    made = task.eval().sample(batch.captions, batch.lengths, batch.seeds, guidance_scale=1.0)
     error = (made[:, None] - batch.motion[None]).abs()[:, :, :12].mean((2, 3))  # the shortest has 12 frames
     assert error.diagonal().mean() < 0.5 * error.mean()
     assert (error.argmin(1) == torch.arange(8)).all()  # each caption gives its own motion

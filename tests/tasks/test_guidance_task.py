@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from steer_parts import LENGTHS, PLACEMENTS, captions, generator, generators, motion_index, noise, reward
+from steer_parts import LENGTHS, PLACEMENTS, captions, generator, motion_index, noise, reward, seeds
 
 from realign.batch import TextFeatures
 from realign.diffusion.guidance import GuidanceOptions
@@ -28,7 +28,7 @@ def sample(
     lengths: torch.Tensor = LENGTHS,
     **options: object,
 ) -> torch.Tensor:
-    draws, texts, lengths = generators(*rows), captions(rows), lengths[rows]
+    draws, texts, lengths = seeds(*rows), captions(rows), lengths[rows]
     if way is None:
         return task.sample(texts, lengths, draws, **options)  # type: ignore[arg-type]
     return way.sample(task, texts, lengths, draws, [str(row) for row in rows], **options)
@@ -99,7 +99,7 @@ def test_guidance_raises_the_reward_that_it_climbs(placement: str, point: str) -
     predict = task.predictor(task.encode_text(captions(ROWS)), mask)
     scores = []
     for way in (None, guidance):
-        x = task.sampler().sample(predict, (*mask.shape, task.space.width), mask, way, generators(*ROWS))
+        x = task.sampler().sample(predict, (*mask.shape, task.space.width), mask, way, seeds(*ROWS))
         with torch.no_grad():
             scores.append(guidance.reward(x, torch.full((8,), CLEAN_STEP), mask))
     gain = scores[1] - scores[0]
@@ -147,7 +147,7 @@ def test_captions_are_encoded_and_anchors_found_once_a_sampling_and_never_a_step
     index = way.objective.index
     search = index.search
     index.search = lambda text, k: seen.append(len(text)) or search(text, k)
-    way.sample(task, ["walk", "run", "walk"], LENGTHS[:3], generators(0, 1, 2))
+    way.sample(task, ["walk", "run", "walk"], LENGTHS[:3], seeds(0, 1, 2))
     assert seen == ["walk", "run", 3, ["walk", "run"], [""]]  # for reward, anchors, generator and its free prediction
 
 

@@ -2,6 +2,7 @@ import json
 import socket
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -160,11 +161,11 @@ def test_every_weight_is_trained_as_distributed_training_demands(model: dict) ->
 
 
 def test_levels_of_noise_draw_their_own_part_of_the_schedule() -> None:
-    generators = [torch.Generator().manual_seed(seed) for seed in range(200)]
-    steps = draw_steps(generators, 1000, (0.3, 0.4))
+    drawn = partial(draw_steps, torch.arange(200), "timestep", 1000, device=torch.device("cpu"))
+    steps = drawn((0.3, 0.4))
     assert 300 <= int(steps.min()) < 310 and 390 <= int(steps.max()) < 400
-    assert (draw_steps(generators, 1000, (0.6, 0.6)) == 600).all()
-    assert (draw_steps(generators, 1000, None) == CLEAN_STEP).all()
+    assert (drawn((0.6, 0.6)) == 600).all()
+    assert (drawn(None) == CLEAN_STEP).all()
 
 
 def test_a_reward_learns_to_tell_computed_motions_apart() -> None:

@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from steer_parts import LENGTHS, captions, generator, generators, motion_index, noise, reward
+from steer_parts import LENGTHS, captions, generator, motion_index, noise, reward, seeds
 from task_parts import TinyData, command
 from task_parts import reward as reward_config
 
 from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError
+from realign.seeding import derive
 from realign.tasks import (
     BestOfN,
     GeneratorTask,
@@ -28,14 +29,14 @@ def best_of(candidates: int, latent: bool = False) -> BestOfN:
 
 
 def take(way: BestOfN, task: GeneratorTask, rows: list[int] = ROWS) -> torch.Tensor:
-    return way.sample(task, captions(rows), LENGTHS[rows], generators(*rows))
+    return way.sample(task, captions(rows), LENGTHS[rows], seeds(*rows))
 
 
 @pytest.mark.parametrize("latent", [False, True])
 def test_the_best_of_one_is_the_unguided_motion_and_the_best_of_three_the_best_of_three(latent: bool) -> None:
     task, way = generator(latent), best_of(3, latent)
-    draws = generators(*ROWS)
-    motions = [task.sample(captions(ROWS), LENGTHS[ROWS], draws) for _ in range(3)]
+    draws = [seeds(*ROWS), *(derive(seeds(*ROWS), f"candidate {number}") for number in (1, 2))]
+    motions = [task.sample(captions(ROWS), LENGTHS[ROWS], each) for each in draws]
     assert torch.equal(take(best_of(1, latent), task), motions[0])
     target = way.objective.target(captions(ROWS))
     scores = torch.stack([way.objective.score(motion, LENGTHS[ROWS], target) for motion in motions])
@@ -94,7 +95,7 @@ def other_statistics() -> GeneratorTask:
 )
 def test_a_generator_that_the_reward_does_not_belong_to_is_refused(way, task, reason: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=reason):
-        way(RewardObjective(reward())).sample(task(), ["walk"], LENGTHS[:1], generators(0))
+        way(RewardObjective(reward())).sample(task(), ["walk"], LENGTHS[:1], seeds(0))
 
 
 def test_a_steering_comes_back_from_files(tmp_path: Path) -> None:
@@ -122,9 +123,9 @@ def test_a_reward_of_another_text_encoder_and_noise_guides_at_clean_samples(tmp_
     trained.hparams["skeleton"] = "humanml3d"
     folder = save_pretrained(trained, tmp_path / "reward")
     task, draws = generator(), captions(ROWS)
-    plain = task.sample(draws, LENGTHS[ROWS], generators(*ROWS))
+    plain = task.sample(draws, LENGTHS[ROWS], seeds(*ROWS))
     way = load_steering("reward", folder, options=GuidanceOptions(strength=300.0, profile="signal", point="x0"))
-    guided = way.sample(task, draws, LENGTHS[ROWS], generators(*ROWS))
+    guided = way.sample(task, draws, LENGTHS[ROWS], seeds(*ROWS))
     assert not torch.allclose(guided, plain, atol=1e-3)
     target = way.objective.target(draws)
     gain = way.objective.score(guided, LENGTHS[ROWS], target) - way.objective.score(plain, LENGTHS[ROWS], target)
@@ -132,4 +133,4 @@ def test_a_reward_of_another_text_encoder_and_noise_guides_at_clean_samples(tmp_
     noisy = load_steering("reward", folder, options=GuidanceOptions(point="x_t"))
     reason = "has never seen noise.*point x0" if kind == "RetrieverTask" else "noise schedule.*point x0"
     with pytest.raises(InputError, match=reason):
-        noisy.sample(task, draws, LENGTHS[ROWS], generators(*ROWS))
+        noisy.sample(task, draws, LENGTHS[ROWS], seeds(*ROWS))

@@ -6,12 +6,10 @@ from task_parts import CONV_VAE, VAE, TinyData, command, one_batch
 
 from realign.batch import MotionTextBatch
 from realign.errors import InputError
-from realign.masking import lengths_to_mask
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.nn import ConvVAE
 from realign.tasks import VAETask, WarmupCosine, load_task
-from realign.tasks.base import noise_like_mask
 from realign.training import TrainingCLI
 
 TRANSFORMER_VAE = {
@@ -57,15 +55,6 @@ def test_statistics_of_latents_are_those_of_the_data(vae_checkpoint: Path) -> No
     # Moving averages over the four batches of a short training, in which the weights moved a little.
     torch.testing.assert_close(task.latent_mean, rows.mean(0), atol=0.05, rtol=0.1)
     torch.testing.assert_close(task.latent_std, rows.std(0), atol=0.05, rtol=0.3)
-
-
-def test_noise_is_drawn_at_each_length() -> None:
-    def generators() -> list[torch.Generator]:
-        return [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-
-    short = noise_like_mask(generators(), lengths_to_mask(torch.tensor([5, 7])), 6)
-    long = noise_like_mask(generators(), lengths_to_mask(torch.tensor([5, 7]), 40), 6)
-    assert torch.equal(short, long[:, :7]) and not long[0, 5:].any()
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
