@@ -131,12 +131,10 @@ def compare(case: Case, batch: int, rounds: int, device: torch.device) -> None:
     captions = [f"a person walks {number} steps" for number in range(batch)]
     lengths = torch.full((batch,), FRAMES, device=device)
 
-    def draws() -> list[torch.Generator]:
-        return [torch.Generator().manual_seed(number) for number in range(batch)]
-
-    calls: dict[str, Callable[[], object]] = {"unguided": lambda: case.task.sample(captions, lengths, draws())}
+    seeds = torch.arange(batch)
+    calls: dict[str, Callable[[], object]] = {"unguided": lambda: case.task.sample(captions, lengths, seeds)}
     for name, way in case.ways.items():
-        calls[name] = lambda way=way: way.sample(case.task, captions, lengths, draws())  # type: ignore[misc]
+        calls[name] = lambda way=way: way.sample(case.task, captions, lengths, seeds)  # type: ignore[misc]
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():

@@ -10,7 +10,7 @@ from lightning import LightningModule
 from realign.batch import MotionTextBatch
 from realign.cli import build, main
 from realign.configuration import read_config
-from realign.diffusion.schedule import CLEAN_STEP
+from realign.diffusion import CLEAN_STEP
 from realign.nn.reward import RewardModel
 from realign.nn.spaces import LatentSpace
 from realign.tasks import save_pretrained
@@ -22,8 +22,8 @@ BLIND = ROOT / "configs/ablation/reward_blind.yaml"  # laid over a reward's conf
 ABLATION = [path for path in CONFIGS if path.parent.name == "ablation" and path != BLIND]  # over a generator's
 FULL = [path for path in CONFIGS if path.parent.name not in ("tiny", "ablation")]
 KIT = [path for path in FULL if path.stem.endswith("kit")]
-TINY_ORDER = ("vae", "generator_mld", "generator_mdm", "reward_feature", "reward_latent", "retriever",
-              "evaluator_contrastive", "evaluator_guo")  # fmt: skip
+TINY_ORDER = ("vae", "generator_mld", "generator_mdm", "generator_flow", "reward_feature", "reward_latent",
+              "retriever", "evaluator_contrastive", "evaluator_guo")  # fmt: skip
 
 
 def name(path: Path) -> str:
@@ -94,6 +94,15 @@ def test_the_ablations_that_a_reward_names_are_what_they_say(path: Path) -> None
         built.append((task.model.step is None, noise_free, alone))
     plain, blind, clean, contrastive = (False,) * 3, (True, False, False), (False, True, False), (False, False, True)
     assert built == [plain, blind, clean, contrastive]
+
+
+def test_the_reward_that_a_flow_names_meets_its_noise() -> None:
+    flow = ROOT / "configs/generator/flow_mocap.yaml"
+    about = " ".join(line.strip("# \n") for line in flow.read_text().splitlines() if line.startswith("#"))
+    words = about.partition("A reward for it: realign fit ")[2].split()
+    reward, generator = build(words).model, build(["--config", str(flow)]).model
+    assert reward.path.fingerprint == generator.path.fingerprint == "flow-1000"
+    assert reward.space.width == generator.space.width
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +193,7 @@ def test_the_tiny_configurations_train_and_generate(
         assert list(run.glob("version_0/samples/*.gif")) or stem.startswith(
             ("re", "ev")
         )  # judges make no motions to look at
-    for stem in ("generator_mld", "generator_mdm"):
+    for stem in ("generator_mld", "generator_mdm", "generator_flow"):
         arguments = ["generate", "a person walks", "--checkpoint", f"runs/tiny_{stem}/last.ckpt", "-o", f"{stem}.png"]
         assert main(arguments) == 0
         assert (tmp_path / f"{stem}.png").is_file()

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 GUIDANCE = ("default", "none", "reward", "best-of")
 """The ways of `realign.pipeline.settings.GuidanceWay`, without importing it."""
 
+SAMPLERS = ("ddim", "ddpm", "dpm", "unipc", "euler", "heun")
+"""What `--scheduler` may name: four for diffusions, two for flows."""
+
 
 def note(text: str) -> None:
     """Tell something besides the results: one line on standard error, so that they can be piped on."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import GUIDANCE, add_guidance_scale, add_trust, model_path
+from realign.commands.common import GUIDANCE, SAMPLERS, add_guidance_scale, add_trust, model_path
 from realign.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
     add_guidance_scale(group)
-    group.add_argument("--scheduler", choices=("ddim", "ddpm", "dpm", "unipc"), help="sampler (default: the model's)")
+    group.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
 
 
 def settings_of(options: argparse.Namespace) -> "list[Setting]":

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import GUIDANCE, add_guidance_scale, add_trust, loading, model_path, note
+from realign.commands.common import GUIDANCE, SAMPLERS, add_guidance_scale, add_trust, loading, model_path, note
 from realign.commands.sweep import window
 from realign.errors import InputError
 
@@ -30,7 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--seed", type=int, default=0, help="the same seed and sentence give the same motion")
     parser.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
     add_guidance_scale(parser)
-    parser.add_argument("--scheduler", choices=("ddim", "ddpm", "dpm", "unipc"), help="sampler (default: the model's)")
+    parser.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
     _add_guidance(parser)
     parser.add_argument(
         "--checkpoint", type=model_path, help="a .ckpt, a folder of weights or a shipped name (default: generator)"

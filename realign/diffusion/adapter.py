@@ -1,12 +1,12 @@
 """Guidance inside a sampler that is not ours: one call between the model's output and the step that uses it."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from realign.diffusion.guidance import Guidance
-from realign.diffusion.prediction import PredictionType, score_shift, to_sample
-from realign.diffusion.schedule import CLEAN_STEP
+from realign.diffusion.path import CLEAN_STEP
+from realign.diffusion.prediction import Level, PredictionType, score_shift, to_sample
 from realign.errors import InputError
 from realign.masking import apply_mask
 
@@ -15,8 +15,8 @@ def push_at(
     guidance: Guidance,
     output: Float[Tensor, "B N W"],
     x_t: Float[Tensor, "B N W"],
-    t: Int[Tensor, "B"],
-    abar: Float[Tensor, ""],
+    t: Real[Tensor, "B"],
+    level: Level,
     kind: PredictionType,
     mask: Bool[Tensor, "B N"],
 ) -> Float[Tensor, "B N W"]:
@@ -27,7 +27,7 @@ def push_at(
         output: What the model predicted.
         x_t: The noisy samples it saw, zero at padding.
         t: Training steps.
-        abar: Share of signal variance of the step.
+        level: Signal and noise of the step.
         kind: What the output is.
         mask: True where a token exists.
     """
@@ -35,23 +35,24 @@ def push_at(
     if options.point == "x_t":
         gradient = guidance.gradient(x_t, t, mask)
     else:
-        x0 = apply_mask(to_sample(output, x_t, abar, kind), mask)
-        gradient = abar.sqrt() * guidance.gradient(x0, torch.full_like(t, CLEAN_STEP), mask)
-    return options.push(apply_mask(gradient.float(), mask), abar, mask)
+        x0 = apply_mask(to_sample(output, x_t, level, kind), mask)
+        along = level.alpha / (level.alpha**2 + level.sigma**2)
+        gradient = along * guidance.gradient(x0, torch.full_like(t, CLEAN_STEP), mask)
+    return options.push(apply_mask(gradient.float(), mask), level, mask)
 
 
 def guided_output(
     guidance: Guidance,
     output: Float[Tensor, "B N W"],
     x_t: Float[Tensor, "B N W"],
-    t: Int[Tensor, "*B"] | int,
-    abar: Float[Tensor, ""] | float,
+    t: Real[Tensor, "*B"] | float,
+    abar: Float[Tensor, ""] | float | Level,
     kind: PredictionType = "epsilon",
     *,
     mask: Bool[Tensor, "B N"] | None = None,
     step: tuple[int, int] | None = None,
 ) -> Float[Tensor, "B N W"]:
-    """The model output with guidance in it, for any sampler of a variance-preserving diffusion.
+    """The model output with guidance in it, for any sampler of a diffusion or a flow.
 
     In a diffusers loop, after classifier-free guidance and before the scheduler's step::
 
@@ -61,15 +62,17 @@ def guided_output(
             output = guided_output(guidance, output, x, t, abar, kind, step=(i, len(scheduler.timesteps)))
             x = scheduler.step(output, t, x).prev_sample
 
-    In a loop of one's own the same line stands between the network and the update; `abar` is the share of signal
-    variance, alpha_bar_t in Ho et al. (2020). Samples are (batch, tokens, width): transpose others around the call.
+    In a loop of one's own the same line stands between the network and the update; `abar` is the fraction of signal
+    variance, alpha_bar_t in Ho et al. (2020). For a flow whose model predicts the velocity noise - sample, give
+    ``Level(1 - s, s)`` instead, with the kind ``flow_prediction``. Samples are (batch, tokens, width): transpose others
+    around the call.
 
     Args:
         guidance: For these samples, in this order, with the update ``score_shift``.
         output: What the model predicted.
         x_t: The noisy samples it saw.
         t: Training step, of all samples or of each.
-        abar: Share of signal variance of the step.
+        abar: Fraction of signal variance of the step, or its level.
         kind: What the output is.
         mask: True where a token exists; everywhere when None.
         step: Number of this sampling step, from 0, and of all steps, by which the options' window and interval go;
@@ -92,6 +95,6 @@ def guided_output(
         return output
     mask = x_t.new_ones(x_t.shape[:2], dtype=torch.bool) if mask is None else mask
     t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
-    abar = torch.as_tensor(abar, dtype=torch.float32).cpu()
-    push = weight * push_at(guidance, output.detach().float(), x_t, t, abar, kind, mask)
-    return score_shift(output.float(), push, abar, kind).to(output.dtype)
+    level = abar if isinstance(abar, Level) else Level.of(torch.as_tensor(abar, dtype=torch.float32))
+    push = weight * push_at(guidance, output.detach().float(), x_t, t, level, kind, mask)
+    return score_shift(output.float(), push, level, kind).to(output.dtype)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
+from realign.diffusion.prediction import Level
 from realign.errors import InputError
 from realign.masking import apply_mask
 from realign.precision import exact_float32
@@ -19,10 +20,10 @@ ProfileName = Literal["constant", "noise", "signal"]
 NormControl = Literal["none", "clip", "normalize"]
 GuidancePoint = Literal["x_t", "x0"]
 
-_PROFILES: dict[str, Callable[[Tensor], Tensor]] = {
-    "constant": torch.ones_like,
-    "noise": lambda abar: (1 - abar).sqrt(),
-    "signal": torch.sqrt,
+_PROFILES: dict[str, Callable[[Level], Tensor | float]] = {
+    "constant": lambda level: 1.0,
+    "noise": lambda level: level.sigma,
+    "signal": lambda level: level.alpha,
 }
 
 
@@ -35,9 +36,9 @@ class GuidanceOptions:
         update: ``score_shift`` adds the gradient to the score, by way of the model output; ``additive`` adds it to
             x_{t-1} (the practical form of arXiv 2511.19217); ``ddpm`` adds beta_t / sqrt(alpha_t) times it (Theorem
             3). The last two ask for a scheduler that goes on from the sample it is given (not UniPC).
-        profile: The strength over the steps: ``constant``, ``noise`` (times sqrt(1 - abar)) or ``signal`` (times
-            sqrt(abar); it bounds what a score shift does to a nearly pure noise, where the gradient of a learned
-            reward may not vanish as an exact one does).
+        profile: The strength over the steps: ``constant``, ``noise`` (times sigma) or ``signal`` (times alpha,
+            sqrt(abar) of a diffusion; it bounds what a score shift does to a nearly pure noise, where the gradient of a
+            learned reward may not vanish as an exact one does).
         start: Share of the sampling steps after which guidance begins; 0 is the first, noisiest step.
         stop: Share of the sampling steps after which guidance ends; 1 is after the last step.
         interval: Compute and apply the gradient at every k-th step of the window, there k-fold, so that the interval
@@ -48,8 +49,8 @@ class GuidanceOptions:
             ``normalize`` it to that value.
         norm_limit: The root mean square; that of epsilon is about 1.
         point: Where the gradient is taken: at the noisy sample ``x_t`` with its step, or at the predicted clean
-            sample ``x0`` with `CLEAN_STEP`. The latter is carried back to x_t by d x_0 / d x_t = sqrt(abar), exact
-            for data of unit variance, as normalised motions are.
+            sample ``x0`` with `CLEAN_STEP`. The latter is carried back to x_t by d x_0 / d x_t = alpha / (alpha^2 +
+            sigma^2), sqrt(abar) of a diffusion: exact for data of unit variance, as normalised motions are.
     """
 
     strength: float = 1.0
@@ -86,17 +87,15 @@ class GuidanceOptions:
         first, end = round(self.start * steps), round(self.stop * steps)
         return {i: min(self.interval, end - i) for i in range(first, end, self.interval)} if self.strength else {}
 
-    def push(
-        self, gradient: Float[Tensor, "B N W"], abar: Float[Tensor, ""], mask: Bool[Tensor, "B N"]
-    ) -> Float[Tensor, "B N W"]:
+    def push(self, gradient: Float[Tensor, "B N W"], level: Level, mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N W"]:
         """Strength times gradient, after norm control and the strength's profile.
 
         Args:
             gradient: Gradient of each sample's reward, zero at padding.
-            abar: Share of signal variance of the step.
+            level: Signal and noise of the step.
             mask: True where a token exists.
         """
-        factor = self.strength * _PROFILES[self.profile](abar).to(gradient.device)
+        factor = self.strength * _PROFILES[self.profile](level)
         if self.norm != "none":
             entries = (mask.sum(1) * gradient.shape[2]).clamp(min=1)
             rms = (gradient.square().sum((1, 2)) / entries).sqrt().clamp(min=torch.finfo(gradient.dtype).tiny)
@@ -120,7 +119,7 @@ class Guidance(ABC):
 
     @abstractmethod
     def gradient(
-        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
     ) -> Float[Tensor, "B N W"]:
         """Direction at noisy samples; row i may depend on sample i alone.
 
@@ -140,11 +139,13 @@ class RewardGradient(Guidance):
     """
 
     @abstractmethod
-    def reward(self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B"]:
+    def reward(
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
+    ) -> Float[Tensor, "B"]:
         """Reward of each sample, differentiable in `x_t`; arguments as in `gradient`."""
 
     def gradient(
-        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
     ) -> Float[Tensor, "B N W"]:
         """Gradient of every sample's own reward, zero at padding."""
         with torch.inference_mode(False), torch.enable_grad(), exact_float32(x_t.device):

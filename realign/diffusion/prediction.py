@@ -1,80 +1,100 @@
-"""The algebra between what a denoiser predicts: the noise (epsilon), the clean sample (sample) or the velocity (v).
+"""The algebra between what a denoiser predicts: noise, clean sample, velocity of a diffusion or velocity of a flow.
 
-All of it follows from x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps and v = sqrt(abar) eps - sqrt(1 - abar) x_0
-(Salimans and Ho 2022, section 4). `abar` broadcasts against the samples: one number a sample, or one for all.
+All of it follows from x_t = alpha x_0 + sigma eps, since every output is a mixture of both: the noise eps
+(``epsilon``), the clean sample x_0 (``sample``), v = alpha eps - sigma x_0 (``v_prediction``, Salimans and Ho 2022,
+section 4) and, along the straight path of rectified flow (Liu et al. 2023), u = eps - x_0 (``flow_prediction``).
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-PredictionType = Literal["epsilon", "sample", "v_prediction"]
+PredictionType = Literal["epsilon", "sample", "v_prediction", "flow_prediction"]
+
+
+class Level(NamedTuple):
+    """How much of a noisy sample is signal and how much noise: x_t = alpha x_0 + sigma eps.
+
+    Attributes:
+        alpha: Factor of the clean sample; tensors broadcast against the samples.
+        sigma: Factor of the noise.
+    """
+
+    alpha: Float[Tensor, "..."] | float
+    sigma: Float[Tensor, "..."] | float
+
+    @classmethod
+    def of(cls, abar: Float[Tensor, "..."] | float) -> "Level":
+        """The level of a variance-preserving diffusion at a fraction abar of signal variance."""
+        if not isinstance(abar, Tensor):
+            return cls(abar**0.5, (1 - abar) ** 0.5)
+        return cls(abar.sqrt(), (1 - abar).sqrt())
+
+
+def mixture(level: Level, kind: PredictionType) -> tuple[Tensor | float, Tensor | float]:
+    """Factors of clean sample and noise in an output of a kind."""
+    return {
+        "epsilon": (0.0, 1.0),
+        "sample": (1.0, 0.0),
+        "v_prediction": (-level.sigma, level.alpha),
+        "flow_prediction": (-1.0, 1.0),
+    }[kind]
+
+
+def target(
+    x0: Float[Tensor, "*B"], epsilon: Float[Tensor, "*B"], level: Level, kind: PredictionType
+) -> Float[Tensor, "*B"]:
+    """What a model of a kind is trained to predict, from the clean sample and the noise added to it."""
+    clean, noise = mixture(level, kind)
+    return clean * x0 + noise * epsilon
 
 
 def to_sample(
-    output: Float[Tensor, "*B"], x_t: Float[Tensor, "*B"], abar: Float[Tensor, "..."], kind: PredictionType
+    output: Float[Tensor, "*B"], x_t: Float[Tensor, "*B"], level: Level, kind: PredictionType
 ) -> Float[Tensor, "*B"]:
-    """Clean sample that a model output stands for.
+    """Clean sample that a model output stands for: what solves both mixtures for x_0.
 
     Args:
         output: What the model predicted.
         x_t: The noisy sample it saw.
-        abar: Share of signal variance.
+        level: Its signal and noise.
         kind: What the output is.
     """
-    signal, noise = abar.sqrt(), (1 - abar).sqrt()
-    if kind == "epsilon":
-        return (x_t - noise * output) / signal
-    return output if kind == "sample" else signal * x_t - noise * output
-
-
-def to_epsilon(
-    output: Float[Tensor, "*B"], x_t: Float[Tensor, "*B"], abar: Float[Tensor, "..."], kind: PredictionType
-) -> Float[Tensor, "*B"]:
-    """Noise that a model output stands for; arguments as in `to_sample`."""
-    signal, noise = abar.sqrt(), (1 - abar).sqrt()
     if kind == "sample":
-        return (x_t - signal * output) / noise
-    return output if kind == "epsilon" else noise * x_t + signal * output
+        return output
+    clean, noise = mixture(level, kind)
+    return (noise * x_t - level.sigma * output) / (noise * level.alpha - clean * level.sigma)
 
 
-def target(
-    x0: Float[Tensor, "*B"], epsilon: Float[Tensor, "*B"], abar: Float[Tensor, "..."], kind: PredictionType
-) -> Float[Tensor, "*B"]:
-    """What a model of a kind is trained to predict, from the clean sample and the noise added to it."""
-    if kind == "v_prediction":
-        return abar.sqrt() * epsilon - (1 - abar).sqrt() * x0
-    return epsilon if kind == "epsilon" else x0
-
-
-def truncated_snr(abar: Float[Tensor, "..."], limit: float) -> Float[Tensor, "..."]:
+def truncated_snr(level: Level, limit: float) -> Float[Tensor, "..."]:
     """Weight of a clean sample's squared error: its signal-to-noise ratio, not below 1 and not above `limit`.
 
     max(SNR, 1) lets the error of the noise count where it is the larger one (Salimans and Ho 2022, section 4); the
     limit keeps the last steps from drowning the others (Hang et al. 2023).
     """
-    return (abar / (1 - abar)).clamp(1, limit)
+    return torch.as_tensor(level.alpha / level.sigma).square().clamp(1, limit)
 
 
 def score_shift(
-    output: Float[Tensor, "*B"], push: Float[Tensor, "*B"], abar: Float[Tensor, "..."], kind: PredictionType
+    output: Float[Tensor, "*B"], push: Float[Tensor, "*B"], level: Level, kind: PredictionType
 ) -> Float[Tensor, "*B"]:
     """Model output after `push` is added to the score grad log p_t(x_t).
 
-    The score is -eps / sqrt(1 - abar), so eps -= sqrt(1 - abar) push, x_0 += (1 - abar) / sqrt(abar) push and
-    v -= sqrt((1 - abar) / abar) push are one and the same change. Pure noise (abar = 0) is left alone: it holds nothing
-    to steer by, and a clean sample and a velocity would move without bound.
+    The score is -eps / sigma, so eps moves by -sigma push and, x_t being what it is, x_0 by sigma^2 / alpha push; the
+    output moves as its mixture does. For ``v_prediction`` and ``flow_prediction`` that is -sigma / alpha push. Pure
+    noise (alpha = 0) is left alone: it holds nothing to steer by, and a clean sample and a velocity would move without
+    bound.
 
     Args:
         output: What the model predicted.
         push: Strength times the gradient of the reward at the noisy sample.
-        abar: Share of signal variance.
+        level: Signal and noise of the noisy sample.
         kind: What the output is.
     """
-    abar = abar.to(output.device)
-    if kind == "epsilon":
-        return output - (1 - abar).sqrt() * push
-    factor = (1 - abar) / abar.sqrt() if kind == "sample" else -((1 - abar) / abar).sqrt()
-    return output + torch.where(abar > 0, factor, 0) * push
+    alpha, sigma = level
+    clean, noise = mixture(level, kind)
+    if not isinstance(alpha, Tensor):
+        return output + sigma * (clean * sigma / alpha - noise) * push if alpha > 0 else output
+    return output + torch.where(alpha > 0, sigma * (clean * sigma / alpha - noise), 0) * push

@@ -1,53 +1,47 @@
 """The one denoising loop of the project."""
 
-import inspect
 from collections.abc import Callable
-from copy import deepcopy
 from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from realign.diffusion.adapter import push_at
 from realign.diffusion.guidance import Guidance
-from realign.diffusion.schedule import Scheduler, check_scheduler, noise_levels
+from realign.diffusion.path import NoisePath
+from realign.diffusion.prediction import PredictionType
+from realign.diffusion.solver import Evaluation, Solver
 from realign.diffusion.updates import UPDATES
 from realign.errors import InputError
 from realign.masking import apply_mask, lengths_to_mask
 from realign.seeding import noise_like_mask
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-"""predict(x_t Float["B N W"], t Int["B"]) -> model output Float["B N W"] in the scheduler's prediction type."""
+"""predict(x_t Float["B N W"], t Real["B"]) -> model output Float["B N W"] in the path's prediction type."""
 
 
 class Sampler:
-    """Denoises with any variance-preserving scheduler; a sample does not depend on the batch it shares.
+    """Denoises along any path; a sample does not depend on the batch it shares.
 
     Args:
-        scheduler: A diffusers scheduler; it is copied for every call, never changed.
+        path: What the model was trained on.
         steps: Denoising steps.
-        eta: Share of fresh noise, for schedulers that take one: 0 is deterministic DDIM, 1 has the noise of DDPM.
+        scheduler: What to step with: a name or, for diffusions, a scheduler; the path's own when None.
+        eta: Fraction of fresh noise, for schedulers that take one: 0 is deterministic DDIM, 1 has the noise of DDPM.
 
     Raises:
-        InputError: The scheduler is not variance preserving, or a number is out of range.
+        InputError: The scheduler does not suit the path, or a number is out of range.
     """
 
-    def __init__(self, scheduler: Scheduler, steps: int = 50, eta: float = 0.0) -> None:
-        check_scheduler(scheduler)
-        most = scheduler.config.num_train_timesteps
-        if not 1 <= steps <= most:
-            raise InputError(f"Cannot sample in {steps} steps; choose 1 to {most}, the steps trained with.")
-        accepted = inspect.signature(scheduler.step).parameters
-        if not 0 <= eta <= 1 or (eta and "eta" not in accepted):
-            most_noise = "between 0 and 1" if "eta" in accepted else "to 0"
-            raise InputError(f"eta={eta} does not suit {type(scheduler).__name__}; set it {most_noise}.")
-        self.scheduler, self.steps, self.eta = scheduler, steps, eta
-        self._strides = hasattr(scheduler, "final_alpha_cumprod") and not hasattr(scheduler, "step_index")
-        # a little less than 1, where what remains of the variance may be rounded below 0
-        self._options: dict[str, Any] = {"eta": min(eta, 1 - 1e-6)} if "eta" in accepted else {}
+    def __init__(self, path: NoisePath, steps: int = 50, scheduler: Any = None, eta: float = 0.0) -> None:
+        self.path, self.steps, self.scheduler, self.eta = path, steps, scheduler, eta
+        self.solver()  # refuses now what would fail later
+
+    def solver(self) -> Solver:
+        """The steps of one call."""
+        return self.path.solver(self.steps, self.scheduler, self.eta)
 
     @torch.no_grad()
     def sample(
@@ -71,93 +65,39 @@ class Sampler:
             InputError: Shape, mask, seeds or guidance do not fit each other.
         """
         _check_mask(shape, mask)
-        seeds = _seeds(seeds, len(mask))
-        scheduler, steps = self._fresh_scheduler()
-        levels, kind = noise_levels(scheduler), scheduler.config.prediction_type
-        steering = None if guidance is None else _Steering(guidance, scheduler, levels)
+        seeds, solver, kind = _seeds(seeds, len(mask)), self.solver(), self.path.prediction
+        steering = None if guidance is None else _Steering(guidance, solver, kind)
         x = starting_noise(seeds, mask, shape[2])
-        for i, step in enumerate(scheduler.timesteps.tolist()):
-            t = torch.full(shape[:1], steps[i], device=mask.device)
+        for index, call in enumerate(solver.evaluations):
+            t = torch.full(shape[:1], call.t, device=mask.device)
             output = apply_mask(predict(x, t).float(), mask)
-            draw = partial(step_noise, seeds, mask, shape[2], i)
-            push = None if steering is None else steering.push(i, x, t, mask, output)
-            if steering is None or push is None:
-                x = self._step(scheduler, output, step, x, draw)
-            else:
-                output = steering.update.output(output, push, levels[i], kind)
-                x = self._step(scheduler, output, step, x, draw)
-                x = steering.update.sample(x, push, levels[i], levels[i + 1])
+            push = None if steering is None else steering.push(call, x, t, mask, output)
+            if steering is not None and push is not None:
+                output = steering.update.output(output, push, call.level, kind)
+            draw = partial(step_noise, seeds, mask, shape[2], index)
+            with torch.autocast(x.device.type, enabled=False):
+                x = solver.step(index, output, x, draw)
+            if steering is not None and push is not None:
+                x = steering.update.sample(x, push, call.level, call.after)
             x = apply_mask(x, mask)
         return x
-
-    def _fresh_scheduler(self) -> tuple[Scheduler, list[int]]:
-        """A scheduler to step once through, and the training step that each of its steps is."""
-        scheduler = deepcopy(self.scheduler)  # multistep schedulers carry the last outputs along
-        scheduler.set_timesteps(self.steps)
-        surplus = int((scheduler.timesteps < 0).sum())
-        if surplus:  # "trailing" spacing rounds to one step too many, at -1, for counts such as 61
-            scheduler.timesteps = scheduler.timesteps[:-surplus]
-            scheduler.num_inference_steps = len(scheduler.timesteps)
-            if hasattr(scheduler, "sigmas"):  # the last is the level after the last step
-                scheduler.sigmas = torch.cat([scheduler.sigmas[: -surplus - 1], scheduler.sigmas[-1:]])
-        if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(0)  # instead of a search, which goes wrong where two steps round to one
-        steps = scheduler.timesteps.tolist()
-        if self._strides:
-            # DDIM goes from a step to the one T // n before it, which is the next chosen one only where n divides T,
-            # and misses the clean sample else. Over a schedule of the chosen steps alone it goes to the next.
-            scheduler.alphas_cumprod = scheduler.alphas_cumprod[scheduler.timesteps.flip(0)]
-            scheduler.timesteps = torch.arange(len(steps)).flip(0)
-            scheduler.num_inference_steps = len(steps)
-            scheduler.register_to_config(num_train_timesteps=len(steps))
-        return scheduler, steps
-
-    def _step(
-        self, scheduler: Scheduler, output: Tensor, step: int, x: Tensor, draw: Callable[[int], Tensor]
-    ) -> Tensor:
-        """One scheduler step in float32, whatever the autocast around it."""
-        with torch.autocast(x.device.type, enabled=False), _Draws(draw):
-            return scheduler.step(output, step, x, return_dict=False, **self._options)[0]
-
-
-class _Draws(TorchFunctionMode):
-    """Answers whatever asks torch for normal noise, as ancestral schedulers do, with noise of the samples' own.
-
-    Args:
-        draw: The n-th noise that is asked for.
-    """
-
-    def __init__(self, draw: Callable[[int], Tensor]) -> None:
-        super().__init__()
-        self.draw, self.drawn = draw, 0
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function not in (torch.randn, torch.randn_like):
-            return function(*args, **(kwargs or {}))
-        self.drawn += 1
-        return self.draw(self.drawn)
 
 
 class _Steering:
     """A guidance over the steps of one call."""
 
-    def __init__(self, guidance: Guidance, scheduler: Scheduler, levels: Tensor) -> None:
+    def __init__(self, guidance: Guidance, solver: Solver, kind: PredictionType) -> None:
         options = guidance.options
-        if options.update != "score_shift" and hasattr(scheduler, "last_sample"):
-            raise InputError(
-                f"{type(scheduler).__name__} recomputes the last sample, which undoes guidance update "
-                f"{options.update!r}; use 'score_shift', or another scheduler."
-            )
-        self.guidance, self.levels = guidance, levels
-        self.update = UPDATES[options.update]
-        self.kind = scheduler.config.prediction_type
-        self.weights = options.weights(len(levels) - 1)
+        if options.update != "score_shift":
+            solver.check_update(options.update)
+        self.guidance, self.update, self.kind = guidance, UPDATES[options.update], kind
+        self.weights = options.weights(solver.steps)
 
-    def push(self, i: int, x: Tensor, t: Tensor, mask: Tensor, output: Tensor) -> Tensor | None:
-        """Push of step i; None where guidance rests."""
-        if i not in self.weights:
+    def push(self, call: Evaluation, x: Tensor, t: Tensor, mask: Tensor, output: Tensor) -> Tensor | None:
+        """Push of an evaluation; None where guidance rests."""
+        if call.step not in self.weights:
             return None
-        return self.weights[i] * push_at(self.guidance, output, x, t, self.levels[i], self.kind, mask)
+        return self.weights[call.step] * push_at(self.guidance, output, x, t, call.level, self.kind, mask)
 
 
 def starting_noise(seeds: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], width: int) -> Float[Tensor, "B N W"]:

@@ -6,16 +6,13 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from realign.errors import InputError
 
 Scheduler = Any
 """A diffusers scheduler. Its classes share no type that names what they have in common, and take seconds to import."""
-
-CLEAN_STEP = -1
-"""The step of a sample without noise; a step embedding keeps index 0 for it, since a scheduler's step 0 is noisy."""
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
@@ -53,29 +50,6 @@ def check_scheduler(scheduler: Scheduler) -> None:
         raise InputError(f"{name} starts from zero signal, where epsilon says nothing; use v_prediction or sample.")
 
 
-def alpha_bar(scheduler: Scheduler, t: Int[Tensor, "B"]) -> Float[Tensor, "B 1 1"]:
-    """Share of signal variance abar_t of each sample's step; exactly 1 at ``CLEAN_STEP``."""
-    table = torch.cat([scheduler.alphas_cumprod.float(), torch.ones(1, device=scheduler.alphas_cumprod.device)])
-    return table.to(t.device)[t.long()].reshape(-1, 1, 1)  # the appended 1 is what index -1 finds
-
-
-def add_noise(
-    scheduler: Scheduler, x: Float[Tensor, "B N W"], noise: Float[Tensor, "B N W"], t: Int[Tensor, "B"]
-) -> Float[Tensor, "B N W"]:
-    """Noisy samples x_t = sqrt(abar_t) x + sqrt(1 - abar_t) noise (Ho et al. 2020, equation 4), one step a sample.
-
-    The schedulers' own ``add_noise`` looks steps up among the sampling steps in some classes; this does not.
-
-    Args:
-        scheduler: Any variance-preserving scheduler.
-        x: Clean samples.
-        noise: Standard normal noise, zero where the samples are padded.
-        t: Training steps, or ``CLEAN_STEP``.
-    """
-    signal = alpha_bar(scheduler, t)
-    return signal.sqrt() * x + (1 - signal).sqrt() * noise
-
-
 def noise_levels(scheduler: Scheduler) -> Float[Tensor, "S"]:
     """abar before each sampling step, then after the last: S is one more than the steps set on the scheduler."""
     steps = scheduler.timesteps.cpu().long()
@@ -101,7 +75,7 @@ def with_scheduler(training: Scheduler, name: str, **options: Any) -> Scheduler:
         InputError: The name is unknown.
     """
     if name not in _HOMES:
-        raise InputError(f"Unknown scheduler {name!r}; choose one of {', '.join(SCHEDULER_NAMES)}.")
+        raise InputError(f"{name!r} cannot sample a diffusion; choose one of {', '.join(SCHEDULER_NAMES)}.")
     module, cls = _HOMES[name]
     kind = getattr(import_module(module), cls)
     if name in ("ddim", "ddpm"):

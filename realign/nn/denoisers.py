@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Real
 from torch import Tensor, nn
 
 from realign.batch import TextFeatures
@@ -28,7 +28,7 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B N W"]:
         """Prediction for noisy tokens.
 
@@ -135,7 +135,7 @@ class MldDenoiser(_TransformerDenoiser):
         super().__init__(width, text_dim, hidden, conditioning, transformer)
 
     def forward(
-        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B N W"]:
         """Prediction for noisy latents; arguments as in `Denoiser`."""
         words, word_mask = self.text(text)
@@ -179,7 +179,7 @@ class MdmDenoiser(_TransformerDenoiser):
         super().__init__(width, text_dim, hidden, conditioning, transformer, patch)
 
     def forward(
-        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B N W"]:
         """Prediction for noisy frames; arguments as in `Denoiser`."""
         words, word_mask = self.text(text)

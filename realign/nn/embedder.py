@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from realign.checkpoint.rebuild import rebuild
 from realign.checkpoint.saved import fill, read_saved
-from realign.diffusion.schedule import CLEAN_STEP
+from realign.diffusion import CLEAN_STEP
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
 from realign.motion.normalizer import Normalizer

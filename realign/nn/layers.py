@@ -3,15 +3,15 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from realign.diffusion.schedule import CLEAN_STEP
+from realign.diffusion.path import CLEAN_STEP
 from realign.errors import InputError
 
 
-def sinusoid(positions: Float[Tensor, "*B"] | Int[Tensor, "*B"], width: int) -> Float[Tensor, "*B W"]:
+def sinusoid(positions: Real[Tensor, "*B"], width: int) -> Float[Tensor, "*B W"]:
     """Sines, then cosines, of positions at geometric frequencies (Vaswani et al. 2017, section 3.5)."""
     half = width // 2
     frequencies = torch.exp(torch.arange(half, device=positions.device) * (-math.log(10000.0) / half))
@@ -34,8 +34,8 @@ class StepEmbedding(nn.Module):
         self.width = width
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
-    def forward(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B W"]:
-        """Embed a scheduler's steps, or `CLEAN_STEP`."""
+    def forward(self, t: Real[Tensor, "B"]) -> Float[Tensor, "B W"]:
+        """Embed the timesteps of a path, or `CLEAN_STEP`."""
         return self.mlp(sinusoid(t - CLEAN_STEP, self.width).to(next(self.mlp.parameters()).dtype))
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Real
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -145,7 +145,7 @@ class RewardModel(nn.Module):
             self.spread, self.write = nn.Linear(embedding, hidden), nn.Linear(hidden, patch * width)
 
     def encode_motion(
-        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], mean_only: bool = False
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], mean_only: bool = False
     ) -> Gaussians:
         """Gaussians of motions at their steps; arguments as in `embed_motion`."""
         tokens, kept = self.positions(self.patches(x_t, mask)), self.patches.token_mask(mask)
@@ -159,7 +159,7 @@ class RewardModel(nn.Module):
         return self.text_encoder(*self.words(text), mean_only)
 
     def embed_motion(
-        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
     ) -> Float[Tensor, "B E"]:
         """Unit embeddings of motions.
 
@@ -175,7 +175,7 @@ class RewardModel(nn.Module):
         return F.normalize(self.encode_text(text, mean_only=True).mean, dim=-1)
 
     def forward(
-        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B"]:
         """Cosine of each motion and its sentence: the reward, in [-1, 1]; arguments as in `embed_motion`."""
         return (self.embed_motion(x_t, t, mask) * self.embed_text(text)).sum(-1)

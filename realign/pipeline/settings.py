@@ -115,7 +115,7 @@ class Setting:
         candidates: Motions that the best is taken of.
         steps: Denoising steps; the generator's own when None.
         guidance_scale: Of classifier-free guidance; the generator's own when None.
-        scheduler: ddim, ddpm, dpm or unipc; the generator's own when None.
+        scheduler: ddim, ddpm, dpm or unipc, of a flow euler or heun; the generator's own when None.
 
     Raises:
         InputError: An unknown guidance, or a number that is not finite.

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Float, Int
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
+from realign.diffusion import NoisePath
 from realign.diffusion.guidance import GuidancePoint
 from realign.nn.embedder import JointEmbedding
 from realign.nn.reward import RewardModel
@@ -43,7 +43,7 @@ class EmbeddingTask(SpaceTask, JointEmbedding):
         model: The reward model.
         space: Where the motions live.
         text_encoder: Frozen features of captions.
-        scheduler: The noise of the generator to guide.
+        path: The noise of the generator to guide.
         optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
         lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
         skeleton: Name of the skeleton; taken from the data when None.
@@ -57,12 +57,12 @@ class EmbeddingTask(SpaceTask, JointEmbedding):
         model: RewardModel,
         space: MotionSpace,
         text_encoder: TextEncoder,
-        scheduler: SchedulerMixin,
+        path: NoisePath,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
         skeleton: str | None = None,
     ) -> None:
-        super().__init__(space, text_encoder, scheduler, optimizer, lr_scheduler, skeleton)
+        super().__init__(space, text_encoder, path, optimizer, lr_scheduler, skeleton)
         self.check_widths("reward model", model.width, model.text_dim)
         self.model = model
 

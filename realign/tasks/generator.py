@@ -1,31 +1,25 @@
 """Training of diffusion generators, and sampling from them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from realign.batch import MotionTextBatch, TextFeatures
+from realign.diffusion import NoisePath
 from realign.diffusion.guidance import Guidance
-from realign.diffusion.prediction import PredictionType, target, to_sample, truncated_snr
+from realign.diffusion.prediction import truncated_snr
 from realign.diffusion.sampler import Predict, Sampler
-from realign.diffusion.schedule import (
-    add_noise,
-    alpha_bar,
-    schedule_fingerprint,
-    with_scheduler,
-)
 from realign.errors import InputError
 from realign.masking import lengths_to_mask, masked_loss
 from realign.motion.clip import MotionClip
 from realign.nn.denoisers import Denoiser
 from realign.nn.spaces import MotionSpace
 from realign.seeding import noise_like_mask, uniform
-from realign.tasks.space import SpaceTask
+from realign.tasks.space import SpaceTask, choose_path
 from realign.text.base import TextEncoder
 
 
@@ -33,14 +27,16 @@ class GeneratorTask(SpaceTask):
     """Trains a denoiser in a motion space, and samples motions from captions.
 
     Args:
-        denoiser: Predicts what the scheduler's prediction type says.
+        denoiser: Predicts what the noise's prediction type says.
         space: Where the diffusion lives.
         text_encoder: Frozen features of captions.
         scheduler: Any variance-preserving diffusers scheduler: the noise trained with.
+        path: The noise trained with, where it is not a scheduler's, such as `realign.diffusion.FlowMatching`.
         guidance_scale: Scale of classifier-free guidance; 1 turns it off.
         text_dropout: Share of samples trained without their caption, for classifier-free guidance.
         steps: Denoising steps.
-        sampling_scheduler: ddim, ddpm, dpm or unipc: what to sample with; the scheduler trained with when None.
+        sampling_scheduler: What to sample with: ddim, ddpm, dpm or unipc for a diffusion, whose own scheduler it is
+            when None; euler (when None) or heun for a flow.
         velocity_weight: Weight of the loss on differences between neighbouring tokens of the predicted clean sample
             (MDM, Tevet et al. 2023, eq. 5): smooth motions where a token is a frame.
         snr_limit: Largest weight of a nearly clean sample, whose error small motions ride on; 1 weighs all alike.
@@ -58,7 +54,8 @@ class GeneratorTask(SpaceTask):
         denoiser: Denoiser,
         space: MotionSpace,
         text_encoder: TextEncoder,
-        scheduler: SchedulerMixin,
+        scheduler: SchedulerMixin | None = None,
+        path: NoisePath | None = None,
         guidance_scale: float = 7.5,
         text_dropout: float = 0.1,
         steps: int = 50,
@@ -69,20 +66,20 @@ class GeneratorTask(SpaceTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         skeleton: str | None = None,
     ) -> None:
-        super().__init__(space, text_encoder, scheduler, optimizer, lr_scheduler, skeleton)
+        super().__init__(space, text_encoder, choose_path(scheduler, path), optimizer, lr_scheduler, skeleton)
         self.remember_options()
         self.check_widths("denoiser", denoiser.width, denoiser.text_dim)
         if not 0 <= text_dropout <= 1:
             raise InputError(f"text_dropout is a share between 0 and 1, but is {text_dropout}.")
-        if snr_limit < 1 or (snr_limit > 1 and self._kind != "sample"):
+        if snr_limit < 1 or (snr_limit > 1 and self.path.prediction != "sample"):
             raise InputError(
-                f"snr_limit is at least 1, and 1 unless the scheduler's prediction type is sample, but is {snr_limit} "
-                f"with {self._kind}."
+                f"snr_limit is at least 1, and 1 unless the prediction type is sample, but is {snr_limit} "
+                f"with {self.path.prediction}."
             )
-        if velocity_weight < 0 or (velocity_weight and self._kind == "epsilon"):
+        if velocity_weight < 0 or (velocity_weight and self.path.prediction == "epsilon"):
             raise InputError(
                 f"velocity_weight is at least 0, and 0 for the prediction type epsilon, whose clean sample is without "
-                f"bounds near pure noise, but is {velocity_weight} with {self._kind}."
+                f"bounds near pure noise, but is {velocity_weight} with {self.path.prediction}."
             )
         self.denoiser, self.velocity_weight, self.snr_limit = denoiser, velocity_weight, snr_limit
         self.guidance_scale, self.text_dropout, self.steps = guidance_scale, text_dropout, steps
@@ -92,24 +89,18 @@ class GeneratorTask(SpaceTask):
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
         """Mean squared error of the prediction at a random step of each sample, and of its velocity if that counts."""
         x, tokens = self.clean_tokens(batch)
-        drawn = uniform(batch.seeds, f"generator {purpose} timestep", x.device)
-        t = (drawn * _config(self.scheduler).num_train_timesteps).long()
+        t = self.path.draw(batch.seeds, f"generator {purpose} timestep", x.device)
         noise = noise_like_mask(batch.seeds, f"generator {purpose} noise", tokens, self.space.width)
         text = self._encode(batch, self.text_dropout if purpose == "train" else 0.0)
-        x_t, abar, kind = add_noise(self.scheduler, x, noise, t), alpha_bar(self.scheduler, t), self._kind
+        x_t = self.path.interpolate(x, noise, t)
         predicted = self.denoiser(x_t, t, tokens, text).float()
-        weight = truncated_snr(abar, self.snr_limit)
-        loss = masked_loss(weight * (predicted - target(x, noise, abar, kind)).square(), tokens)
+        weight = truncated_snr(self.path.level(t), self.snr_limit)
+        loss = masked_loss(weight * (predicted - self.path.target(x, noise, t)).square(), tokens)
         if not self.velocity_weight:
             return {"loss": loss}
-        jumps = (to_sample(predicted, x_t, abar, kind) - x).diff(dim=1)
+        jumps = (self.path.to_sample(predicted, x_t, t) - x).diff(dim=1)
         velocity = masked_loss(weight * jumps.square(), tokens[:, 1:])
         return {"loss": loss + self.velocity_weight * velocity, "prediction": loss, "velocity": velocity}
-
-    @property
-    def _kind(self) -> PredictionType:
-        """What the denoiser predicts."""
-        return _config(self.scheduler).prediction_type
 
     def _encode(self, batch: MotionTextBatch, dropout: float) -> TextFeatures:
         """Features of the captions, with this probability of the empty caption instead."""
@@ -135,7 +126,7 @@ class GeneratorTask(SpaceTask):
         empty = self.encode_text([""])[[0] * len(text)]
         both, twice = TextFeatures.cat([text, empty]), mask.repeat(2, 1)
 
-        def predict(x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"]) -> Float[Tensor, "B N W"]:
+        def predict(x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"]) -> Float[Tensor, "B N W"]:
             conditional, free = self.denoiser(x_t.repeat(2, 1, 1), t.repeat(2), twice, both).float().chunk(2)
             return torch.lerp(free, conditional, scale)
 
@@ -145,23 +136,14 @@ class GeneratorTask(SpaceTask):
         """A sampler over the noise that this task was trained with.
 
         Args:
-            scheduler: ddim, ddpm, dpm, unipc or a diffusers scheduler; the task's own when None.
+            scheduler: A name as for `sampling_scheduler`, or a diffusers scheduler; the task's own when None.
             steps: Denoising steps; the task's own when None.
 
         Raises:
-            InputError: When the name is unknown, or the scheduler means other noise or another prediction type.
+            InputError: When the name does not suit, or the scheduler means other noise or another prediction type.
         """
         chosen = self.sampling_scheduler if scheduler is None else scheduler
-        chosen = self.scheduler if chosen is None else chosen
-        if isinstance(chosen, str):
-            chosen = with_scheduler(self.scheduler, chosen)
-        own, other = _noise(self.scheduler), _noise(chosen)
-        if own != other:
-            raise InputError(
-                f"The generator was trained with {own[0]} and prediction type {own[1]}, but the scheduler has "
-                f"{other[0]} and {other[1]}; give it the same betas and prediction type."
-            )
-        return Sampler(chosen, self.steps if steps is None else steps)
+        return Sampler(self.path, self.steps if steps is None else steps, chosen)
 
     @torch.no_grad()
     def sample(
@@ -205,13 +187,3 @@ class GeneratorTask(SpaceTask):
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> Float[Tensor, "B F C"]:
         """Motion features for the captions of a batch, at its lengths, seeded by its seeds."""
         return self.sample(batch.captions, batch.lengths, batch.seeds)
-
-
-def _config(scheduler: Any) -> Any:
-    """The scheduler's configuration, an attribute that diffusers adds without declaring it."""
-    return scheduler.config
-
-
-def _noise(scheduler: SchedulerMixin) -> tuple[str, str]:
-    """What must be the same while training and while sampling."""
-    return schedule_fingerprint(scheduler), _config(scheduler).prediction_type

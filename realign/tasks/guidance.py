@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor, nn
 
 from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions, RewardGradient
@@ -67,7 +67,9 @@ class RewardGuidance(RewardGradient):
         objective = RewardObjective(reward, index, mu, eta, anchors, temperature)
         return cls(reward.model, objective.target(captions, exclude), options)
 
-    def reward(self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B"]:
+    def reward(
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
+    ) -> Float[Tensor, "B"]:
         """R of each sample; arguments as in `Guidance.gradient`."""
         return (self.model.embed_motion(x_t, t, mask) * self.target.to(x_t)).sum(-1)
 
@@ -96,7 +98,9 @@ class ThroughDecoder(RewardGradient):
         with torch.inference_mode(False):
             self.frames = lengths_to_mask(lengths.to(generator.device).clone())
 
-    def reward(self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B"]:
+    def reward(
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
+    ) -> Float[Tensor, "B"]:
         """Reward of the decoded samples; arguments as in `Guidance.gradient`."""
         motion = self.denormalize(self.space.decode(x_t, self.frames), self.frames)
         return self.guidance.reward(self.normalize(motion, self.frames), t, self.frames)

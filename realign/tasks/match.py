@@ -3,7 +3,6 @@
 import torch
 
 from realign.diffusion.guidance import GuidancePoint
-from realign.diffusion.schedule import schedule_fingerprint
 from realign.errors import InputError
 from realign.nn.spaces import FeatureSpace, MotionSpace
 from realign.tasks.space import SpaceTask
@@ -40,12 +39,12 @@ def check_match(
 
 
 def _check_noise(reward: SpaceTask, generator: SpaceTask) -> None:
-    if not reward.has_schedule:
+    if not reward.path.noisy:
         raise InputError(
             f"A {type(reward).__name__} has never seen noise, but guidance at the point x_t shows it noisy motions; "
             "guide at the point x0, or take a reward trained with the generator's noise schedule."
         )
-    own, other = schedule_fingerprint(reward.scheduler), schedule_fingerprint(generator.scheduler)
+    own, other = reward.path.fingerprint, generator.path.fingerprint
     if own != other:
         raise InputError(
             f"The reward was trained with the noise schedule {own!r}, but the generator with {other!r}; guide at the "

@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from realign.diffusion.schedule import CLEAN_STEP
 from realign.metrics.retrieval_metric import RetrievalMetrics
-from realign.seeding import uniform
 
 Levels = Mapping[str, tuple[float, float] | None]
 
@@ -55,21 +52,3 @@ class NoiseRecall(nn.Module):
             found[name] = float(table.get("small_batches/t2m/R@1", table["all/t2m/R@1"]))
             metric.reset()  # type: ignore[operator]
         return found
-
-
-def draw_steps(
-    seeds: Int[Tensor, "B"], purpose: str, steps: int, level: tuple[float, float] | None, device: torch.device
-) -> Int[Tensor, "B"]:
-    """A step of the schedule for every sample, uniform over a level's range; `CLEAN_STEP` for None.
-
-    Args:
-        seeds: One a sample.
-        purpose: Keeps different draws apart.
-        steps: Length of the schedule.
-        level: Range in shares of that length; a single step where its ends agree.
-        device: Where the steps are wanted.
-    """
-    if level is None:
-        return torch.full((len(seeds),), CLEAN_STEP, device=device)
-    low, high = level
-    return (low * steps + (high - low) * steps * uniform(seeds, purpose, device)).long().clamp(0, steps - 1)

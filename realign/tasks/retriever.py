@@ -1,11 +1,11 @@
 """Training and evaluation of text-motion retrieval."""
 
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from jaxtyping import Bool, Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
+from realign.diffusion.path import Clean
 from realign.errors import InputError
 from realign.files import read_lines
 from realign.losses.contrastive import hard_negative_loss
@@ -74,7 +74,7 @@ class RetrieverTask(RewardTask):
             model=model,
             space=space,
             text_encoder=text_encoder,
-            scheduler=DDPMScheduler(clip_sample=False),  # no sample ever sees its noise
+            path=Clean(),
             checkpoint=checkpoint,
             clean_probability=1.0,
             sentence_encoder=sentence_encoder,
@@ -96,11 +96,6 @@ class RetrieverTask(RewardTask):
         if hard_negative_weight:
             self.weights["hard_negative"] = hard_negative_weight
         self.protocols = RetrievalMetrics(identical=identical, subset=None if subset is None else _ids(subset))
-
-    @property
-    def has_schedule(self) -> bool:
-        """It has none: no motion that it sees is noisy."""
-        return False
 
     @property
     def validation_levels(self) -> Levels:

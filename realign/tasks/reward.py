@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from realign.batch import MotionTextBatch, TextFeatures
-from realign.diffusion.schedule import CLEAN_STEP, add_noise
+from realign.diffusion import CLEAN_STEP, NoisePath
 from realign.errors import InputError
 from realign.losses.contrastive import info_nce, near_duplicates
 from realign.losses.representation import joint_kl
@@ -20,7 +20,8 @@ from realign.seeding import derive, noise_like_mask, uniform
 from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.gather import gather_rows
-from realign.tasks.recall import BINS, CLEAN, POINTS, Levels, NoiseRecall, draw_steps
+from realign.tasks.recall import BINS, CLEAN, POINTS, Levels, NoiseRecall
+from realign.tasks.space import choose_path
 from realign.text.base import TextEncoder
 
 
@@ -35,7 +36,8 @@ class RewardTask(EmbeddingTask):
         model: The reward model.
         space: Where the generator to guide lives.
         text_encoder: Frozen features of captions.
-        scheduler: The noise that the generator to guide was trained with.
+        scheduler: A diffusers scheduler: the noise that the generator to guide was trained with.
+        path: That noise, where it is not a scheduler's, such as `realign.diffusion.FlowMatching`.
         checkpoint: Checkpoint or folder of a trained reward model or retriever to go on from; from scratch when None.
         clean_probability: Share of training samples without noise; the others draw their step uniformly.
         paired: Train on every sample twice instead, without noise and with it, each told apart from its like, and both
@@ -63,7 +65,8 @@ class RewardTask(EmbeddingTask):
         model: RewardModel,
         space: MotionSpace,
         text_encoder: TextEncoder,
-        scheduler: SchedulerMixin,
+        scheduler: SchedulerMixin | None = None,
+        path: NoisePath | None = None,
         checkpoint: str | None = None,
         clean_probability: float = 0.5,
         paired: bool = False,
@@ -78,7 +81,7 @@ class RewardTask(EmbeddingTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         skeleton: str | None = None,
     ) -> None:
-        super().__init__(model, space, text_encoder, scheduler, optimizer, lr_scheduler, skeleton)
+        super().__init__(model, space, text_encoder, choose_path(scheduler, path), optimizer, lr_scheduler, skeleton)
         self.remember_options()
         if not 0 <= clean_probability <= 1:
             raise InputError(f"clean_probability is a share between 0 and 1, but is {clean_probability}.")
@@ -96,11 +99,6 @@ class RewardTask(EmbeddingTask):
     def validation_levels(self) -> Levels:
         """Levels of noise that validation measures recall at: clean, and tenths of the schedule."""
         return CLEAN | BINS
-
-    @property
-    def train_steps(self) -> int:
-        """Length of the schedule."""
-        return self.scheduler.config.num_train_timesteps  # type: ignore[attr-defined]
 
     def start(self, stage: str) -> None:
         """Take over the weights of a checkpoint.
@@ -135,10 +133,10 @@ class RewardTask(EmbeddingTask):
         """Reconstruction, divergence, latent and contrastive losses at each sample's own step."""
         x, tokens = self.clean_tokens(batch)
         seeds = derive(batch.seeds, f"reward {purpose}")
-        t = draw_steps(seeds, "timestep", self.train_steps, (0.0, 1.0), x.device)
+        t = self.path.draw(seeds, "timestep", x.device)
         if not self.paired:
             t = t.masked_fill(uniform(seeds, "clean", x.device) < self.clean_probability, CLEAN_STEP)
-        x_t = add_noise(self.scheduler, x, noise_like_mask(seeds, "noise", tokens, self.space.width), t)
+        x_t = self.path.interpolate(x, noise_like_mask(seeds, "noise", tokens, self.space.width), t)
         views = 1 + self.paired
         if self.paired:
             x_t, t = torch.cat([x, x_t]), torch.cat([torch.full_like(t, CLEAN_STEP), t])
@@ -236,7 +234,7 @@ class RewardTask(EmbeddingTask):
         text = self.embed_captions(batch.captions)
         for name, level in levels.items():
             seeds = derive(batch.seeds, f"recall {name}")
-            t = draw_steps(seeds, "timestep", self.train_steps, level, x.device)
+            t = self.path.draw(seeds, "timestep", x.device, level)
             noise = 0 * x if level is None else noise_like_mask(seeds, "noise", tokens, self.space.width)
-            motion = self.model.embed_motion(add_noise(self.scheduler, x, noise, t), t, tokens)
+            motion = self.model.embed_motion(self.path.interpolate(x, noise, t), t, tokens)
             self.recall.update(name, text, motion, batch.ids, batch.captions)

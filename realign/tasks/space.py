@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Bool, Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from realign.batch import MotionTextBatch, TextFeatures
-from realign.diffusion.schedule import check_scheduler
+from realign.diffusion import VP, NoisePath
+from realign.diffusion.schedule import Scheduler
 from realign.errors import InputError
 from realign.nn.spaces import LatentSpace, MotionSpace
 from realign.tasks.base import Task
@@ -26,35 +26,26 @@ class SpaceTask(Task):
     Args:
         space: Where the motions live.
         text_encoder: Frozen features of captions.
-        scheduler: Any variance-preserving diffusers scheduler: the noise trained with.
+        path: The noise trained with.
         optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
         lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
         skeleton: Name of the skeleton; taken from the data when None.
-
-    Raises:
-        InputError: When the scheduler is not variance preserving.
     """
 
     def __init__(
         self,
         space: MotionSpace,
         text_encoder: TextEncoder,
-        scheduler: SchedulerMixin,
+        path: NoisePath,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
         skeleton: str | None = None,
     ) -> None:
         super().__init__(space.features, optimizer, lr_scheduler, skeleton)
-        check_scheduler(scheduler)
-        self.space, self.text_encoder, self.scheduler = space, text_encoder, scheduler
+        self.space, self.text_encoder, self.path = space, text_encoder, path
         self._has_state = False
         self._fault: InputError | None = None
         self.register_load_state_dict_post_hook(_note_state)
-
-    @property
-    def has_schedule(self) -> bool:
-        """Whether the scheduler tells the noise of its motions, rather than standing in where there is none."""
-        return True
 
     def check_widths(self, part: str, width: int, text_dim: int) -> None:
         """Refuse a network that does not fit the space or the text encoder.
@@ -161,6 +152,26 @@ class SpaceTask(Task):
         """A batch's motions as tokens of the space in float32, and which of them exist."""
         x, tokens = self.space.encode(*self.normalize(batch))
         return x.float(), tokens
+
+
+def choose_path(scheduler: Scheduler | None, path: NoisePath | None) -> NoisePath:
+    """The noise that a configuration names in one of two ways.
+
+    Args:
+        scheduler: Any variance-preserving diffusers scheduler.
+        path: Any path.
+
+    Raises:
+        InputError: Both or neither are given, or the scheduler is not variance preserving.
+    """
+    if path is not None and scheduler is None:
+        return path
+    if scheduler is None or path is not None:
+        raise InputError(
+            f"{'Both' if scheduler is not None else 'Neither'} of scheduler and path are given, but the noise to train "
+            "with is one of them: name a diffusers scheduler, or a path such as realign.diffusion.FlowMatching."
+        )
+    return VP(scheduler)
 
 
 def _note_state(task: SpaceTask, incompatible: Any) -> None:

@@ -2,7 +2,9 @@
 
 import torch
 
+from realign.diffusion import VP, FlowMatching
 from realign.diffusion.guidance import GuidanceOptions, RewardGradient
+from realign.diffusion.sampler import Sampler
 
 MEAN, STD = 1.0, 0.5
 
@@ -16,27 +18,45 @@ def make_scheduler(name, kind="epsilon", **options):
     return with_scheduler(training, name, **options)
 
 
-def levels(scheduler, t):
-    return torch.cumprod(1 - scheduler.betas.double(), 0)[t].float()[:, None, None]
+def levels(source, t):
+    """alpha and sigma of a flow or of a diffusion's scheduler."""
+    if isinstance(source, FlowMatching):
+        sigma = t[:, None, None] / source.timesteps
+        return 1 - sigma, sigma
+    abar = torch.cumprod(1 - source.betas.double(), 0)[t].float()[:, None, None]
+    return abar.sqrt(), (1 - abar).sqrt()
 
 
-def exact_denoiser(scheduler, mean=MEAN, std=STD):
-    """Posterior mean of x_0 (or of eps, v) given x_t: the best any denoiser can do."""
+def path_of(source):
+    return source if isinstance(source, FlowMatching) else VP(source)
+
+
+def sampler(source, steps, scheduler=None, eta=0.0):
+    return Sampler(path_of(source), steps, scheduler, eta)
+
+
+def exact_denoiser(source, mean=MEAN, std=STD):
+    """Posterior mean of x_0 (or of eps, v, u) given x_t: the best any denoiser can do."""
 
     def predict(x, t):
-        abar = levels(scheduler, t)
-        x0 = mean + std**2 * abar.sqrt() / (abar * std**2 + 1 - abar) * (x - abar.sqrt() * mean)
-        epsilon = (x - abar.sqrt() * x0) / (1 - abar).sqrt()
-        velocity = abar.sqrt() * epsilon - (1 - abar).sqrt() * x0
-        return {"sample": x0, "epsilon": epsilon, "v_prediction": velocity}[scheduler.config.prediction_type]
+        alpha, sigma = levels(source, t)
+        x0 = mean + std**2 * alpha / (alpha**2 * std**2 + sigma**2) * (x - alpha * mean)
+        epsilon = (x - alpha * x0) / sigma
+        outputs = {
+            "sample": x0,
+            "epsilon": epsilon,
+            "v_prediction": alpha * epsilon - sigma * x0,
+            "flow_prediction": epsilon - x0,
+        }
+        return outputs[path_of(source).prediction]
 
     return predict
 
 
 def ancestral_step(scheduler, output, x, t, t_next, noise):
     """A sample of q(x_{t_next} | x_t, x_0) (Ho et al. 2020, equations 6 and 7); t_next None is the clean end."""
-    abar = levels(scheduler, torch.tensor([t]))
-    abar_next = torch.ones(1, 1, 1) if t_next is None else levels(scheduler, torch.tensor([t_next]))
+    abar = levels(scheduler, torch.tensor([t]))[0] ** 2
+    abar_next = torch.ones(1, 1, 1) if t_next is None else levels(scheduler, torch.tensor([t_next]))[0] ** 2
     x0 = {
         "sample": output,
         "epsilon": (x - (1 - abar).sqrt() * output) / abar.sqrt(),
@@ -50,15 +70,15 @@ def ancestral_step(scheduler, output, x, t, t_next, noise):
 class LinearReward(RewardGradient):
     """log E[exp(slope . x_0) | x_t] of the Gaussian, up to a constant; remembers the steps it was asked at."""
 
-    def __init__(self, scheduler, slope, options=None, std=STD):
-        self.scheduler, self.slope, self.std = scheduler, slope, std
+    def __init__(self, source, slope, options=None, std=STD):
+        self.source, self.slope, self.std = source, slope, std
         self.options = options or GuidanceOptions()
         self.steps = []
 
     def reward(self, x_t, t, mask):
         self.steps.append(int(t[0]))
-        abar = levels(self.scheduler, t.clamp(min=0))
-        gain = self.std**2 * abar.sqrt() / (abar * self.std**2 + 1 - abar)
+        alpha, sigma = levels(self.source, t.clamp(min=0))
+        gain = self.std**2 * alpha / (alpha**2 * self.std**2 + sigma**2)
         gain = torch.where(t[:, None, None] < 0, 1.0, gain)
         return (gain * self.slope * x_t).sum((1, 2))
 

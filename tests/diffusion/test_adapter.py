@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from diffusion_parts import LinearReward, exact_denoiser, make_scheduler, seeds
+from diffusion_parts import LinearReward, exact_denoiser, make_scheduler, sampler, seeds
 
 from realign.diffusion.adapter import guided_output
 from realign.diffusion.guidance import GuidanceOptions
-from realign.diffusion.sampler import Sampler, starting_noise
+from realign.diffusion.sampler import starting_noise
 from realign.errors import InputError
 
 SHAPE, STEPS = (3, 6, 2), 10
@@ -23,7 +23,7 @@ def start() -> torch.Tensor:
 
 
 def ours(scheduler, guidance):
-    return Sampler(scheduler, STEPS).sample(exact_denoiser(scheduler), SHAPE, MASK, guidance, seeds(0, 1, 2))
+    return sampler(scheduler, STEPS).sample(exact_denoiser(scheduler), SHAPE, MASK, guidance, seeds(0, 1, 2))
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -2,10 +2,11 @@ import itertools
 
 import pytest
 import torch
-from diffusion_parts import LinearReward, ancestral_step, exact_denoiser, make_scheduler, seeds
+from diffusion_parts import LinearReward, ancestral_step, exact_denoiser, make_scheduler, sampler, seeds
 
 from realign.diffusion.guidance import GuidanceOptions, RewardGradient
-from realign.diffusion.sampler import Sampler, starting_noise, step_noise
+from realign.diffusion.prediction import Level
+from realign.diffusion.sampler import starting_noise, step_noise
 from realign.diffusion.updates import UPDATES
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
@@ -30,11 +31,11 @@ class NeuralReward(RewardGradient):
         return (features[..., 0] * mask).sum(1) / (1 + t)
 
 
-def guided(guidance, scheduler=None, steps=10, mask=MASK, rows=(0, 1, 2, 3), **sampler):
+def guided(guidance, scheduler=None, steps=10, mask=MASK, rows=(0, 1, 2, 3)):
     scheduler = scheduler or make_scheduler("ddim")
     predict = exact_denoiser(scheduler)
     shape = (len(mask), *mask.shape[1:], 3)
-    return Sampler(scheduler, steps, **sampler).sample(predict, shape, mask, guidance, seeds(*rows))
+    return sampler(scheduler, steps).sample(predict, shape, mask, guidance, seeds(*rows))
 
 
 def inputs(batch):
@@ -170,8 +171,8 @@ def test_additive_updates_add_the_gradient_to_the_next_sample():
 
 
 def test_the_exact_update_scales_by_beta_over_root_alpha():
-    abar, abar_next = torch.tensor(0.4), torch.tensor(0.5)
-    moved = UPDATES["ddpm"].sample(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), abar, abar_next)
+    level, after = Level.of(0.4), Level.of(0.5)
+    moved = UPDATES["ddpm"].sample(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), level, after)
     assert moved.item() == pytest.approx(0.2 / 0.8**0.5)  # alpha_t = .8, beta_t = .2
 
 
@@ -180,13 +181,13 @@ def test_norm_control_acts_on_each_sample_over_its_valid_entries():
     gradient[MASK] = 1.0
     gradient *= torch.tensor([0.0, 0.5, 2.0, 8.0]).reshape(4, 1, 1)
     for norm, expected in (("none", [0, 0.5, 2, 8]), ("clip", [0, 0.5, 1, 1]), ("normalize", [0, 1, 1, 1])):
-        pushed = GuidanceOptions(strength=3.0, norm=norm).push(gradient, torch.tensor(0.5), MASK)
+        pushed = GuidanceOptions(strength=3.0, norm=norm).push(gradient, Level.of(0.5), MASK)
         torch.testing.assert_close(pushed.amax((1, 2)), 3 * torch.tensor(expected).float())
 
 
 @pytest.mark.parametrize(("profile", "factor"), [("constant", 1.0), ("noise", 0.8), ("signal", 0.6)])
 def test_profiles_scale_the_strength(profile, factor):
-    pushed = GuidanceOptions(strength=2.0, profile=profile).push(torch.ones(4, 8, 3), torch.tensor(0.36), MASK)
+    pushed = GuidanceOptions(strength=2.0, profile=profile).push(torch.ones(4, 8, 3), Level.of(0.36), MASK)
     assert pushed.unique().item() == pytest.approx(2 * factor)
 
 

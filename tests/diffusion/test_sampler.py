@@ -1,12 +1,14 @@
+import itertools
 import subprocess
 import sys
 
 import pytest
 import torch
-from diffusion_parts import MEAN, LinearReward, exact_denoiser, make_scheduler, seeds
+from diffusion_parts import MEAN, LinearReward, exact_denoiser, make_scheduler, sampler, seeds
 
+from realign.diffusion import FlowMatching
 from realign.diffusion.guidance import GuidanceOptions
-from realign.diffusion.sampler import Sampler, starting_noise
+from realign.diffusion.sampler import starting_noise
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
 
@@ -20,7 +22,15 @@ VARIANTS = {
     "third-order dpm": ("dpm", {"solver_order": 3}, 0.0),
     "unipc": ("unipc", {}, 0.0),
     "unipc, Karras": ("unipc", {"use_karras_sigmas": True}, 0.0),
+    "euler": ("euler", {"shift": 2.0}, 0.0),
+    "heun": ("heun", {"shift": 2.0}, 0.0),
 }
+FLOWS = ("euler", "heun")
+
+
+def source_of(name, kind="epsilon", **options):
+    """A flow and the name of its solver, or a diffusion's scheduler."""
+    return (FlowMatching(**options), name) if name in FLOWS else (make_scheduler(name, kind, **options), None)
 
 
 class TokenMixer(torch.nn.Module):
@@ -42,12 +52,12 @@ class TokenMixer(torch.nn.Module):
 
 def run(variant, rows, kind="epsilon", guided=False, width=5, size=None, steps=12):
     name, options, eta = VARIANTS[variant]
-    scheduler = make_scheduler(name, kind, **options)
+    source, scheduler = source_of(name, kind, **options)
     mask = lengths_to_mask(torch.tensor([LENGTHS[row] for row in rows]), size)
-    guidance = LinearReward(scheduler, 0.5, GuidanceOptions(interval=2)) if guided else None
+    guidance = LinearReward(source, 0.5, GuidanceOptions(interval=2)) if guided else None
     shape = (*mask.shape, width)
     with torch.no_grad():
-        x = Sampler(scheduler, steps, eta).sample(TokenMixer().on(mask), shape, mask, guidance, seeds(*rows))
+        x = sampler(source, steps, scheduler, eta).sample(TokenMixer().on(mask), shape, mask, guidance, seeds(*rows))
     return x, mask
 
 
@@ -64,12 +74,13 @@ def test_a_sample_is_the_same_alone_and_in_a_batch(variant, guided):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_sampling_repeats_itself_and_leaves_the_scheduler_as_it_was(variant):
     name, options, eta = VARIANTS[variant]
-    sampler = Sampler(make_scheduler(name, **options), 6, eta)
+    source, scheduler = source_of(name, **options)
+    way = sampler(source, 6, scheduler, eta)
     mask = torch.ones(2, 4, dtype=torch.bool)
-    draws = [sampler.sample(TokenMixer().on(mask), (2, 4, 5), mask, seeds=seeds(3, seed)) for seed in (4, 4, 5)]
+    draws = [way.sample(TokenMixer().on(mask), (2, 4, 5), mask, seeds=seeds(3, seed)) for seed in (4, 4, 5)]
     assert torch.equal(draws[0], draws[1])
     assert torch.equal(draws[0][0], draws[2][0]) and not torch.equal(draws[0][1], draws[2][1])
-    assert sampler.scheduler.num_inference_steps is None
+    assert name in FLOWS or source.num_inference_steps is None
 
 
 def test_one_step_of_ddim_is_the_published_formula():
@@ -84,7 +95,7 @@ def test_one_step_of_ddim_is_the_published_formula():
             v = predict(x, torch.tensor([t]))
             x0, epsilon = abar.sqrt() * x - (1 - abar).sqrt() * v, abar.sqrt() * v + (1 - abar).sqrt() * x
             x = abar_next.sqrt() * x0 + (1 - abar_next).sqrt() * epsilon
-    torch.testing.assert_close(Sampler(scheduler, 2).sample(predict, (1, 4, 5), mask, seeds=seeds(9)), x)
+    torch.testing.assert_close(sampler(scheduler, 2).sample(predict, (1, 4, 5), mask, seeds=seeds(9)), x)
 
 
 @pytest.mark.parametrize("name", ["ddim", "ddpm", "dpm", "unipc"])
@@ -97,7 +108,7 @@ def test_any_number_of_steps_asks_the_model_that_often(name, steps):
         asked.append(int(t))
         return exact_denoiser(scheduler)(x, t)
 
-    x = Sampler(scheduler, steps).sample(predict, (1, 2, 1), mask, seeds=seeds(0))
+    x = sampler(scheduler, steps).sample(predict, (1, 2, 1), mask, seeds=seeds(0))
     assert x.isfinite().all() and len(asked) == steps == len(set(asked)) and min(asked) >= 0 and max(asked) == 999
 
 
@@ -106,7 +117,7 @@ def test_any_number_of_steps_asks_the_model_that_often(name, steps):
 def test_any_number_of_steps_reaches_the_clean_sample(name, steps):
     scheduler = make_scheduler(name, "v_prediction")
     mask = torch.ones(2, 4, dtype=torch.bool)
-    x = Sampler(scheduler, steps).sample(exact_denoiser(scheduler, std=0.0), (2, 4, 5), mask, seeds=seeds(1, 2))
+    x = sampler(scheduler, steps).sample(exact_denoiser(scheduler, std=0.0), (2, 4, 5), mask, seeds=seeds(1, 2))
     torch.testing.assert_close(x, torch.full_like(x, MEAN), atol=2e-3, rtol=0)  # all data lie in one point
 
 
@@ -121,7 +132,7 @@ def test_the_state_stays_in_float32_under_autocast():
     draws = []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            draws.append(Sampler(scheduler, 8).sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2)))
+            draws.append(sampler(scheduler, 8).sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2)))
     assert torch.equal(*draws) and set(seen) == {torch.float32}
 
 
@@ -129,14 +140,14 @@ def test_half_precision_outputs_are_taken():
     scheduler = make_scheduler("dpm")
     mask = torch.ones(2, 4, dtype=torch.bool)
     exact = exact_denoiser(scheduler)
-    x = Sampler(scheduler, 8).sample(lambda x, t: exact(x, t).bfloat16(), (2, 4, 5), mask, seeds=seeds(1, 2))
+    x = sampler(scheduler, 8).sample(lambda x, t: exact(x, t).bfloat16(), (2, 4, 5), mask, seeds=seeds(1, 2))
     assert x.dtype == torch.float32 and x.isfinite().all()
 
 
 def test_samples_carry_no_graph():
     scheduler, mixer = make_scheduler("ddim"), TokenMixer()
     mask = torch.ones(2, 4, dtype=torch.bool)
-    assert not Sampler(scheduler, 3).sample(mixer.on(mask), (2, 4, 5), mask).requires_grad
+    assert not sampler(scheduler, 3).sample(mixer.on(mask), (2, 4, 5), mask).requires_grad
 
 
 def test_without_seeds_the_global_seed_decides():
@@ -145,7 +156,7 @@ def test_without_seeds_the_global_seed_decides():
     for seed in (1, 1, 2):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            draws.append(Sampler(scheduler, 3).sample(exact_denoiser(scheduler), (2, 4, 5), mask))
+            draws.append(sampler(scheduler, 3).sample(exact_denoiser(scheduler), (2, 4, 5), mask))
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[0][0], draws[0][1])
 
@@ -154,11 +165,11 @@ def test_a_schedule_that_starts_from_zero_signal_samples_and_steers():
     scheduler = make_scheduler("ddim", "v_prediction", rescale_betas_zero_snr=True)
     mask = torch.ones(2, 4, dtype=torch.bool)
     for steps in (10, 15, 35):
-        sampler = Sampler(scheduler, steps, eta=1.0)
-        assert sampler.sample(exact_denoiser(scheduler), (2, 4, 5), mask).isfinite().all()
+        way = sampler(scheduler, steps, eta=1.0)
+        assert way.sample(exact_denoiser(scheduler), (2, 4, 5), mask).isfinite().all()
     for update in ("score_shift", "additive", "ddpm"):
         guidance = LinearReward(scheduler, 1.0, GuidanceOptions(update=update))
-        assert Sampler(scheduler, 10).sample(exact_denoiser(scheduler), (2, 4, 5), mask, guidance).isfinite().all()
+        assert sampler(scheduler, 10).sample(exact_denoiser(scheduler), (2, 4, 5), mask, guidance).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -173,20 +184,78 @@ def test_a_schedule_that_starts_from_zero_signal_samples_and_steers():
 )
 def test_bad_settings_are_refused(name, arguments, message):
     with pytest.raises(InputError, match=message):
-        Sampler(make_scheduler(name), **arguments)
+        sampler(make_scheduler(name), **{"steps": 50, **arguments})
 
 
 def test_arguments_that_do_not_fit_each_other_are_refused():
-    sampler, mask = Sampler(make_scheduler("ddim"), 2), torch.ones(2, 4, dtype=torch.bool)
-    predict = exact_denoiser(sampler.scheduler)
+    way, mask = sampler(make_scheduler("ddim"), 2), torch.ones(2, 4, dtype=torch.bool)
+    predict = exact_denoiser(make_scheduler("ddim"))
     with pytest.raises(InputError, match="3 seeds for 2 samples"):
-        sampler.sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2, 3))
+        way.sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2, 3))
     with pytest.raises(InputError, match=r"mask of shape \(2, 4\) does not suit samples of shape \(2, 5, 5\)"):
-        sampler.sample(predict, (2, 5, 5), mask)
+        way.sample(predict, (2, 5, 5), mask)
     with pytest.raises(InputError, match="leading tokens"):
-        sampler.sample(predict, (2, 4, 5), mask.clone().index_fill_(1, torch.tensor(1), False))
+        way.sample(predict, (2, 4, 5), mask.clone().index_fill_(1, torch.tensor(1), False))
 
 
 def test_importing_the_sampler_does_not_import_diffusers():
     code = "import sys, realign.diffusion.sampler; sys.exit('diffusers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("name", ["ddim", "dpm", "unipc"])
+def test_deterministic_schedulers_sample_what_a_plain_loop_samples(name, kind):
+    scheduler, mask = make_scheduler(name, kind), torch.ones(2, 4, dtype=torch.bool)
+    predict = TokenMixer().on(mask)
+    found = sampler(scheduler, 10).sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2))
+    x = starting_noise(seeds(1, 2), mask, 5)
+    scheduler.set_timesteps(10)
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            x = scheduler.step(predict(x, t.expand(2)), t, x).prev_sample
+    torch.testing.assert_close(found, x, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("name", FLOWS)
+def test_flows_are_integrated_as_published(name, shift):
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    predict, x = TokenMixer().on(mask), starting_noise(seeds(1, 2), mask, 5)
+    fractions = [0.999 * (1 - i / 5) for i in range(6)]
+    sigmas = [shift * u / (1 + (shift - 1) * u) for u in fractions]
+
+    def velocity(x, sigma):
+        return predict(x, torch.full((2,), 1000 * sigma))
+
+    with torch.no_grad():
+        for sigma, after in itertools.pairwise(sigmas):
+            first = velocity(x, sigma)
+            trial = x + (after - sigma) * first
+            second = velocity(trial, after) if name == "heun" and after else first
+            x = x + (after - sigma) * (first + second) / 2
+    found = sampler(FlowMatching(shift), 5, name).sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2))
+    torch.testing.assert_close(found, x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("steps", [1, 2, 15, 61])
+def test_flows_reach_the_clean_sample_in_any_number_of_steps(name, steps):
+    flow, mask, asked = FlowMatching(), torch.ones(2, 4, dtype=torch.bool), []
+    exact = exact_denoiser(flow, std=0.0)
+
+    def predict(x, t):
+        asked.append(float(t[0]))
+        return exact(x, t)
+
+    x = sampler(flow, steps, name).sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2))
+    torch.testing.assert_close(x, torch.full_like(x, MEAN), atol=1e-4, rtol=0)  # all data lie in one point
+    assert len(asked) == (steps if name == "euler" else 2 * steps - 1) and max(asked) == pytest.approx(999)
+
+
+@pytest.mark.parametrize("update", ["additive", "ddpm"])
+def test_updates_of_the_next_sample_are_refused_for_flows(update):
+    flow, mask = FlowMatching(), torch.ones(2, 4, dtype=torch.bool)
+    guidance = LinearReward(flow, 1.0, GuidanceOptions(update=update))
+    with pytest.raises(InputError, match=f"{update}' is defined for diffusions, not for a flow; use 'score_shift'"):
+        sampler(flow, 2).sample(exact_denoiser(flow), (2, 4, 5), mask, guidance)

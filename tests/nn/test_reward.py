@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from realign.batch import TextFeatures
+from realign.diffusion import CLEAN_STEP
 from realign.diffusion.guidance import RewardGradient
-from realign.diffusion.schedule import CLEAN_STEP
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
 from realign.nn.reward import RewardModel

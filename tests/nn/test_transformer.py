@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from realign.diffusion.schedule import CLEAN_STEP
+from realign.diffusion import CLEAN_STEP
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
 from realign.nn.layers import PositionalEncoding, StepEmbedding, sinusoid

@@ -8,10 +8,11 @@ from task_parts import TinyData, command, feature_generator, latent_generator, o
 from torch import Tensor
 
 from realign.batch import TextFeatures
+from realign.diffusion import FlowMatching
 from realign.errors import InputError
 from realign.masking import masked_loss
 from realign.nn import ConvVAE, Denoiser, FeatureSpace, LatentSpace, MdmDenoiser, MldDenoiser
-from realign.seeding import uniform
+from realign.seeding import noise_like_mask, uniform
 from realign.tasks import GeneratorTask
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
@@ -21,11 +22,12 @@ def build(prediction: str = "sample", dropout: float = 0.0, **options: object) -
     torch.manual_seed(0)
     denoiser = MdmDenoiser(263, 8, 32, 2, 2, 64, dropout)
     noise = {"num_train_timesteps": 100, "beta_start": 1e-3, "beta_end": 0.15}
-    scheduler = DDPMScheduler(**noise, clip_sample=False, prediction_type=prediction)
-    task = GeneratorTask(
-        denoiser, FeatureSpace(), HashingEncoder(8), scheduler, sampling_scheduler="ddim", steps=5,
-        skeleton="humanml3d", **options,
-    )  # fmt: skip
+    if prediction == "flow_prediction":
+        options = {"path": FlowMatching(), **options}
+    else:
+        scheduler = DDPMScheduler(**noise, clip_sample=False, prediction_type=prediction)
+        options = {"scheduler": scheduler, "sampling_scheduler": "ddim", **options}
+    task = GeneratorTask(denoiser, FeatureSpace(), HashingEncoder(8), steps=5, skeleton="humanml3d", **options)
     task.normalizer.fit(*TinyData().statistics)
     return task
 
@@ -76,9 +78,9 @@ def test_guidance_is_the_published_combination(scale: float) -> None:
     torch.testing.assert_close(task.predictor(text, mask, scale)(x, t), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("scheduler", [None, "ddpm", "dpm", "unipc"])
+@pytest.mark.parametrize("scheduler", [None, "ddpm", "dpm", "unipc", "euler", "heun"])
 def test_a_sample_does_not_depend_on_its_batch(scheduler: str | None) -> None:
-    task = build().eval()
+    task = build("flow_prediction" if scheduler in ("euler", "heun") else "sample").eval()
     captions, lengths = ["walk", "run", "walk"], torch.tensor([16, 24, 20])
     out = task.sample(captions, lengths, torch.arange(3), scheduler=scheduler)
     single = task.sample(["walk"], lengths[2:], torch.arange(2, 3), scheduler=scheduler)
@@ -119,14 +121,27 @@ def test_each_caption_is_encoded_once() -> None:
 
 def test_options_of_sampling_reach_the_sampler() -> None:
     task = build()
-    assert task.sampler().steps == 5 and isinstance(task.sampler().scheduler, DDIMScheduler)
+    assert task.sampler().steps == 5 and isinstance(task.sampler().solver().scheduler, DDIMScheduler)
     assert task.sampler(steps=7).steps == 7
-    dpm = DPMSolverMultistepScheduler.from_config(task.scheduler.config)
+    dpm = DPMSolverMultistepScheduler.from_config(task.path.scheduler.config)
     assert task.sampler(dpm).scheduler is dpm
     with pytest.raises(InputError, match="same betas and prediction type"):
         task.sampler(DDIMScheduler(num_train_timesteps=100, clip_sample=False, prediction_type="sample"))
-    with pytest.raises(InputError, match="euler"):
+    with pytest.raises(InputError, match="'euler' cannot sample a diffusion; choose one of ddim"):
         task.sampler("euler")
+    flow = build("flow_prediction")
+    assert [flow.sampler(name).scheduler for name in ("euler", "heun", None)] == ["euler", "heun", None]
+    with pytest.raises(InputError, match="'ddim' cannot sample a flow"):
+        flow.sampler("ddim")
+
+
+def test_the_noise_is_named_in_one_of_two_ways() -> None:
+    parts = (MdmDenoiser(263, 8, 16, 1, 2, 16), FeatureSpace(), HashingEncoder(8))
+    scheduler = DDPMScheduler(clip_sample=False)
+    with pytest.raises(InputError, match="Neither of scheduler and path are given"):
+        GeneratorTask(*parts)
+    with pytest.raises(InputError, match="Both of scheduler and path are given"):
+        GeneratorTask(*parts, scheduler, FlowMatching())
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
@@ -156,7 +171,10 @@ class Silent(Denoiser):
         return torch.zeros_like(x_t)
 
 
-@pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
+KINDS = ["sample", "epsilon", "v_prediction", "flow_prediction"]
+
+
+@pytest.mark.parametrize("prediction", KINDS)
 def test_the_loss_is_that_of_the_prediction_type(prediction: str) -> None:
     task, batch = build(prediction), one_batch(8)
     task.denoiser = Silent()
@@ -164,8 +182,40 @@ def test_the_loss_is_that_of_the_prediction_type(prediction: str) -> None:
     power = masked_loss(motion.square(), mask).item()
     loss = torch.stack([task.losses(replace(batch, seeds=batch.seeds // 2 + i), "val")["loss"] for i in range(20)])
     low, high = min(1.0, power), max(1.0, power)
-    expected = {"sample": (power, power), "epsilon": (1.0, 1.0), "v_prediction": (low, high)}[prediction]
+    expected = {"sample": (power,) * 2, "epsilon": (1.0,) * 2, "v_prediction": (low, high),
+                "flow_prediction": (1 + power,) * 2}[prediction]  # fmt: skip
     assert expected[0] - 0.02 <= loss.mean().item() <= expected[1] + 0.02
+
+
+class Linear(Denoiser):
+    """A simple function of sample and timestep."""
+
+    width, text_dim = 263, 8
+
+    def forward(self, x_t: Tensor, t: Tensor, mask: Tensor, text: TextFeatures) -> Tensor:
+        return 0.3 * x_t + t[:, None, None] / 100
+
+
+@pytest.mark.parametrize("prediction", KINDS)
+def test_losses_are_those_of_plain_formulas(prediction: str) -> None:
+    task, batch = build(prediction), one_batch(8)
+    task.denoiser = Linear()
+    motion, mask = task.normalize(batch)
+    noise = noise_like_mask(batch.seeds, "generator val noise", mask, 263)
+    abars = torch.cumprod(1 - torch.linspace(1e-3, 0.15, 100, dtype=torch.float64), 0)
+    losses = []
+    for row, u in enumerate(uniform(batch.seeds, "generator val timestep").tolist()):
+        x, e = (each[row, : batch.lengths[row]].double() for each in (motion, noise))
+        if prediction == "flow_prediction":
+            t, alpha, sigma, target = 1000 * u, 1 - u, u, e - x
+        else:
+            t = int(100 * u)
+            alpha, sigma = float(abars[t]) ** 0.5, float(1 - abars[t]) ** 0.5
+            target = {"sample": x, "epsilon": e, "v_prediction": alpha * e - sigma * x}[prediction]
+        losses.append((0.3 * (alpha * x + sigma * e) + t / 100 - target).square().mean())
+    torch.testing.assert_close(
+        task.losses(batch, "val")["loss"].double(), torch.stack(losses).mean(), rtol=1e-6, atol=0
+    )
 
 
 def test_velocity_and_nearly_clean_samples_weigh_as_asked() -> None:
@@ -175,7 +225,7 @@ def test_velocity_and_nearly_clean_samples_weigh_as_asked() -> None:
     motion, mask = task.normalize(batch)
     losses = task.losses(batch, "val")
     t = (100 * uniform(batch.seeds, "generator val timestep")).long()
-    abar = task.scheduler.alphas_cumprod[t]
+    abar = task.path.scheduler.alphas_cumprod[t]
     weights = (abar / (1 - abar)).clamp(1, limit)
     assert weights.min() == 1 and weights.max() == limit and len(set(weights.tolist())) > 2
     rows = zip(weights, motion, batch.lengths.tolist(), strict=True)

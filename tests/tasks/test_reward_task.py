@@ -2,7 +2,6 @@ import json
 import socket
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 from realign.batch import MotionTextBatch
 from realign.callbacks import draw_recall, read_curve
 from realign.data.procedural import procedural_clip
-from realign.diffusion.schedule import CLEAN_STEP
+from realign.diffusion import CLEAN_STEP, FlowMatching
 from realign.errors import InputError
 from realign.motion.features import joints_to_features
 from realign.nn import ConvVAE, Embedder, FeatureSpace, LatentSpace, MdmDenoiser, MotionSpace, RewardModel
 from realign.tasks import EmbeddingTask, GeneratorTask, RewardTask, load_task, save_pretrained
-from realign.tasks.recall import BINS, draw_steps
+from realign.tasks.recall import BINS
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
 
@@ -133,9 +132,25 @@ def test_noise_is_each_samples_own_and_half_of_them_stay_clean(monkeypatch: pyte
     assert torch.equal(x_t[clean], motion[clean]) and not x_t[~mask].any()
     assert 0.4 < clean.float().mean() < 0.6
     assert t[~clean].min() < 10 and t[~clean].max() > 90
-    rest = (x_t - task.scheduler.alphas_cumprod[t.clamp(min=0)].sqrt()[:, None, None] * motion)[~clean]
+    rest = (x_t - task.path.scheduler.alphas_cumprod[t.clamp(min=0)].sqrt()[:, None, None] * motion)[~clean]
     late = t[~clean] > 80
     assert 0.95 < float(rest[late][mask[~clean][late]].std()) < 1.05
+
+
+def test_a_reward_meets_the_noise_of_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, batch, seen = build(scheduler=None, path=FlowMatching(3.0), clean_probability=0.5), one_batch(8), []
+    encode = RewardModel.encode_motion
+    monkeypatch.setattr(RewardModel, "encode_motion", lambda self, *a, **k: seen.append(a) or encode(self, *a, **k))
+    task.losses(batch, "train")["loss"].backward()
+    task.observe(batch, BINS)
+    (x_t, t, mask), *levels = seen
+    motion, sigma = task.clean_tokens(batch)[0], t.clamp(min=0)[:, None, None] / 1000
+    assert t.is_floating_point() and (t == CLEAN_STEP).any() and t.max() > 500
+    noise = ((x_t - (1 - sigma) * motion) / sigma)[t > 300][mask[t > 300]]
+    assert 0.95 < float(noise.std()) < 1.05
+    assert torch.equal(x_t[t == CLEAN_STEP], motion[t == CLEAN_STEP])
+    middles = torch.stack([t.mean() for _, t, _ in levels])
+    assert (middles.diff() > 0).all() and set(task.recall.compute()) == set(BINS)
 
 
 def test_pairs_show_every_motion_clean_and_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,14 +173,6 @@ def test_every_weight_is_trained_as_distributed_training_demands(model: dict) ->
     task = build(model=model)
     task.losses(one_batch(), "train")["loss"].backward()
     assert all(each.grad is not None for each in task.parameters() if each.requires_grad)
-
-
-def test_levels_of_noise_draw_their_own_part_of_the_schedule() -> None:
-    drawn = partial(draw_steps, torch.arange(200), "timestep", 1000, device=torch.device("cpu"))
-    steps = drawn((0.3, 0.4))
-    assert 300 <= int(steps.min()) < 310 and 390 <= int(steps.max()) < 400
-    assert (drawn((0.6, 0.6)) == 600).all()
-    assert (drawn(None) == CLEAN_STEP).all()
 
 
 def test_a_reward_learns_to_tell_computed_motions_apart() -> None:

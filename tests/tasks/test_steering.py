@@ -6,6 +6,7 @@ from steer_parts import LENGTHS, captions, generator, motion_index, noise, rewar
 from task_parts import TinyData, command
 from task_parts import reward as reward_config
 
+from realign.diffusion import VP
 from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError
 from realign.seeding import derive
@@ -66,7 +67,7 @@ def test_the_best_motion_does_not_depend_on_its_batch() -> None:
 
 def other_noise() -> GeneratorTask:
     task = generator()
-    task.scheduler = type(noise())(num_train_timesteps=100, beta_end=0.02, clip_sample=False)
+    task.path = VP(type(noise())(num_train_timesteps=100, beta_end=0.02, clip_sample=False))
     return task
 
 

@@ -1,0 +1,151 @@
+"""Variance-preserving diffusion: the noise of every diffusers scheduler that mixes by sqrt(abar) and sqrt(1 - abar)."""
+
+import inspect
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Real
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from realign.diffusion.path import NoisePath
+from realign.diffusion.prediction import Level
+from realign.diffusion.schedule import Scheduler, check_scheduler, noise_levels, schedule_fingerprint, with_scheduler
+from realign.diffusion.solver import Evaluation, Solver
+from realign.errors import InputError
+
+
+class VP(NoisePath):
+    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al. 2020, equation 4) at the whole timesteps of a scheduler.
+
+    Args:
+        scheduler: A diffusers scheduler: its betas, and the prediction type trained with.
+
+    Raises:
+        InputError: The scheduler is not variance preserving.
+    """
+
+    _alpha: Tensor
+    _sigma: Tensor
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__()
+        check_scheduler(scheduler)
+        self.scheduler, self.prediction = scheduler, scheduler.config.prediction_type
+        self.timesteps: int = scheduler.config.num_train_timesteps
+        abar = torch.cat([torch.ones(1), scheduler.alphas_cumprod.float().cpu()])  # row 0 is CLEAN_STEP
+        self.register_buffer("_alpha", abar.sqrt(), persistent=False)
+        self.register_buffer("_sigma", (1 - abar).sqrt(), persistent=False)
+
+    def level(self, t: Real[Tensor, "B"]) -> Level:
+        """alpha and sigma of each sample's timestep."""
+        row = t.long() + 1
+        alpha, sigma = (table.to(t.device)[row].reshape(-1, 1, 1) for table in (self._alpha, self._sigma))
+        return Level(alpha, sigma)
+
+    def at(self, fraction: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
+        """Timestep at a fraction of the schedule."""
+        return (fraction * self.timesteps).long().clamp(0, self.timesteps - 1)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the betas."""
+        return schedule_fingerprint(self.scheduler)
+
+    def solver(self, steps: int, scheduler: Scheduler | str | None = None, eta: float = 0.0) -> "SchedulerSolver":
+        """A scheduler's way through the path: ddim, ddpm, dpm, unipc or an object; the one trained with when None."""
+        chosen = self.scheduler if scheduler is None else scheduler
+        if isinstance(chosen, str):
+            chosen = with_scheduler(self.scheduler, chosen)
+        check_scheduler(chosen)
+        own, other = (self.fingerprint, self.prediction), (schedule_fingerprint(chosen), chosen.config.prediction_type)
+        if own != other:
+            raise InputError(
+                f"The generator was trained with {own[0]} and prediction type {own[1]}, but the scheduler has "
+                f"{other[0]} and {other[1]}; give it the same betas and prediction type."
+            )
+        return SchedulerSolver(chosen, steps, eta)
+
+
+class SchedulerSolver(Solver):
+    """Steps as a diffusers scheduler does; samples draw their own noise where it asks for some.
+
+    Args:
+        scheduler: Copied, never changed.
+        steps: Denoising steps.
+        eta: Fraction of fresh noise, for schedulers that take one.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+
+    def __init__(self, scheduler: Scheduler, steps: int, eta: float = 0.0) -> None:
+        most, accepted = scheduler.config.num_train_timesteps, inspect.signature(scheduler.step).parameters
+        if not 1 <= steps <= most:
+            raise InputError(f"Cannot sample in {steps} steps; choose 1 to {most}, the steps trained with.")
+        if not 0 <= eta <= 1 or (eta and "eta" not in accepted):
+            most_noise = "between 0 and 1" if "eta" in accepted else "to 0"
+            raise InputError(f"eta={eta} does not suit {type(scheduler).__name__}; set it {most_noise}.")
+        # a little less than 1, where what remains of the variance may be rounded below 0
+        self.options: dict[str, Any] = {"eta": min(eta, 1 - 1e-6)} if "eta" in accepted else {}
+        self.scheduler, self.steps = _fresh(scheduler, steps), steps
+        levels = [Level.of(abar) for abar in noise_levels(self.scheduler).tolist()]
+        trained = self.scheduler.timesteps.tolist()
+        self.evaluations = [Evaluation(t, levels[i], levels[i + 1], i) for i, t in enumerate(trained)]
+        self._stops = trained
+        if hasattr(self.scheduler, "final_alpha_cumprod") and not hasattr(self.scheduler, "step_index"):
+            # DDIM goes from a step to the one T // n before it, which is the next chosen one only where n divides T,
+            # and misses the clean sample else. Over a schedule of the chosen steps alone it goes to the next.
+            self.scheduler.alphas_cumprod = self.scheduler.alphas_cumprod[self.scheduler.timesteps.flip(0)]
+            self.scheduler.timesteps = torch.arange(len(trained)).flip(0)
+            self.scheduler.num_inference_steps = len(trained)
+            self.scheduler.register_to_config(num_train_timesteps=len(trained))
+            self._stops = self.scheduler.timesteps.tolist()
+
+    def step(self, index: int, output: Tensor, x: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
+        """One step of the scheduler."""
+        with _Draws(draw):
+            return self.scheduler.step(output, self._stops[index], x, return_dict=False, **self.options)[0]
+
+    def check_update(self, update: str) -> None:
+        """Refuse where the scheduler forgets the sample that it made."""
+        if hasattr(self.scheduler, "last_sample"):
+            raise InputError(
+                f"{type(self.scheduler).__name__} recomputes the last sample, which undoes guidance update "
+                f"{update!r}; use 'score_shift', or another scheduler."
+            )
+
+
+class _Draws(TorchFunctionMode):
+    """Answers whatever asks torch for normal noise, as ancestral schedulers do, with noise of the samples' own.
+
+    Args:
+        draw: The n-th noise that is asked for.
+    """
+
+    def __init__(self, draw: Callable[[int], Tensor]) -> None:
+        super().__init__()
+        self.draw, self.drawn = draw, 0
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function not in (torch.randn, torch.randn_like):
+            return function(*args, **(kwargs or {}))
+        self.drawn += 1
+        return self.draw(self.drawn)
+
+
+def _fresh(scheduler: Scheduler, steps: int) -> Scheduler:
+    """A copy to step once through, since multistep schedulers carry the last outputs along."""
+    scheduler = deepcopy(scheduler)
+    scheduler.set_timesteps(steps)
+    surplus = int((scheduler.timesteps < 0).sum())
+    if surplus:  # "trailing" spacing rounds to one step too many, at -1, for counts such as 61
+        scheduler.timesteps = scheduler.timesteps[:-surplus]
+        scheduler.num_inference_steps = len(scheduler.timesteps)
+        if hasattr(scheduler, "sigmas"):  # the last is the level after the last step
+            scheduler.sigmas = torch.cat([scheduler.sigmas[: -surplus - 1], scheduler.sigmas[-1:]])
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)  # instead of a search, which goes wrong where two steps round to one
+    return scheduler
