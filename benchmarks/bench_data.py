@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from realign.data.datamodule import MotionDataModule
-from realign.data.packed import CLIP, PackedMotions
+from realign.data.store import CLIP, PackedMotions
 
 
 class PlainDataset(Dataset):

@@ -23,6 +23,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
+from realign.guidance import RewardObjective, RewardSteering
 from realign.masking import lengths_to_mask
 from realign.nn import (
     ConvVAE,
@@ -35,7 +36,7 @@ from realign.nn import (
     RewardModel,
     SkipTransformerVAE,
 )
-from realign.tasks import GeneratorTask, RewardObjective, RewardSteering, RewardTask
+from realign.tasks import GeneratorTask, RewardTask
 from realign.text.hashing import HashingEncoder
 
 TEXT, FRAMES = 768, 196

@@ -20,8 +20,8 @@ from matplotlib import pyplot as plt
 from matplotlib.animation import FuncAnimation, PillowWriter
 
 from realign.motion.clip import MotionClip
-from realign.motion.render import save_motions
 from realign.motion.skeleton import HUMANML3D
+from realign.render.save import save_motions
 
 
 def make_clip(frames: int, metres: float) -> MotionClip:

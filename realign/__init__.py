@@ -3,17 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from realign.inference import MotionSearch, TextToMotion
     from realign.motion.clip import MotionClip
     from realign.motion.features import features_to_joints, joints_to_features
-    from realign.pipeline import MotionSearch, TextToMotion
 
 __version__ = "0.1.0"
 __all__ = ["MotionClip", "MotionSearch", "TextToMotion", "features_to_joints", "joints_to_features"]
 
 _HOMES = {
     "MotionClip": "realign.motion.clip",
-    "MotionSearch": "realign.pipeline",
-    "TextToMotion": "realign.pipeline",
+    "MotionSearch": "realign.inference",
+    "TextToMotion": "realign.inference",
     "features_to_joints": "realign.motion.features",
     "joints_to_features": "realign.motion.features",
 }

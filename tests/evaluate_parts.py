@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from realign.cli import build
-from realign.data.packed import KINDS, PackedMotions
+from realign.data.store import KINDS, PackedMotions
 from realign.errors import InputError
 
 ROOT = Path(__file__).parents[1]

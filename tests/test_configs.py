@@ -11,10 +11,10 @@ from realign.batch import MotionTextBatch
 from realign.cli import build, main
 from realign.configuration import read_config
 from realign.diffusion import CLEAN_STEP
+from realign.guidance.reward import RewardGuidance
 from realign.nn.reward import RewardModel
 from realign.nn.spaces import LatentSpace
 from realign.tasks import save_pretrained
-from realign.tasks.guidance import RewardGuidance
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "base")

@@ -24,23 +24,23 @@ from realign.cli import main
 from realign.commands import evaluate as evaluate_command
 from realign.commands.common import GUIDANCE
 from realign.diffusion.guidance import DEFAULT_OPTIONS
+from realign.distributed import launch
 from realign.errors import InputError, Renamed
+from realign.evaluation.clips import EvaluationClips
+from realign.evaluation.estimate import Estimate, student_quantile
+from realign.evaluation.evaluation import Evaluation
+from realign.evaluation.judges import load_judge
+from realign.evaluation.load import load_evaluation
+from realign.evaluation.results import Results, Row
+from realign.evaluation.settings import PROTOCOLS, GuidanceWay, Setting, default_settings
+from realign.evaluation.speed import time_sentences
+from realign.evaluation.sweep import write_sweep
+from realign.evaluation.tables import draw, latex, markdown, write_tables
 from realign.files import model_path, named_path
 from realign.index import MotionIndex, MotionItem
+from realign.inference import MotionSearch, TextToMotion
+from realign.inference.common import pretrained_folder
 from realign.metrics.generation import Gaussian, frechet_distance, matching_batches, mm_dist
-from realign.pipeline import MotionSearch, TextToMotion
-from realign.pipeline.clips import EvaluationClips
-from realign.pipeline.common import pretrained_folder
-from realign.pipeline.estimate import Estimate, student_quantile
-from realign.pipeline.evaluate import Evaluation
-from realign.pipeline.judges import load_judge
-from realign.pipeline.load_evaluation import load_evaluation
-from realign.pipeline.processes import launch
-from realign.pipeline.results import Results, Row
-from realign.pipeline.settings import PROTOCOLS, GuidanceWay, Setting, default_settings
-from realign.pipeline.speed import time_sentences
-from realign.pipeline.sweep import write_sweep
-from realign.pipeline.tables import draw, latex, markdown, write_tables
 from realign.seeding import mix_seed
 from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.tasks.generator import GeneratorTask

@@ -13,7 +13,7 @@ from realign.commands.common import GUIDANCE
 from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError, Renamed
 from realign.index import MotionIndex, MotionItem
-from realign.pipeline import TextToMotion
+from realign.inference import TextToMotion
 from realign.tasks.checkpoint import load_task, save_pretrained
 
 ROOT = Path(__file__).parents[1]

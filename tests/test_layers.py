@@ -1,4 +1,4 @@
-"""The house rule: imports go down only, and only a few rooms know Lightning."""
+"""Imports go down only, between packages and between files, and only a few packages know Lightning."""
 
 import ast
 from pathlib import Path
@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "realign"
-# A room may import the rooms of a higher number, and itself; never a sibling on its own level.
+# A package may import the packages of a higher number, and itself; never a sibling on its own level.
 LEVEL = {
     "cli": 0, "commands": 0, "training": 0, "trainer": 0,
-    "pipeline": 1, "callbacks": 1,
-    "tasks": 2,
-    "nn": 3, "data": 3, "evaluators": 3,
-    "checkpoint": 4,
-    "motion": 5, "text": 5, "diffusion": 5, "losses": 5, "metrics": 5, "index": 5,
-    "batch": 6, "configuration": 6, "seeding": 7, "masking": 8, "errors": 7, "files": 7, "staging": 7, "launcher": 7,
-    "precision": 7, "staging": 7, "library_errors": 8, "system": 8,
+    "evaluation": 1, "callbacks": 1,
+    "inference": 2,
+    "guidance": 3,
+    "tasks": 4,
+    "nn": 5, "data": 5, "evaluators": 5, "render": 5,
+    "checkpoint": 6,
+    "motion": 7, "text": 7, "diffusion": 7, "losses": 7, "metrics": 7, "index": 7,
+    "batch": 8, "configuration": 8, "distributed": 8, "seeding": 9, "errors": 9, "files": 9, "launcher": 9, "precision": 9, "staging": 9,
+    "masking": 10, "library_errors": 10, "system": 10,
 }  # fmt: skip
 SAME_LEVEL = {
     ("cli", "commands"), ("cli", "training"), ("commands", "training"), ("training", "trainer"), ("files", "errors"),
@@ -25,7 +27,7 @@ LIGHTNING = {"cli", "training", "trainer", "callbacks", "tasks"}
 NEVER = {("tasks", "data")}
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     relative = path.relative_to(ROOT)
     return relative.parts[0].removesuffix(".py")
 
@@ -45,13 +47,36 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_down_only(path: Path) -> None:
-    room = room_of(path)
-    assert room in LEVEL, f"{room} has no level: place it in the house first"
+    package = package_of(path)
+    assert package in LEVEL, f"{package} has no level: place it in the house first"
     for name in imports_of(path):
         parts = name.split(".")
         if parts[0] == "lightning":
-            assert room in LIGHTNING or path.name == "datamodule.py", f"{room} must not know Lightning"
-        if parts[0] != "realign" or len(parts) < 2 or parts[1] not in LEVEL or parts[1] == room:
+            assert package in LIGHTNING or path.name == "datamodule.py", f"{package} must not know Lightning"
+        if parts[0] != "realign" or len(parts) < 2 or parts[1] not in LEVEL or parts[1] == package:
             continue
-        assert (room, parts[1]) not in NEVER
-        assert LEVEL[parts[1]] > LEVEL[room] or (room, parts[1]) in SAME_LEVEL, f"{room} imports {parts[1]}"
+        assert (package, parts[1]) not in NEVER
+        assert LEVEL[parts[1]] > LEVEL[package] or (package, parts[1]) in SAME_LEVEL, f"{package} imports {parts[1]}"
+
+
+def test_no_circle_between_files() -> None:
+    names = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in ROOT.rglob("*.py")}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    below = {name: {each for each in modules_of(path) if each in names} - {name} for name, path in names.items()}
+    while ends := {name for name, others in below.items() if not others & below.keys()}:
+        below = {name: others for name, others in below.items() if name not in ends}
+    assert not below, f"files import each other in a circle: {sorted(below)}"
+
+
+def modules_of(path: Path) -> set[str]:
+    """What a file imports: of ``from package import module`` the module, which needs nothing else of the package."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules = {f"{node.module}.{alias.name}" for alias in node.names}
+            folder = ROOT.parent / node.module.replace(".", "/")
+            every = all((folder / f"{alias.name}.py").is_file() for alias in node.names)
+            found |= modules if every else modules | {node.module}
+    return found

@@ -6,7 +6,7 @@ import torch
 
 from realign.cli import build
 from realign.errors import InputError
-from realign.pipeline import TextToMotion, check_sentences, read_sentences
+from realign.inference import TextToMotion, check_sentences, read_sentences
 from realign.tasks.checkpoint import save_pretrained
 
 

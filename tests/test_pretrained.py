@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from realign import MotionClip, MotionSearch, TextToMotion
+from realign.inference import pretrained_folder
 from realign.motion.features import joints_to_features
 from realign.motion.skeleton import get_skeleton
-from realign.pipeline import pretrained_folder
 from realign.tasks import EvaluatorTask, load_task
 
 SIDES = {"left": 20, "right": 21}  # wrists

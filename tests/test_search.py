@@ -14,13 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
 from index_parts import ROOT, write_model
 
 from realign.cli import build, main
-from realign.data.packed import PackedMotions
+from realign.data.store import PackedMotions
 from realign.errors import InputError
+from realign.inference import MotionSearch
 from realign.motion.bvh import write_bvh
 from realign.motion.clip import MotionClip
 from realign.motion.skeleton import HUMANML3D, KIT
 from realign.nn import Embedder
-from realign.pipeline import MotionSearch
 from realign.tasks import save_pretrained
 from realign.text import HashingEncoder
 from realign.text.base import TokenLimit

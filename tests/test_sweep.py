@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from realign.cli import main
 from realign.errors import InputError
-from realign.pipeline.results import Results
-from realign.pipeline.settings import Setting
-from realign.pipeline.sweep import draw_sweep, sweep_settings, write_sweep
+from realign.evaluation.results import Results
+from realign.evaluation.settings import Setting
+from realign.evaluation.sweep import draw_sweep, sweep_settings, write_sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evaluate_parts import make_shelf

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from realign.motion.clip import MotionClip
-from realign.motion.render import save_motions
+from realign.render.save import save_motions
 
 
 def log_folder(trainer: Trainer) -> Path:

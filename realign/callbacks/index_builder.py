@@ -11,7 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import distributed
 
 from realign.batch import MotionTextBatch
-from realign.data.packed import PackedMotions
+from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.index.engine import parse_factory
 from realign.index.items import MotionItem

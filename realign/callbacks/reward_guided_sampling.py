@@ -12,13 +12,13 @@ from realign.callbacks.comparison import Judge, SampleMetrics
 from realign.callbacks.gallery import is_due, log_folder, show
 from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
-from realign.motion.render import check_suffix
+from realign.guidance.steering import Steering, load_steering
+from realign.render.save import check_suffix
 from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.evaluator import EvaluatorTask
 from realign.tasks.generator import GeneratorTask
-from realign.tasks.steering import Steering, load_steering
 
 WAYS = ("unguided", "guided")
 

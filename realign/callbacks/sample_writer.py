@@ -5,7 +5,7 @@ from lightning import Callback, LightningModule, Trainer
 from realign.batch import MotionTextBatch
 from realign.callbacks.gallery import is_due, log_folder, show
 from realign.errors import InputError
-from realign.motion.render import check_suffix
+from realign.render.save import check_suffix
 from realign.tasks.base import Task
 
 

@@ -12,8 +12,8 @@ from realign.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from realign.pipeline.evaluate import Watch
-    from realign.pipeline.settings import Setting
+    from realign.evaluation.evaluation import Watch
+    from realign.evaluation.settings import Setting
 
 SAMPLING = ("steps", "guidance_scale", "scheduler")
 
@@ -64,7 +64,7 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
 
 def own_guidance(options: argparse.Namespace) -> dict[str, Any]:
     """What the generator's own guidance says, as words of a setting: it is measured as `realign generate` uses it."""
-    from realign.pipeline import DefaultGuidance, pretrained_folder
+    from realign.inference import DefaultGuidance, pretrained_folder
 
     own = DefaultGuidance.read(options.generator or pretrained_folder("generator"))
     return {} if own is None else own.words()
@@ -106,7 +106,7 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
     Raises:
         InputError: Words that are not understood, or options of guidance without any.
     """
-    from realign.pipeline.settings import CONCERNS, Setting
+    from realign.evaluation.settings import CONCERNS, Setting
 
     sampling = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
     guiding = {name: getattr(options, name) for name in CONCERNS if getattr(options, name, None) is not None}
@@ -132,10 +132,10 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate, write and print the tables."""
-    from realign.pipeline import pick_device
-    from realign.pipeline.processes import launch
-    from realign.pipeline.results import Results
-    from realign.pipeline.tables import markdown, write_tables
+    from realign.distributed import launch
+    from realign.evaluation.results import Results
+    from realign.evaluation.tables import markdown, write_tables
+    from realign.inference import pick_device
 
     if options.output.suffix != ".json":
         raise InputError(f"The results go into a .json file, not {options.output}; choose another -o.")
@@ -164,8 +164,8 @@ def measure(
         output: Results file.
         more: Further numbers for `Evaluation.run`.
     """
-    from realign.pipeline.load_evaluation import load_evaluation
-    from realign.pipeline.processes import processes
+    from realign.distributed import processes
+    from realign.evaluation.load import load_evaluation
 
     evaluation = load_evaluation(
         options.data,

@@ -9,7 +9,7 @@ from realign.commands.sweep import window
 from realign.errors import InputError
 
 if TYPE_CHECKING:
-    from realign.pipeline.settings import GuidanceWay
+    from realign.evaluation.settings import GuidanceWay
 
 _STEERS, _JUDGES = ("reward",), ("reward", "best-of")
 _WAYS = {
@@ -100,8 +100,8 @@ def _guidance_options(options: argparse.Namespace, way: str) -> dict[str, Any]:
 def run(options: argparse.Namespace) -> None:
     """Generate and write."""
     with loading():
-        from realign.motion.render import check_suffix, save_motions
-        from realign.pipeline import DefaultGuidance, TextToMotion, pretrained_folder, read_sentences
+        from realign.inference import DefaultGuidance, TextToMotion, pretrained_folder, read_sentences
+        from realign.render.save import check_suffix, save_motions
 
         check_suffix(options.output)  # a wrong name must not cost a sampling run
         texts = read_sentences(options.text, options.file)

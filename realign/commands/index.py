@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     import sys
 
     from realign.commands.training import missing
-    from realign.data.packed import read_meta
+    from realign.data.store import read_meta
     from realign.launcher import check_launcher
 
     check_launcher()
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     from realign.callbacks.build_index import build_index
     from realign.index.motion_index import MotionIndex
     from realign.index.storage import check_replaceable
-    from realign.pipeline import pick_device, pretrained_folder
+    from realign.inference import pick_device, pretrained_folder
     from realign.tasks.checkpoint import load_task
     from realign.tasks.embedding import EmbeddingTask
 

@@ -42,8 +42,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Read the motions and write what is asked for."""
     from realign.errors import InputError
-    from realign.motion.render import check_suffix, save_motions
     from realign.motion.skeleton import check_fps
+    from realign.render.save import check_suffix, save_motions
 
     check_suffix(args.output)  # before anything is read
     if args.fps is not None:

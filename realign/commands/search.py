@@ -8,8 +8,8 @@ from realign.commands.common import add_motion_options, add_trust, loading, mode
 from realign.errors import InputError
 
 if TYPE_CHECKING:
+    from realign.inference import MotionSearch
     from realign.motion.clip import MotionClip
-    from realign.pipeline import MotionSearch
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -40,9 +40,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> None:
     """Search, print and draw."""
     with loading():
-        from realign.motion.render import check_suffix
+        from realign.inference import MotionSearch, read_sentences
         from realign.motion.skeleton import check_fps
-        from realign.pipeline import MotionSearch, read_sentences
+        from realign.render.save import check_suffix
 
         if options.render is not None:
             check_suffix(options.render)
@@ -82,7 +82,7 @@ def search(model: "MotionSearch", texts: list[str], clips: list["MotionClip"], k
 
 def render(model: "MotionSearch", answers: list[dict[str, Any]], out: Path, data: Path | None) -> list[Path]:
     """Write the hits of every query; files are numbered where there are several queries."""
-    from realign.motion.render import save_motions
+    from realign.render.save import save_motions
 
     digits = len(str(len(answers) - 1))
     written: list[Path] = []

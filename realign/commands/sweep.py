@@ -48,11 +48,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate every setting, write and print the paths."""
-    from realign.pipeline import pick_device
-    from realign.pipeline.processes import launch
-    from realign.pipeline.results import Results
-    from realign.pipeline.sweep import sweep_settings, write_sweep
-    from realign.pipeline.tables import markdown
+    from realign.distributed import launch
+    from realign.evaluation.results import Results
+    from realign.evaluation.sweep import sweep_settings, write_sweep
+    from realign.evaluation.tables import markdown
+    from realign.inference import pick_device
 
     if options.output.suffix != ".csv":
         raise InputError(f"The sweep goes into a .csv file, not {options.output}; choose another -o.")

@@ -136,7 +136,7 @@ def _check_data(given: Sequence[tuple[str, str]], data: Any) -> None:
     kind = options.get("data.class_path") or options.get("data") or file.get("class_path")
     folder = options.get("data.init_args.data") or options.get("data.data") or (file.get("init_args") or {}).get("data")
     if str(kind).rpartition(".")[2] == "MotionDataModule" and isinstance(folder, str):
-        from realign.data.packed import read_meta
+        from realign.data.store import read_meta
 
         read_meta(Path(folder))
 

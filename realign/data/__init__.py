@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from realign.data.datamodule import MotionDataModule
-    from realign.data.packed import PackedMotions
     from realign.data.procedural_datamodule import ProceduralDataModule
+    from realign.data.store import PackedMotions
 
 __all__ = ["MotionDataModule", "PackedMotions", "ProceduralDataModule"]
 
 _HOMES = {
     "MotionDataModule": "realign.data.datamodule",
-    "PackedMotions": "realign.data.packed",
+    "PackedMotions": "realign.data.store",
     "ProceduralDataModule": "realign.data.procedural_datamodule",
 }
 

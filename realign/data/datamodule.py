@@ -7,10 +7,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from realign.data.captions import swap_sides
 from realign.data.dataset import LONGEST, MotionTextDataset
 from realign.data.loading import MotionLoader, ResumableLoader, SeededBatchSampler
-from realign.data.packed import PackedMotions
+from realign.data.prepare.captions import swap_sides
+from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.motion.skeleton import get_skeleton
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from realign.batch import MotionTextBatch
-from realign.data.captions import swap_sides
-from realign.data.packed import PackedMotions
+from realign.data.prepare.captions import swap_sides
+from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.motion.layout import mirror_map
 from realign.motion.skeleton import get_skeleton

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from realign.data.datamodule import MotionDataModule
-from realign.data.prepare import prepare
+from realign.data.prepare.run import prepare
 from realign.data.procedural import write_procedural_folder
 from realign.errors import InputError
 from realign.files import atomic_path, cache_folder

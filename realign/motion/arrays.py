@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from realign.errors import InputError, InputWarning
-from realign.motion.body import LEG, leg_length
+from realign.motion.bvh.body import LEG, leg_length
 from realign.motion.features import features_to_joints
 from realign.motion.layout import feature_groups
 from realign.motion.skeleton import HUMANML3D, KIT, Skeleton

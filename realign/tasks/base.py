@@ -15,6 +15,9 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
+from realign.checkpoint.admission import admit
+from realign.checkpoint.rebuild import rebuild
+from realign.checkpoint.saved import fill, read_saved
 from realign.errors import InputError
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
@@ -237,9 +240,13 @@ class Task(LightningModule, ABC):
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *, trust_code: bool = False) -> Any:  # type: ignore[override]
         """`load_task` under Lightning's name; Lightning's own would import whatever the file names."""
-        from realign.tasks.checkpoint import load_task
-
-        return load_task(checkpoint_path, cls, trust_code=trust_code)
+        saved = read_saved(checkpoint_path, trust_code)
+        saved = saved._replace(config=admit(saved.config, saved.path, trust_code))
+        task = rebuild(saved, Task, cls)
+        task.hparams.update({"_class_path": saved.config["class_path"], **saved.config["init_args"]})
+        fill(task, saved)
+        task.trust_code = trust_code
+        return task.eval()
 
     def remember_options(self) -> None:
         """Keep the configuration that LightningCLI built this task from; a task built in Python has none.

@@ -3,10 +3,7 @@
 from pathlib import Path
 from typing import TypeVar
 
-from realign.checkpoint.admission import admit
 from realign.checkpoint.export import save_pretrained
-from realign.checkpoint.rebuild import rebuild
-from realign.checkpoint.saved import fill, read_saved
 from realign.tasks.base import Task
 
 __all__ = ["load_task", "save_pretrained"]
@@ -24,10 +21,4 @@ def load_task(path: str | Path, kind: type[TaskType] = Task, *, trust_code: bool
     Raises:
         InputError: When the file is missing, damaged, foreign, names such a class, or holds another kind of task.
     """
-    saved = read_saved(path, trust_code)
-    saved = saved._replace(config=admit(saved.config, saved.path, trust_code))
-    task = rebuild(saved, Task, kind)
-    task.hparams.update({"_class_path": saved.config["class_path"], **saved.config["init_args"]})
-    fill(task, saved)
-    task.trust_code = trust_code
-    return task.eval()
+    return kind.load_from_checkpoint(path, trust_code=trust_code)

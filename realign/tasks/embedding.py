@@ -8,11 +8,9 @@ from torch import Tensor
 
 from realign.batch import MotionTextBatch
 from realign.diffusion import NoisePath
-from realign.diffusion.guidance import GuidancePoint
 from realign.nn.embedder import JointEmbedding
 from realign.nn.reward import RewardModel
 from realign.nn.spaces import MotionSpace
-from realign.tasks.match import check_match
 from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
 
@@ -72,18 +70,3 @@ class EmbeddingTask(SpaceTask, JointEmbedding):
         return MotionEmbeddings(
             batch.ids, batch.captions, batch.lengths.cpu(), motion.float().cpu(), text.float().cpu()
         )
-
-    def check_generator(
-        self, generator: SpaceTask, through_decoder: bool = False, point: GuidancePoint = "x_t"
-    ) -> None:
-        """Refuse a generator that this reward was not trained for.
-
-        Args:
-            generator: The generator to guide.
-            through_decoder: The generator's samples are decoded to motion features before they are judged.
-            point: Where it is to judge, noisy samples or predicted clean ones.
-
-        Raises:
-            InputError: Space, width, skeleton or statistics differ, or the noise where it is seen.
-        """
-        check_match(self, generator, through_decoder, point)

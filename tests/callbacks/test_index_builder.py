@@ -9,7 +9,7 @@ from index_parts import write_model
 from lightning import Trainer
 
 from realign.callbacks import IndexBuilder, build_index
-from realign.data.packed import PackedMotions
+from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.index import MotionIndex, MotionLibrary
 from realign.motion.features import features_to_joints

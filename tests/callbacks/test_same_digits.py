@@ -11,9 +11,9 @@ from torch import Tensor
 from realign.callbacks import RewardGuidedSampling
 from realign.callbacks.comparison import JudgedMotions
 from realign.data import ProceduralDataModule
+from realign.evaluation.clips import EvaluationClips
+from realign.evaluation.judges import Judging, load_judge
 from realign.metrics.retrieval_metric import RetrievalMetrics
-from realign.pipeline.clips import EvaluationClips
-from realign.pipeline.judges import Judging, load_judge
 from realign.precision import use_tensor_cores
 from realign.tasks import load_task
 from realign.tasks.evaluator import RealPrecision

@@ -27,8 +27,9 @@ from attack_parts import (
 from realign.checkpoint import DefaultGuidance, admit, read_saved
 from realign.cli import main
 from realign.errors import InputError
+from realign.guidance import load_steering
 from realign.nn import Embedder
-from realign.tasks import Task, load_steering, load_task
+from realign.tasks import Task, load_task
 
 MODELS = {str(path.relative_to(ROOT)): model for path in CONFIGS if (model := model_of(path)) is not None}
 TINY = [name for name in MODELS if name.startswith("configs/tiny")]

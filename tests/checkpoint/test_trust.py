@@ -12,9 +12,10 @@ from realign.checkpoint.admission import check_class
 from realign.cli import build, main
 from realign.configuration import read_config
 from realign.errors import InputError
+from realign.guidance import load_steering
+from realign.inference import TextToMotion
 from realign.nn import ConvVAE, Embedder
-from realign.pipeline import TextToMotion
-from realign.tasks import GeneratorTask, RewardTask, load_steering, load_task
+from realign.tasks import GeneratorTask, RewardTask, load_task
 
 OWN = """
 from realign.nn import ConvVAE, MdmDenoiser, RewardModel

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from data_parts import write_layout
 
-from realign.data.prepare import prepare
+from realign.data.prepare.run import prepare
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realign.data.captions import Caption, parse_line, read_text_file, swap_sides
-from realign.data.captions_file import read_captions_file
+from realign.data.prepare.captions import Caption, parse_line, read_text_file, swap_sides
+from realign.data.prepare.captions_file import read_captions_file
 from realign.errors import InputError
 
 

@@ -5,7 +5,7 @@ from data_parts import write_layout
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from realign.data.datamodule import MotionDataModule
-from realign.data.prepare import prepare
+from realign.data.prepare.run import prepare
 from realign.errors import InputError
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from realign.data.captions import swap_sides
 from realign.data.dataset import MotionTextDataset, collate
 from realign.data.loading import SeededBatchSampler
-from realign.data.packed import PackedMotions
+from realign.data.prepare.captions import swap_sides
+from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.motion.layout import mirror_features
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from data_parts import make_joints
 
-from realign.data.describe import describe, in_order, knows, part
-from realign.data.measure import Hand, Measures, facing_yaw, measure, turning_points
+from realign.data.prepare.bandai import describe, in_order, knows, part
+from realign.data.prepare.bandai_measures import Hand, Measures, facing_yaw, measure, turning_points
 
 DOWN = Hand(peak=-0.5, over_head=False, when=0, waves=0, raised=False)
 STILL = Measures(3.0, 0.1, 0.0, 0.0, (), 0, 2.0, 1.0, DOWN, DOWN)

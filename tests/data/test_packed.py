@@ -3,9 +3,9 @@ import pickle
 import numpy as np
 import pytest
 
-from realign.data.captions import Caption
-from realign.data.pack import PackedWriter
-from realign.data.packed import PackedMotions, read_array
+from realign.data.prepare.captions import Caption
+from realign.data.prepare.writer import PackedWriter
+from realign.data.store import PackedMotions, read_array
 from realign.errors import InputError
 
 

@@ -11,9 +11,9 @@ import torch
 from data_parts import make_joints, write_layout
 
 from realign.commands import prepare as command
-from realign.data.packed import PackedMotions, set_digest
-from realign.data.prepare import prepare
-from realign.data.source import hash_split
+from realign.data.prepare.run import prepare
+from realign.data.prepare.source import hash_split
+from realign.data.store import PackedMotions, set_digest
 from realign.errors import InputError
 from realign.files import content_digest
 from realign.motion.bvh import write_bvh
@@ -311,7 +311,7 @@ def test_shares_split_by_name():
 
 
 def test_real_motion_capture(shared_data):
-    from realign.data.humanml3d import LayoutFolder
+    from realign.data.prepare.humanml3d import LayoutFolder
 
     folder = shared_data / "mocap"
     lists = {name: set((folder / f"{name}.txt").read_text().split()) for name in ("train", "val", "test", "foreign")}

@@ -13,14 +13,14 @@ from PIL import Image
 from realign.cli import main
 from realign.commands import render as render_command
 from realign.errors import InputError
-from realign.motion.camera import aim
 from realign.motion.clip import MotionClip
-from realign.motion.draw import BACKGROUND, LEFT, RIGHT
-from realign.motion.figure import STANDARD_HEIGHT, body_height, make_figure
-from realign.motion.lettering import font, wrap
-from realign.motion.render import SUFFIXES, check_suffix, save_motions
 from realign.motion.skeleton import HUMANML3D, KIT, get_skeleton
-from realign.motion.video import gif_delays
+from realign.render.camera import aim
+from realign.render.draw import BACKGROUND, LEFT, RIGHT
+from realign.render.figure import STANDARD_HEIGHT, body_height, make_figure
+from realign.render.lettering import font, wrap
+from realign.render.save import SUFFIXES, check_suffix, save_motions
+from realign.render.video import gif_delays
 
 
 def neutral_pose() -> np.ndarray:
@@ -156,7 +156,7 @@ def test_png_strip(tmp_path: Path) -> None:
 
 
 def test_map_bends_to_the_left_for_a_left_turn() -> None:
-    from realign.motion.strip import draw_map
+    from realign.render.strip import draw_map
 
     clip = walker(40, metres=2.0)
     clip.joints[20:, :, 0] += np.linspace(0, 3, 20)[:, None]  # faces Z+, so X+ is on the left
@@ -302,7 +302,7 @@ def test_failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("realign.motion.video._changed", full)
+    monkeypatch.setattr("realign.render.video._changed", full)
     with pytest.raises(OSError, match="No space"):
         save_motions(tmp_path / "x.gif", [walker(5)], size=64)
     assert (tmp_path / "x.gif").read_bytes() == before and len(list(tmp_path.iterdir())) == 1

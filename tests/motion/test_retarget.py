@@ -7,7 +7,7 @@ from bvh_made import AUTODESK, Tree, body, bvh_text, sided
 
 from realign.errors import InputError
 from realign.motion.bvh import import_bvh, write_bvh
-from realign.motion.retarget import resample, scale_to_skeleton
+from realign.motion.bvh.retarget import resample, scale_to_skeleton
 from realign.motion.skeleton import HUMANML3D, KIT
 
 CMU_MOTION_BUILDER = {**AUTODESK, "neck": "Neck1", "spine": "Spine", "chest": "Spine1"}

@@ -4,7 +4,7 @@ from bvh_made import AUTODESK, sided
 
 from realign.errors import InputError
 from realign.motion.bvh import read_bvh
-from realign.motion.rigs import REQUIRED, RIG_EXAMPLE, choose_rig, load_rig, recognise_rig, rig_from_dict
+from realign.motion.bvh.rigs import REQUIRED, RIG_EXAMPLE, choose_rig, load_rig, recognise_rig, rig_from_dict
 from realign.motion.skeleton import HUMANML3D, KIT
 
 AUTODESK_NAMES = list(AUTODESK.values())

@@ -8,7 +8,7 @@ from bvh_made import AUTODESK, Tree, body, bvh_text
 
 from realign.errors import InputError, InputWarning
 from realign.motion.bvh import import_bvh
-from realign.motion.bvh_writer import _euler_zxy
+from realign.motion.bvh.writer import _euler_zxy
 from realign.motion.skeleton import HUMANML3D
 from realign.motion.upright import UP_AXES, turn_up
 

@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 from task_parts import CONV_VAE, command, feature_generator, latent_generator, one_batch, reward
 
 from realign.errors import InputError
+from realign.guidance.match import check_match
 from realign.nn import FeatureSpace, MdmDenoiser
 from realign.tasks import GeneratorTask, RewardTask, Task, VAETask, load_task, save_pretrained
 from realign.text.hashing import HashingEncoder
@@ -38,7 +39,7 @@ def test_a_reward_takes_its_autoencoder_from_the_generator_it_will_guide(
     space = {"class_path": "LatentSpace", "init_args": {"vae": CONV_VAE, "checkpoint": str(generator_checkpoint)}}
     cli = TrainingCLI.from_args(["fit", *command(tmp_path / "reward", reward(space=space))], run=True)
     trained = load_task(next((tmp_path / "reward").rglob("*.ckpt")), RewardTask)
-    trained.check_generator(generator)
+    check_match(trained, generator)
     for name, value in generator.space.state_dict().items():
         assert torch.equal(trained.space.state_dict()[name], value)
     assert cli.model.space.ready

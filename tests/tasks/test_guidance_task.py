@@ -8,9 +8,10 @@ from realign.batch import TextFeatures
 from realign.diffusion import CLEAN_STEP, VP, FlowMatching
 from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError
+from realign.guidance import RewardGuidance, RewardObjective, RewardSteering
 from realign.masking import lengths_to_mask
 from realign.nn import Denoiser
-from realign.tasks import GeneratorTask, RewardGuidance, RewardObjective, RewardSteering
+from realign.tasks import GeneratorTask
 
 STRONG = GuidanceOptions(norm="normalize")
 ROWS = list(range(8))

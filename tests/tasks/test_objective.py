@@ -4,8 +4,8 @@ from steer_parts import captions, motion_index, reward
 from task_parts import one_batch
 
 from realign.errors import InputError
+from realign.guidance import RewardObjective
 from realign.index import MotionIndex, MotionItem
-from realign.tasks import RewardObjective
 
 SIDE = torch.eye(16)
 

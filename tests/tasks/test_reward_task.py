@@ -16,6 +16,7 @@ from realign.callbacks import draw_recall, read_curve
 from realign.data.procedural import procedural_clip
 from realign.diffusion import CLEAN_STEP, FlowMatching
 from realign.errors import InputError
+from realign.guidance.match import check_match
 from realign.motion.features import joints_to_features
 from realign.nn import ConvVAE, Embedder, FeatureSpace, LatentSpace, MdmDenoiser, MotionSpace, RewardModel
 from realign.tasks import EmbeddingTask, GeneratorTask, RewardTask, load_task, save_pretrained
@@ -202,11 +203,11 @@ def test_a_reward_learns_to_tell_computed_motions_apart() -> None:
 
 
 def test_a_generator_of_the_same_kind_is_accepted() -> None:
-    build().check_generator(generator())
-    build(latent_space(0), {"patch": 1}).check_generator(generator(latent_space(0)))
-    build().check_generator(generator(latent_space(0)), through_decoder=True)
-    build().check_generator(generator(dim=12))  # each reads captions by its own text encoder
-    build().check_generator(generator(beta_end=0.02), point="x0")  # where no noise is seen
+    check_match(build(), generator())
+    check_match(build(latent_space(0), {"patch": 1}), generator(latent_space(0)))
+    check_match(build(), generator(latent_space(0)), through_decoder=True)
+    check_match(build(), generator(dim=12))  # each reads captions by its own text encoder
+    check_match(build(), generator(beta_end=0.02), point="x0")  # where no noise is seen
 
 
 def other_skeleton() -> GeneratorTask:
@@ -229,7 +230,7 @@ def other_skeleton() -> GeneratorTask:
 )
 def test_a_generator_that_differs_is_refused_with_the_reason(task, other, decoded, reason: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=reason):
-        task().check_generator(other(), decoded)
+        check_match(task(), other(), decoded)
 
 
 @pytest.mark.parametrize(

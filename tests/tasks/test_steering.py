@@ -9,16 +9,9 @@ from task_parts import reward as reward_config
 from realign.diffusion import VP
 from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError
+from realign.guidance import BestOfN, RewardObjective, RewardSteering, load_steering
 from realign.seeding import derive
-from realign.tasks import (
-    BestOfN,
-    GeneratorTask,
-    RewardObjective,
-    RewardSteering,
-    load_steering,
-    load_task,
-    save_pretrained,
-)
+from realign.tasks import GeneratorTask, load_task, save_pretrained
 from realign.training import TrainingCLI
 
 ROWS = list(range(4))

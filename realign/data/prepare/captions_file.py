@@ -1,0 +1,89 @@
+"""Files with the captions of many motions: CSV, JSON lines, JSON."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from realign.data.prepare.captions import Caption, read_seconds
+from realign.data.prepare.table import read_csv, read_json
+from realign.errors import InputError
+from realign.text.sentences import plain_sentence
+
+_COLUMNS = ("id", "file", "caption", "start", "end", "split")
+_HEADER = "it needs 'id' or 'file', and 'caption': write file,caption above the rows"
+
+
+@dataclass(frozen=True)
+class CaptionRow:
+    """One caption of a captions file.
+
+    Attributes:
+        key: Which motion: an id, or the path of a file without its suffix and with plain slashes.
+        caption: The sentence.
+        split: Where the file names one.
+    """
+
+    key: str
+    caption: Caption
+    split: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The key without folders."""
+        return self.key.rsplit("/", 1)[-1]
+
+
+def read_captions_file(path: str | Path) -> list[CaptionRow]:
+    """Read a file of captions: CSV with a header, JSON lines, or JSON with a list of objects or captions by id.
+
+    Args:
+        path: Columns or keys `id` or `file`, `caption` (in JSON a sentence or a list of them), and optionally `start`,
+            `end` (seconds), `split` (train, val or test). One that ends in .gz is unpacked.
+
+    Raises:
+        InputError: The file is missing, not readable, or a row lacks what it needs or would lose a part of its caption.
+    """
+    path = Path(path)
+    is_json = any(suffix.lower() in (".jsonl", ".json", ".ndjson") for suffix in path.suffixes[-2:])
+    records = read_json(path, "id", "caption") if is_json else read_csv(path, _COLUMNS, _HEADER)
+    quote = "" if is_json else ", and put a caption that holds a comma in quotes"
+    try:
+        rows = [row for where, record in records for row in _read(record, where, quote)]
+    except FileNotFoundError:
+        raise InputError(f"The captions file {path} does not exist; check the path given with --captions.") from None
+    if not rows:
+        raise InputError(f"The captions file {path} holds no captions; give it rows of id, caption.")
+    return rows
+
+
+def _read(record: dict[str, Any], where: str, quote: str) -> Iterator[CaptionRow]:
+    """The captions of one row; `quote` is a further remedy where a caption may have been cut."""
+    key = next((record[name] for name in ("id", "file") if str(record.get(name) or "").strip()), None)
+    if key is None or record.get("caption") is None:
+        raise InputError(f"{where}: needs 'id' or 'file', and 'caption'; it has {sorted(record)}.")
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        raise InputError(f"{where}: {key!r} names no motion; write an id or a file as text.")
+    texts = record["caption"] if isinstance(record["caption"], list) else [record["caption"]]
+    start, end = (read_seconds(record.get(name), where, quote) for name in ("start", "end"))
+    if (start or end) and end <= start:
+        raise InputError(f"{where}: the part from {start} s to {end} s is empty; 'end' must come after 'start'.")
+    split = str(record.get("split") or "").strip().lower()
+    if split not in ("", "train", "val", "test"):
+        raise InputError(f"{where}: the split {split!r} is unknown; use train, val or test{quote}.")
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"{where}: the caption {text!r} is not a sentence; write a text or a list of texts.")
+        try:
+            sentence = plain_sentence(text)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        if sentence:
+            yield CaptionRow(_key(str(key)), Caption(sentence, start, end), split)
+
+
+def _key(key: str) -> str:
+    """An id or a file path in either slash style, without suffix."""
+    name = key.strip().replace("\\", "/").removeprefix("./")
+    return re.sub(r"\.(bvh|npy)$", "", name, flags=re.IGNORECASE)

@@ -1,0 +1,234 @@
+"""The folder layout of HumanML3D and KIT-ML: new_joints, new_joint_vecs, texts, split lists, Mean and Std."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realign.data.prepare.bandai import knows
+from realign.data.prepare.captions import Caption, read_text_file
+from realign.data.prepare.captions_file import read_captions_file
+from realign.data.prepare.source import Item, LeftOut, Source, Splitter
+from realign.data.prepare.table import read_csv
+from realign.data.store import SPLITS
+from realign.errors import InputError
+from realign.files import data_files, load_npy
+from realign.motion.arrays import check_features, split_clips, to_joints
+from realign.motion.skeleton import HUMANML3D, Skeleton, get_skeleton
+
+_SENTENCES = "humanml3d_captions.json.gz"
+_BROKEN = "unreadable captions"
+
+
+def is_layout(folder: Path) -> bool:
+    """Whether a folder has this layout."""
+    return (folder / "new_joints").is_dir() or (folder / "new_joint_vecs").is_dir()
+
+
+def _array(path: Path) -> NDArray[np.float32]:
+    try:
+        array = load_npy(path)
+    except FileNotFoundError:
+        raise LeftOut("no motion file", f"{path.name} does not exist") from None
+    except (ValueError, OSError) as error:
+        raise LeftOut("unreadable", f"{path.name}: {error}") from None
+    if array.dtype.kind not in "fiu":
+        raise LeftOut("unreadable", f"{path.name} holds no array of numbers")
+    return array.astype(np.float32, copy=False)
+
+
+def _detect(folder: Path, features: bool) -> Skeleton:
+    """The skeleton that the width of the first readable file tells."""
+    for path in data_files(folder, ".npy")[:20]:
+        try:
+            found = split_clips(_array(path), path.name)
+        except (LeftOut, InputError):
+            continue
+        if found.features == features and len(found.arrays) == 1:
+            return found.skeleton
+    what = "features (frames, 263 or 251)" if features else "joints (frames, 22 or 21, 3)"
+    raise InputError(f"{folder} holds no .npy file of {what}; give a folder of HumanML3D or KIT-ML layout.")
+
+
+@dataclass
+class LayoutFolder(Source):
+    """A folder of this layout; features are used as they are where it has them, with the Mean and Std beside them."""
+
+    captions_file: Path | None = None
+    splits_option: str | None = None
+    up: str | None = None
+    _paths: list[Path] = field(default_factory=list)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        captions: Path | None = None,
+        skeleton: str | None = None,
+        splits: str | None = None,
+        up: str | None = None,
+    ) -> "LayoutFolder":
+        """Look at a folder.
+
+        Args:
+            root: The folder.
+            captions: A captions file instead of `texts`.
+            skeleton: Name of the skeleton; told from the files when None.
+            splits: Folder with split lists, or shares such as "80/5/15".
+            up: The axis that points up in new_joints; Y when None.
+        """
+        features = (root / "new_joint_vecs").is_dir()
+        folder = root / ("new_joint_vecs" if features else "new_joints")
+        found = _detect(folder, features)
+        if skeleton is not None and get_skeleton(skeleton) != found:
+            raise InputError(f"--skeleton {skeleton}, but the files in {folder} are of {found.name}; drop the option.")
+        if up is not None and features:
+            raise InputError(f"--up {up} is for joints, but {folder} holds features; drop the option.")
+        source = cls(root, found, features, captions_file=captions, splits_option=splits, up=up)
+        source._paths = data_files(folder, ".npy")
+        return source
+
+    def files(self) -> Iterable[Path]:
+        """Motions, captions, lists and statistics."""
+        yield from self._paths
+        if self.captions_file:
+            yield self.captions_file
+        elif (self.root / "texts").is_dir():
+            yield from data_files(self.root / "texts", ".txt")
+        lists = Path(self.splits_option) if self.splits_option and Path(self.splits_option).is_dir() else self.root
+        names = [lists / f"{name}.txt" for name in SPLITS]
+        names += [self.root / name for name in ("index.csv", "Mean.npy", "Std.npy", _SENTENCES)]
+        yield from (path for path in [*names, self.root.parent / _SENTENCES] if path.is_file())
+
+    def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """The folder's Mean.npy and Std.npy, which belong to its new_joint_vecs and which papers use."""
+        paths = [self.root / "Mean.npy", self.root / "Std.npy"]
+        if not self.gives_features or not all(path.is_file() for path in paths):
+            return None
+        try:
+            mean, std = (_array(path) for path in paths)
+        except LeftOut as error:
+            raise InputError(f"{self.root}: {error}; restore the file or remove Mean.npy and Std.npy.") from None
+        shape = (self.skeleton.num_features,)
+        if mean.shape != shape or std.shape != shape or not np.isfinite(mean).all() or not (std > 0).all():
+            raise InputError(
+                f"{self.root}: Mean.npy {mean.shape} and Std.npy {std.shape} must hold {shape[0]} finite values each, "
+                "Std above 0; restore or remove them."
+            )
+        return mean, std
+
+    def items(self) -> list[Item]:
+        """Every motion file with its captions and split."""
+        splitter = Splitter(self.splits_option, self.root)
+        by_id, labels, file_splits = self._captions()
+        ids = {path.stem for path in self._paths}
+        for missing in sorted(set(splitter.lists) - ids):
+            self.problems.append((missing, "no motion file", "listed in a split, but there is no such file"))
+        if self.captions_file is not None:
+            for missing in sorted(set(by_id) - ids - set(splitter.lists)):
+                self.problems.append((missing, "no motion file", "captioned, but there is no such file"))
+        broken = {name for name, reason, _ in self.problems if reason == _BROKEN}
+        items = []
+        for path in self._paths:
+            name = path.stem
+            if name in broken:
+                continue
+            double = name[1:] if name.startswith("M") and name[1:] in ids else None
+            splits = file_splits.get(name) or splitter(name, double)
+            if not splits:
+                self.problems.append((name, "in no split", "none of train.txt, val.txt and test.txt lists it"))
+                continue
+            kind, label = labels.get(name, ("recorded", None))
+            items.append(Item(name, path, tuple(by_id.get(name, ())), splits, kind, label))
+        return items
+
+    def load(self, item: Item) -> NDArray[np.float32]:
+        """Joints (T, J, 3) or features (F, C)."""
+        name = item.path.name
+        try:
+            found = split_clips(_array(item.path), name)
+            one = len(found.arrays) == 1 and found.features == self.gives_features
+            if not one or found.skeleton != self.skeleton:
+                wanted = (self.skeleton.num_features,) if self.gives_features else (self.skeleton.num_joints, 3)
+                raise LeftOut("unreadable", f"{name} does not hold one clip of (frames, {wanted})")
+            array = found.arrays[0]
+            if not len(array) or not np.isfinite(array).all():
+                return array  # told by who counts the frames
+            if not self.gives_features:
+                return to_joints(found, name, self.up)[0]
+            check_features(array, self.skeleton, name)
+            return array
+        except InputError as error:
+            raise LeftOut("unreadable", str(error)) from None
+
+    def _captions(
+        self,
+    ) -> tuple[dict[str, list[Caption]], dict[str, tuple[str, tuple[str, str] | None]], dict[str, int]]:
+        """Captions by id, kind and label by id, splits by id."""
+        labels = self._labels()
+        kinds = {name: (kind, None) for name, (kind, _) in labels.items()}
+        if self.captions_file is not None:
+            self.captions_from = f"the file {self.captions_file.name}"
+            by_id: dict[str, list[Caption]] = {}
+            splits = {}
+            for row in read_captions_file(self.captions_file):
+                by_id.setdefault(row.stem, []).append(row.caption)
+                if row.split:
+                    splits[row.stem] = 1 << SPLITS.index(row.split)
+            return by_id, dict(kinds), splits
+        if (self.root / "texts").is_dir():
+            self.captions_from = "texts"
+            return _Texts(self.root / "texts", self.problems).read(p.stem for p in self._paths), dict(kinds), {}
+        if labels:
+            self.captions_from = "described from index.csv and what the joints show (the folder has no texts)"
+            return self._sentences(), labels, {}
+        raise InputError(
+            f"{self.root} has no captions: give --captions FILE (CSV or JSONL with id, caption), "
+            "or a folder texts with one <id>.txt for each clip."
+        )
+
+    def _labels(self) -> dict[str, tuple[str, tuple[str, str] | None]]:
+        """Kind and (content, style) of each id in index.csv."""
+        path = self.root / "index.csv"
+        if not path.is_file():
+            return {}
+        table = read_csv(path, ("id", "source", "content", "style"))
+        rows = [row for _, row in table if row.get("id") and "content" in row]
+        labels = {}
+        for row in rows:
+            kind = "composed" if row.get("source") == "composed" else "recorded"
+            described = bool(row["content"]) and self.skeleton is HUMANML3D and knows(row["content"])
+            labels[row["id"]] = (kind, (row["content"], row.get("style") or "") if described else None)
+        return labels
+
+    def _sentences(self) -> dict[str, list[Caption]]:
+        """People's sentences for HumanML3D ids, from the file beside the folder."""
+        for path in (self.root / _SENTENCES, self.root.parent / _SENTENCES):
+            if path.is_file():
+                sentences: dict[str, list[Caption]] = {}
+                for row in read_captions_file(path):
+                    sentences.setdefault(row.key, []).append(row.caption)
+                return sentences
+        return {}
+
+
+@dataclass
+class _Texts:
+    """Reads texts/<id>.txt; a file that is wrong costs its own clip only."""
+
+    folder: Path
+    problems: list[tuple[str, str, str]]
+
+    def read(self, ids: Iterable[str]) -> dict[str, list[Caption]]:
+        found: dict[str, list[Caption]] = {}
+        for name in ids:
+            path = self.folder / f"{name}.txt"
+            try:
+                found[name] = read_text_file(path)
+            except FileNotFoundError:
+                continue
+            except (InputError, OSError) as error:
+                self.problems.append((name, _BROKEN, str(error)))
+        return found

@@ -1,0 +1,236 @@
+"""From a folder of motions to one packed set: features, statistics, splits, captions, and what was left out and why."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from realign.data.prepare.bandai import describe
+from realign.data.prepare.bvh_folder import BvhFolder, bvh_files
+from realign.data.prepare.captions import Caption
+from realign.data.prepare.existing import DOUBTFUL, PrepareReport, existing_set, fingerprint_of
+from realign.data.prepare.humanml3d import LayoutFolder, is_layout
+from realign.data.prepare.source import Item, LeftOut, Source
+from realign.data.prepare.statistics import dataset_statistics
+from realign.data.prepare.writer import PackedWriter
+from realign.data.store import FORMAT_VERSION, SPLITS, set_digest
+from realign.errors import InputError, collect_input_warnings
+from realign.files import atomic_path
+from realign.motion.canonical import clip_fault
+from realign.motion.features import clips_to_features
+from realign.motion.skeleton import Skeleton, check_fps
+from realign.motion.upright import parse_up
+
+MAX_FRAMES = 199  # longer motions are stored, but neither trained on nor part of the usual tests
+_LEAST = 4  # frames of features: one unit of length, less is left out altogether
+_GROUP = 64
+Progress = Callable[[int, int], None]
+
+
+def open_source(
+    source: Path,
+    captions: Path | None = None,
+    skeleton: str | None = None,
+    rig: Path | None = None,
+    splits: str | None = None,
+    fps: float | None = None,
+    up: str | None = None,
+) -> Source:
+    """Recognise what kind of folder a source is; arguments are those of `prepare`.
+
+    Raises:
+        InputError: It is missing, or neither of HumanML3D or KIT-ML layout nor a folder of BVH files.
+    """
+    if not source.is_dir():
+        raise InputError(f"The folder {source} does not exist; give a folder of motions.")
+    if captions is not None and not captions.is_file():
+        raise InputError(f"The captions file {captions} does not exist; check the path given with --captions.")
+    if is_layout(source):
+        if rig is not None:
+            raise InputError(f"--rig is for BVH files, but {source} has HumanML3D layout; drop the option.")
+        if fps is not None:
+            raise InputError(f"--fps is for BVH files, but {source} has HumanML3D layout; drop the option.")
+        return LayoutFolder.open(source, captions, skeleton, splits, up)
+    if bvh_files(source):
+        return BvhFolder.open(source, captions, skeleton, rig, splits, fps, up)
+    raise InputError(f"{source} holds no new_joints, new_joint_vecs or .bvh files; give a folder that has some.")
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    *,
+    captions: str | Path | None = None,
+    skeleton: str | None = None,
+    rig: str | Path | None = None,
+    splits: str | None = None,
+    fps: float | None = None,
+    up: str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Make a prepared set, all of it or nothing.
+
+    Args:
+        source: Folder of HumanML3D or KIT-ML layout, or of BVH files.
+        out: Folder to make.
+        captions: CSV or JSONL file of captions; needed for BVH files.
+        skeleton: "humanml3d" or "kit"; told from the files, or HumanML3D for BVH, when None.
+        rig: YAML map of joint names for BVH rigs that are not recognised.
+        splits: Folder with train.txt, val.txt, test.txt, or shares such as "80/5/15".
+        fps: True frames per second of BVH files whose headers are wrong.
+        up: The axis that points up in joints or BVH files, one of `upright.UP_AXES`; Y, or found for BVH, when None.
+        overwrite: Make the set again even when it is there.
+        progress: Called with the clips done and the clips in all.
+
+    Raises:
+        InputError: The source cannot be used, no clip is left, or `out` holds something else.
+    """
+    out = Path(out)
+    up = None if up is None else parse_up(up)
+    if fps is not None:
+        check_fps(fps, "--fps")
+    folder = open_source(Path(source), _path(captions), skeleton, _path(rig), splits, fps, up)
+    fingerprint = fingerprint_of(folder, skeleton, splits, fps, up)
+    done = existing_set(out, fingerprint, overwrite)
+    if done is not None:
+        return done
+    with atomic_path(out) as staging:
+        staging.mkdir()
+        report = _Run(folder, staging, progress).go({"source": str(Path(source)), "fingerprint": fingerprint})
+        existing_set(out, fingerprint, overwrite)  # another process may have made one meanwhile
+    report.folder = out
+    return report
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+class _Run:
+    """One pass over the source."""
+
+    def __init__(self, source: Source, folder: Path, progress: Progress | None) -> None:
+        self.source, self.folder, self.progress = source, folder, progress
+        self.report = PrepareReport(folder, {})
+        self.skeleton: Skeleton = source.skeleton
+
+    def go(self, about: dict[str, Any]) -> PrepareReport:
+        items = self.source.items()
+        writer = PackedWriter(self.folder, self.skeleton.num_features)
+        try:
+            for item, features, sentences in self._features(items):
+                fps, least = self.skeleton.fps, self.skeleton.min_frames
+                args = (sentences, item.splits, item.kind, fps, _LEAST)
+                for name in writer.add(item.id, features, *args):
+                    self._leave(name, LeftOut("too short", "the captioned part holds less than four frames"))
+                if not least <= len(features) <= MAX_FRAMES:
+                    reason = f"stored, but not of {least} to {MAX_FRAMES} frames"
+                    record = {"id": item.id, "reason": reason, "detail": f"{len(features)} frames", "stored": True}
+                    self.report.outside.append(record)
+            for name, reason, detail in self.source.problems:
+                self._leave(name, LeftOut(reason, detail))
+            clips = writer.finish()
+        finally:
+            writer.close()
+        if len(clips) == 0:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.report.reasons.items()) or "it is empty"
+            detail = next((f"; {record['id']}: {record['detail']}" for record in self.report.left_out), "")
+            raise InputError(f"No clip of {self.source.root} can be used ({reasons}{detail}).")
+        written = set(writer.motions)
+        self._write_tables([item for item in items if item.id in written], clips, about)
+        return self.report
+
+    def _leave(self, name: str, why: LeftOut) -> None:
+        record = {"id": name, "reason": why.reason, "detail": why.detail, "stored": False}
+        self.report.left_out.append(record)
+
+    def _features(self, items: list[Item]) -> Iterator[tuple[Item, NDArray[np.float32], Sequence[Caption]]]:
+        """Usable motions with their features and captions, in the order of the items."""
+        for begin in range(0, len(items), _GROUP):
+            loaded = []
+            for item in items[begin : begin + _GROUP]:
+                try:
+                    loaded.append(self._load(item))
+                except LeftOut as why:
+                    self._leave(item.id, why)
+            arrays = [array for _, array, _ in loaded]
+            if not self.source.gives_features and arrays:
+                tensors = clips_to_features([torch.from_numpy(array) for array in arrays], self.skeleton)
+                arrays = [tensor.numpy() for tensor in tensors]
+            for (item, _, sentences), features in zip(loaded, arrays, strict=True):
+                if np.isfinite(features).all():
+                    yield item, features, sentences
+                else:
+                    self._leave(item.id, LeftOut("NaN", "the features of its joints are not finite"))
+            if self.progress:
+                self.progress(min(begin + _GROUP, len(items)), len(items))
+
+    def _load(self, item: Item) -> tuple[Item, NDArray[np.float32], Sequence[Caption]]:
+        if not item.captions and item.label is None:
+            raise LeftOut("no caption")
+        with collect_input_warnings() as remarks:
+            array = self.source.load(item)
+        for remark in remarks:
+            record = {"id": item.id, "reason": DOUBTFUL, "detail": remark, "stored": True}
+            self.report.doubtful.append(record)
+        frames = len(array) - (0 if self.source.gives_features else 1)
+        if frames < _LEAST:
+            raise LeftOut("too short", f"{max(frames, 0)} frames of features")
+        if not np.isfinite(array).all():
+            raise LeftOut("NaN", f"{int((~np.isfinite(array)).any(axis=tuple(range(1, array.ndim))).sum())} frames")
+        if not self.source.gives_features:
+            if not np.ptp(array.reshape(len(array), -1), axis=1).all():
+                raise LeftOut("unreadable", "all joints lie in one point")
+            if fault := clip_fault(torch.from_numpy(array), self.skeleton):
+                raise LeftOut("unreadable", fault)
+        sentences: Sequence[Caption] = item.captions
+        if not sentences and item.label is not None:
+            sentences = [Caption(text) for text in describe(item.id, *item.label, array, self.skeleton.fps)]
+        return item, np.ascontiguousarray(array, dtype=np.float32), sentences
+
+    def _write_tables(self, items: list[Item], clips: NDArray[np.void], about: dict[str, Any]) -> None:
+        """Everything beside the packed arrays: statistics, splits, report and meta.json."""
+        stored = np.load(self.folder / "features.npy", mmap_mode="r")
+        names = {item.id for item in items}
+        mirrored = any(name.startswith("M") and name[1:] in names for name in names)
+        given = self.source.statistics()
+        over = "the train split" if (clips["splits"] & 1).any() else "all clips, as there is no train split"
+        mean, std = given or dataset_statistics(stored, clips, self.skeleton, symmetric=not mirrored)
+        np.save(self.folder / "Mean.npy", mean)
+        np.save(self.folder / "Std.npy", std)
+        counts: dict[str, Any] = {}
+        for k, split in enumerate(SPLITS):
+            chosen = [item.id for item in items if item.splits >> k & 1]
+            (self.folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in chosen), encoding="utf-8")
+            counts[split] = len(chosen)
+        records = self.report.left_out + self.report.outside + self.report.doubtful
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        (self.folder / "report.jsonl").write_text(lines, encoding="utf-8")
+        self.report.meta = {
+            "version": FORMAT_VERSION,
+            "skeleton": self.skeleton.name,
+            "fps": self.skeleton.fps,
+            "num_features": self.skeleton.num_features,
+            **about,
+            "content": set_digest(self.folder, self.skeleton.name),
+            "captions": self.source.captions_from,
+            "statistics": "Mean.npy and Std.npy of the source" if given else f"computed over {over}",
+            "mirrored_included": mirrored,
+            "counts": {
+                "motions": int(clips["first"].sum()),
+                "clips": len(clips),
+                "parts": int(clips["part"].sum()),
+                "captions": int(clips["captions"].sum()),
+                "frames": len(stored),
+                "composed": int(((clips["kind"] == 1) & (clips["first"] == 1)).sum()),
+                **counts,
+                "left_out": self.report.reasons,
+                "outside_length_limits": len(self.report.outside),
+            },
+        }
+        (self.folder / "meta.json").write_text(json.dumps(self.report.meta, indent=1) + "\n", encoding="utf-8")

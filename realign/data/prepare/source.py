@@ -1,0 +1,155 @@
+"""What `prepare` reads from: a list of items, each with captions and splits, and a way to load the motion of one."""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realign.data.prepare.captions import Caption
+from realign.data.store import SPLITS
+from realign.errors import InputError
+from realign.files import read_lines
+from realign.motion.skeleton import Skeleton
+
+SHARES = (80, 5, 15)  # per cent of train, val and test where a folder brings no split lists
+
+
+class LeftOut(Exception):
+    """A clip that cannot be used: a reason that groups, and a detail."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Item:
+    """One motion to prepare.
+
+    Attributes:
+        id: Its name.
+        path: Its file.
+        captions: Sentences; may be empty where `label` lets them be written.
+        splits: Bits of `packed.SPLITS`.
+        kind: One of `packed.KINDS`.
+        label: Content and style, from which captions are described.
+        start: First second to keep of the file.
+        end: Last second to keep; 0 for all.
+    """
+
+    id: str
+    path: Path
+    captions: tuple[Caption, ...] = ()
+    splits: int = 0
+    kind: str = "recorded"
+    label: tuple[str, str] | None = None
+    start: float = 0.0
+    end: float = 0.0
+
+
+@dataclass
+class Source(ABC):
+    """A folder of motions.
+
+    Attributes:
+        root: The folder.
+        skeleton: Its joints.
+        gives_features: Whether `load` gives features (F, C) instead of joints (T, J, 3).
+        captions_from: Said in the report: where the sentences come from.
+        problems: (id, reason, detail) of what was left out before loading.
+    """
+
+    root: Path
+    skeleton: Skeleton
+    gives_features: bool = False
+    captions_from: str = ""
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @abstractmethod
+    def items(self) -> list[Item]:
+        """All motions that can be tried; what cannot goes to `problems`."""
+
+    @abstractmethod
+    def load(self, item: Item) -> NDArray[np.float32]:
+        """Read one motion; raises LeftOut when it cannot be used."""
+
+    @abstractmethod
+    def files(self) -> Iterable[Path]:
+        """Every file that the result depends on."""
+
+    def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Mean and standard deviation that come with the data, if any."""
+        return None
+
+
+def parse_shares(text: str) -> tuple[float, ...]:
+    """Read "80/5/15" (train/val/test) as shares.
+
+    Raises:
+        InputError: Not three numbers that add up to more than 0.
+    """
+    try:
+        shares = tuple(float(piece) for piece in text.replace(",", "/").split("/"))
+    except ValueError:
+        shares = ()
+    if len(shares) != 3 or min(shares) < 0 or sum(shares) <= 0:
+        raise InputError(
+            f"--splits {text!r} is neither a folder with train.txt, val.txt, test.txt nor shares such as 80/5/15."
+        )
+    return shares
+
+
+def hash_split(key: str, shares: Iterable[float] = SHARES) -> int:
+    """Split bits drawn from a name: the same name falls into the same split in every folder."""
+    train, val, test = shares
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    draw = int.from_bytes(digest, "little") / 2**64 * (train + val + test)
+    return 1 if draw < train else 2 if draw < train + val else 4
+
+
+def read_split_lists(folder: Path) -> dict[str, int]:
+    """Ids with their split bits, from train.txt, val.txt and test.txt; empty where none of them exists."""
+    splits: dict[str, int] = {}
+    for k, name in enumerate(SPLITS):
+        path = folder / f"{name}.txt"
+        if path.is_file():
+            for line in read_lines(path):
+                splits[line] = splits.get(line, 0) | 1 << k
+    return splits
+
+
+class Splitter:
+    """Gives every id its split: lists of a folder, else shares.
+
+    Args:
+        option: `--splits`: a folder with lists, shares such as "80/5/15", or None.
+        fallback: Folder whose lists count when there is no option.
+    """
+
+    def __init__(self, option: str | None, fallback: Path) -> None:
+        self.shares: tuple[float, ...] = SHARES
+        self.lists: dict[str, int] = {}
+        if option is None:
+            self.lists = read_split_lists(fallback)
+        elif os.path.isdir(option):
+            self.lists = read_split_lists(Path(option))
+            if not self.lists:
+                raise InputError(f"--splits {option}: the folder holds no train.txt, val.txt or test.txt with ids.")
+        else:
+            self.shares = parse_shares(option)
+
+    def __call__(self, clip_id: str, key: str | None = None) -> int:
+        """Split bits of a clip; 0 where there are lists and it is in none.
+
+        Args:
+            clip_id: Looked up in the lists.
+            key: What shares are drawn by: parts of one recording and mirrored doubles belong together.
+        """
+        if self.lists:
+            return self.lists.get(clip_id, self.lists.get(key or clip_id, 0))
+        return hash_split(key or clip_id, self.shares)

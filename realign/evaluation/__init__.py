@@ -1,0 +1,1 @@
+"""Measuring generators: protocols, settings, replications, results, tables."""

@@ -1,0 +1,85 @@
+"""The real clips that an evaluation goes through: which, with which captions and crops, in which batches."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from realign.batch import MotionTextBatch
+from realign.data.datamodule import MotionDataModule
+from realign.data.store import KINDS
+from realign.errors import InputError
+from realign.seeding import mix_seed
+
+Draw = int | str
+"""What a draw of captions and crops is for: a replication's number, or a name."""
+
+
+class EvaluationClips:
+    """Clips of a split of a prepared set. A draw gives each a caption and a crop, by seed, draw and id alone.
+
+    Args:
+        data: Folder written by `realign prepare`.
+        split: train, val, test or all.
+        kind: recorded or composed clips alone; all when None.
+        limit: So many of them, the same ones for the same seed; all when None.
+        seed: Of the evaluation.
+
+    Raises:
+        InputError: No prepared set, an unknown split or kind, or too small a limit.
+    """
+
+    def __init__(
+        self, data: str | Path, split: str = "test", kind: str | None = None, limit: int | None = None, seed: int = 0
+    ) -> None:
+        if kind is not None and kind not in KINDS:
+            raise InputError(f"The kind {kind!r} is unknown; use one of {', '.join(KINDS)}.")
+        self.module = MotionDataModule(str(data), mirror=False)
+        self.packed = self.module.packed
+        self.motions = self.module.dataset(split, augment=True)
+        self.split, self.kind, self.seed = split, kind, seed
+        rows = self.motions.indices.tolist()
+        self.ids = self.motions.ids()
+        self._rows = dict(zip(self.ids, rows, strict=True))
+        places = [i for i, row in enumerate(rows) if kind is None or self.packed.kind(row) == kind]
+        self.places = places if limit is None else self._some(places, limit, "limit")
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def captions(self) -> list[str]:
+        """All different captions of the clips."""
+        rows = self.motions.indices[self.places].tolist()
+        return list(dict.fromkeys(caption for row in rows for caption in self.packed.captions(row)))
+
+    def first_captions(self, ids: Sequence[str]) -> list[str]:
+        """The first caption of each clip, of which its others are wordings where captions were written from labels."""
+        return [self.packed.caption(self._rows[name]) for name in ids]
+
+    def kinds(self, ids: Sequence[str]) -> list[str]:
+        """The kind of each clip, recorded or composed."""
+        return [self.packed.kind(self._rows[name]) for name in ids]
+
+    def draw(self, count: int | None, draw: Draw) -> list[int]:
+        """Places of `count` clips, others for every draw; all of them when None or more than there are."""
+        return self.places if count is None else self._some(self.places, count, draw)
+
+    def batches(self, places: Sequence[int], draw: Draw, size: int) -> Iterator[MotionTextBatch]:
+        """The clips at some places, in batches of similar length, the longest first; a place may come repeatedly.
+
+        Args:
+            places: From `draw`.
+            draw: What captions and crops are drawn for.
+            size: Clips a batch.
+        """
+        frames = self.motions.lengths[list(places)]
+        order = [places[i] for i in np.argsort(-frames, kind="stable")]
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            yield self.motions.__getitems__([(place, mix_seed(self.seed, draw, self.ids[place])) for place in part])
+
+    def _some(self, places: Sequence[int], count: int, draw: Draw) -> list[int]:
+        if count < 1:
+            raise InputError(f"{count} clips are none to evaluate on; ask for at least 1.")
+        chosen = sorted(places, key=lambda place: mix_seed(self.seed, "clips", draw, self.ids[place]))[:count]
+        return sorted(chosen)

@@ -1,0 +1,239 @@
+"""Measure a generator: real motions, then any number of settings, by any number of evaluators."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from realign.checkpoint.guidance import DefaultGuidance
+from realign.distributed import from_first, processes
+from realign.errors import InputError
+from realign.evaluation.clips import EvaluationClips
+from realign.evaluation.judges import Judge, Judging, check_independent
+from realign.evaluation.replicate import REWARD, Make, Replicator
+from realign.evaluation.results import REAL, Results, Row, open_results
+from realign.evaluation.sampling import Recorded, SettingSampler
+from realign.evaluation.settings import PROTOCOLS, Precision, Protocol, Setting, default_settings, unique_settings
+from realign.evaluation.speed import time_sentences
+from realign.index.motion_index import MotionIndex
+from realign.nn.digest import weights_digest
+from realign.seeding import mix_seed
+from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.generator import GeneratorTask
+from realign.text.sentences import warn_about
+
+Watch = Callable[[str, int, int], None]
+"""watch(what is being made, motions made, motions in all)"""
+
+
+class Evaluation:
+    """A generator, the clips whose captions it is given, and what judges its motions.
+
+    A motion depends on the seed, the replication, its clip's id and the setting alone: all settings meet the same
+    captions, lengths and noise, and neither batches nor processes change the results. Where `torch.distributed` runs,
+    every process samples a share of the batches, and all return the same results.
+
+    Args:
+        generator: A trained generator.
+        clips: Real clips; the generator gets their captions and lengths.
+        evaluators: What judges, by name: any number, for second opinions.
+        protocol: How to measure.
+        reward: Guides, and scores the motions of every row; needed where a setting guides.
+        index: Motions of the training set embedded by the reward; needed where a setting's eta is not 0.
+        batch_size: Motions made at once.
+        precision: What the generator computes in; ``bf16`` is faster where the hardware knows it.
+        default: The generator's own guidance: what the guidance ``default`` of a setting means; None is none.
+
+    Raises:
+        InputError: Too few clips, parts that do not fit, an unknown precision, or an evaluator that shares weights
+            with the reward.
+    """
+
+    def __init__(
+        self,
+        generator: GeneratorTask,
+        clips: EvaluationClips,
+        evaluators: Mapping[str, Judge],
+        protocol: Protocol = PROTOCOLS["guo"],
+        *,
+        reward: EmbeddingTask | None = None,
+        index: MotionIndex | None = None,
+        batch_size: int = 32,
+        precision: Precision = "fp32",
+        default: DefaultGuidance | None = None,
+    ) -> None:
+        self.generator, self.clips, self.protocol = generator.eval().requires_grad_(False), clips, protocol
+        self.reward, self.index, self.precision, self.default = reward, index, precision, default
+        if precision not in get_args(Precision):
+            raise InputError(f"Unknown precision {precision!r}; choose one of {', '.join(get_args(Precision))}.")
+        judges = dict(evaluators)
+        if not judges or batch_size < 1:
+            raise InputError(f"Got {len(judges)} evaluators and batch size {batch_size}; give at least 1 of each.")
+        if reward is not None:
+            for name, judge in judges.items():
+                check_independent(name, judge, reward)
+        if REWARD in judges:
+            raise InputError(f"An evaluator is called {REWARD!r}, as the reward is; name it otherwise, by NAME=PATH.")
+        if reward is not None:
+            judges[REWARD] = reward
+        self._check_clips(batch_size)
+        judging = Judging(judges, clips, generator.device)
+        self.replicator = Replicator(clips, judging, protocol, generator.device, batch_size)
+
+    def run(
+        self,
+        settings: Sequence[Setting] | None = None,
+        *,
+        replications: int = 20,
+        multimodality: int = 0,
+        sentences: int = 0,
+        output: str | Path | None = None,
+        watch: Watch | None = None,
+    ) -> Results:
+        """Measure real motions and every setting.
+
+        What the output file holds already is not done again: a run that was killed goes on, and new settings or further
+        replications join what is there.
+
+        Args:
+            settings: What to sample; None is what `realign evaluate` measures by itself: the generator unguided and,
+                where it has a guidance of its own, guided as `TextToMotion.generate` guides it.
+            replications: How often each is measured.
+            multimodality: Replications of MModality, which takes many motions of each caption; none by default.
+            sentences: Sentences to time each setting with; none by default.
+            output: JSON file, written after every replication; None keeps the results in memory.
+            watch: Is told of the progress.
+
+        Raises:
+            InputError: Numbers or settings that make no sense, a reward that does not fit, or a file of other results.
+        """
+        for name, value, least in (
+            ("replications", replications, 1),
+            ("replications of MModality", multimodality, 0),
+            ("sentences to time", sentences, 0),
+        ):
+            if value < least:
+                raise InputError(f"{value} {name} cannot be made; ask for at least {least}.")
+        first = processes()[0] == 0
+        own = None if self.default is None else self.default.words()
+        asked = default_settings(own) if settings is None else [each.resolved(own) for each in settings]
+        samplers = {
+            each.name: SettingSampler(each, self.generator, self.reward, self.index, self.precision)
+            for each in unique_settings(asked)
+        }
+        if first:
+            rewards = [] if self.reward is None else [self.reward.text_encoder]
+            warn_about(self.clips.captions(), [self.generator.text_encoder, *rewards])
+        results = from_first(open_results(output, self.about()) if first else None) or Results({})
+        rows = [
+            results.row(REAL, None),
+            *(results.row(name, self._told(each.setting)) for name, each in samplers.items()),
+        ]
+        makers: dict[str, Make] = {REAL: Recorded(self.generator.device), **samplers}
+        work = _Work(self.replicator, watch, rows[1:], replications, multimodality)
+
+        def save() -> None:
+            if output is not None and first:
+                results.save(output)
+
+        for number in range(max(replications, multimodality)):
+            for row in rows:
+                if len(row.replications) == number < replications:
+                    made = work.made(f"{row.name} {number + 1}/{replications}", row)
+                    row.replications.append(self.replicator.measure(row.name, makers[row.name], number, made))
+                    save()
+                if row.setting is not None and len(row.multimodality) == number < multimodality:
+                    made = work.made(f"{row.name} MModality {number + 1}/{multimodality}", row)
+                    row.multimodality.append(self.replicator.diversify(makers[row.name], number, made))
+                    save()
+        for row in rows[1:]:
+            if sentences and row.speed is None:
+                row.speed = from_first(self._time(samplers[row.name], sentences) if first else None)
+                save()
+        return results
+
+    def about(self) -> dict[str, Any]:
+        """What results must have in common to stand in one table."""
+        packed, generator, judges = self.clips.packed, self.generator, self.replicator.judging.judges
+        parts = {"denoiser": generator.denoiser, "space": generator.space, "normalizer": generator.normalizer}
+        usual = f"{generator.text_encoder.fingerprint} {generator.steps} {generator.guidance_scale}"
+        return {
+            "protocol": asdict(self.protocol),
+            "data": {
+                "set": packed.identity,
+                "skeleton": packed.skeleton,
+                "split": self.clips.split,
+                "kind": self.clips.kind,
+                "clips": len(self.clips),
+            },
+            "seed": self.clips.seed,
+            "precision": self.precision,
+            "generator": weights_digest("generator", f"{usual} {generator.sampling_scheduler}", parts),
+            "reward": None if self.reward is None else self.reward.fingerprint,
+            "evaluators": {name: judges[name].fingerprint for name in self.replicator.evaluators},
+        }
+
+    def _told(self, setting: Setting) -> dict[str, Any]:
+        """What makes a row: the setting, and the index whose anchors guide it."""
+        told = asdict(setting)
+        if self.index is not None and setting.guidance != "none" and setting.eta:
+            told["index"] = self._index_digest
+        return told
+
+    @cached_property
+    def _index_digest(self) -> str | None:
+        """Goes through all items of the index: once for all settings."""
+        return None if self.index is None else self.index.digest
+
+    def _check_clips(self, batch_size: int) -> None:
+        clips, least, world = self.clips, self.protocol.batch, processes()[1]
+        count = min(len(clips), self.protocol.clips or len(clips))
+        if count < least:
+            raise InputError(
+                f"{count} clips do not fill one batch of {least}, in which R-precision ranks; evaluate at least "
+                f"{least}."
+            )
+        if (count - 1) // batch_size + 1 < world:
+            raise InputError(
+                f"{count} clips in batches of {batch_size} cannot be shared by {world} processes; use fewer or "
+                "smaller batches."
+            )
+        if self.generator.skeleton != clips.packed.skeleton:
+            raise InputError(
+                f"The generator makes the skeleton {self.generator.skeleton!r}, but {clips.packed.folder} shows "
+                f"{clips.packed.skeleton!r}; take a set of the generator's skeleton."
+            )
+
+    def _time(self, sampler: SettingSampler, sentences: int) -> dict[str, Any]:
+        places = self.clips.draw(sentences, "speed")
+        batches = list(self.clips.batches(places, "speed", 1))
+
+        def sample(number: int) -> None:
+            batch = batches[number]
+            sampler(batch, torch.tensor([mix_seed(self.clips.seed, "speed", *batch.ids)]))
+
+        return time_sentences(self.generator, [batch.captions[0] for batch in batches], sample, self.reward)
+
+
+class _Work:
+    """Counts the motions that are still to be made, and those that are."""
+
+    def __init__(
+        self, replicator: Replicator, watch: Watch | None, rows: Sequence[Row], replications: int, many: int
+    ) -> None:
+        left = sum(max(0, replications - len(row.replications)) for row in rows) * replicator.motions()
+        left += sum(max(0, many - len(row.multimodality)) for row in rows) * replicator.many()
+        self.watch, self.done, self.left = watch, 0, left
+
+    def made(self, label: str, row: Row) -> Callable[[int], None]:
+        """What to tell of every batch of a row; recorded motions cost nothing."""
+
+        def tell(count: int) -> None:
+            self.done = min(self.done + count * processes()[1] * (row.setting is not None), self.left)
+            if self.watch is not None:
+                self.watch(label, self.done, self.left)
+
+        return tell

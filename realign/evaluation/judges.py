@@ -1,0 +1,164 @@
+"""What judges motions in an evaluation: evaluators, and the reward that may have guided them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from realign.errors import InputError
+from realign.evaluation.clips import EvaluationClips
+from realign.tasks.base import Task
+from realign.tasks.checkpoint import load_task
+from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.evaluator import EvaluatorTask
+from realign.text.base import TextEncoder
+
+Judge: TypeAlias = EvaluatorTask | EmbeddingTask
+"""A frozen task with embed_motions, embed_captions, fingerprint, skeleton and statistics of its own."""
+
+PAD_TO = 196  # frames: published figures depend on the padding that the evaluator saw
+_CHUNK = 128  # captions embedded at once
+_TRIED = 8  # recorded motions that show whether a judge's weights are whole
+_SMALL = 64  # numbers: smaller tensors, or constant ones, may agree by chance
+
+
+def load_judge(path: str | Path, *, trust_code: bool = False) -> Judge:
+    """An evaluator, or a reward or retriever that serves as one, frozen.
+
+    Args:
+        path: A checkpoint or folder of weights.
+        trust_code: Let its configuration name classes outside realign, whose code then runs.
+
+    Raises:
+        InputError: The file is missing or damaged, or holds something that embeds no motions.
+    """
+    with torch.inference_mode(False):
+        task = load_task(path, Task, trust_code=trust_code)  # type: ignore[type-abstract]
+    if not isinstance(task, (EvaluatorTask, EmbeddingTask)):
+        raise InputError(f"{path} holds a {type(task).__name__}, which judges no motions; give an evaluator.")
+    return task.requires_grad_(False)
+
+
+def judge_name(path: str | Path) -> str:
+    """What the table calls a judge: its folder, or its run's where the file is one of several checkpoints."""
+    path = Path(path).absolute()
+    return path.parent.name if path.stem in ("last", "best") else path.stem
+
+
+class Judging:
+    """Judges with the embeddings of all captions, computed once.
+
+    Args:
+        judges: By name.
+        clips: What they judge.
+        device: Where they work.
+
+    Raises:
+        InputError: As `check_judge`, or a judge makes NaN of captions or recorded motions.
+    """
+
+    def __init__(self, judges: Mapping[str, Judge], clips: EvaluationClips, device: torch.device) -> None:
+        self.judges = dict(judges)
+        for name, judge in self.judges.items():
+            check_judge(name, judge, clips)
+        captions = clips.captions()
+        tokens = clips.module.caption_tokens() if any(isinstance(j, EvaluatorTask) for j in judges.values()) else {}
+        self._row = {caption: row for row, caption in enumerate(captions)}
+        self._text: dict[str, Tensor] = {}
+        tried = next(clips.batches(clips.places, "real", _TRIED))
+        for name, judge in self.judges.items():
+            with torch.inference_mode(False):
+                judge.to(device)
+            if isinstance(judge, EvaluatorTask):
+                judge.take_tokens(tokens)
+            with torch.no_grad():
+                parts = [captions[start : start + _CHUNK] for start in range(0, len(captions), _CHUNK)]
+                self._text[name] = torch.cat([judge.embed_captions(part).float() for part in parts])
+            embedded = self.motions(name, tried.motion.to(device), tried.lengths)
+            if not all(bool(each.isfinite().all()) for each in (self._text[name], embedded)):
+                raise InputError(
+                    f"{name} makes NaN of captions or recorded motions; its weights or statistics are damaged, export "
+                    "it again."
+                )
+
+    def text(self, name: str, captions: Sequence[str]) -> Float[Tensor, "B E"]:
+        """Embeddings of captions of the clips by one judge."""
+        return self._text[name][[self._row[caption] for caption in captions]]
+
+    @torch.no_grad()
+    def motions(self, name: str, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
+        """Embeddings of motions by one judge; of one with a value that is not finite, NaN.
+
+        Args:
+            name: Of the judge.
+            motion: Motion features, not normalised.
+            lengths: Frames of each.
+        """
+        finite = motion.isfinite().flatten(1).all(1)
+        shown = pad(motion.masked_fill(~finite[:, None, None], 0), (0, 0, 0, max(0, PAD_TO - motion.shape[1])))
+        embedded = self.judges[name].embed_motions(shown, lengths).float()
+        return embedded.masked_fill(~finite[:, None], torch.nan)
+
+
+def check_judge(name: str, judge: Judge, clips: EvaluationClips) -> None:
+    """Refuse a judge of other motions.
+
+    Args:
+        name: What it is called.
+        judge: An evaluator or a reward.
+        clips: What it is to judge.
+
+    Raises:
+        InputError: Its skeleton or width differ, or it has no statistics.
+    """
+    width = len(judge.normalizer.mean)
+    if width != clips.packed.num_features:
+        raise InputError(
+            f"{name} judges motions of {width} features a frame, but {clips.packed.folder} holds "
+            f"{clips.packed.num_features}; take one trained on these data."
+        )
+    if not bool(judge.normalizer.fitted):
+        raise InputError(
+            f"{name} has no statistics (Mean and Std) to normalise motions with; export it again from a trained "
+            "checkpoint."
+        )
+    if judge.skeleton != clips.packed.skeleton:
+        raise InputError(
+            f"{name} judges the skeleton {judge.skeleton!r}, but {clips.packed.folder} shows "
+            f"{clips.packed.skeleton!r}; take one trained on these data."
+        )
+
+
+def check_independent(name: str, judge: Judge, reward: EmbeddingTask) -> None:
+    """Refuse an evaluator that shares trained weights with the reward: what is climbed cannot measure.
+
+    Frozen text encoders may be the same. Weights that were stored in half precision count as those they came from.
+
+    Args:
+        name: What the evaluator is called.
+        judge: The evaluator.
+        reward: What guides.
+
+    Raises:
+        InputError: As said.
+    """
+    own = {value for _, value in _trained(reward)}
+    shared = next((parameter for parameter, value in _trained(judge) if value in own), None)
+    if shared is not None:
+        raise InputError(
+            f"The evaluator {name} shares weights with the reward ({shared}), so that its measures would only repeat "
+            "what guidance climbed; take an evaluator trained on its own."
+        )
+
+
+def _trained(task: nn.Module) -> Iterator[tuple[str, bytes]]:
+    """Parameters outside text encoders: name, and values in half precision."""
+    frozen = tuple(f"{name}." for name, module in task.named_modules() if isinstance(module, TextEncoder))
+    for name, value in task.named_parameters():
+        small = value.numel() < _SMALL or bool((value == value.flatten()[0]).all())
+        if not small and not name.startswith(frozen):
+            yield name, value.detach().cpu().half().contiguous().numpy().tobytes()

@@ -1,0 +1,98 @@
+"""An evaluation out of files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from realign.checkpoint.guidance import DefaultGuidance
+from realign.errors import InputError
+from realign.evaluation.clips import EvaluationClips
+from realign.evaluation.evaluation import Evaluation
+from realign.evaluation.judges import judge_name, load_judge
+from realign.evaluation.settings import PROTOCOLS, Precision
+from realign.files import model_path, named_path
+from realign.index.motion_index import MotionIndex
+from realign.inference.common import pretrained_folder
+from realign.tasks.checkpoint import load_task
+from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.generator import GeneratorTask
+
+
+def load_evaluation(
+    data: str | Path,
+    *,
+    generator: str | Path | None = None,
+    evaluators: Sequence[str | Path] = (),
+    reward: str | Path | None = None,
+    index: str | Path | None = None,
+    protocol: str = "guo",
+    guided: bool | None = None,
+    anchored: bool | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 32,
+    precision: Precision = "fp32",
+    trust_code: bool = False,
+    **clips: Any,
+) -> Evaluation:
+    """An evaluation from files.
+
+    Args:
+        data: Folder written by `realign prepare`.
+        generator: A .ckpt, a folder of weights or a shipped name; None takes the weights in the package.
+        evaluators: The same, or NAME=PATH, see `named_path`; the one in the package when empty.
+        reward: The same, of a reward.
+        index: Folder or shipped name of an index that this reward made.
+        protocol: Name of a protocol.
+        guided: Some setting guides: without a reward the generator's own is taken, else the one in the package. None
+            where the generator has a guidance of its own, which `Evaluation.run` measures unless told otherwise.
+        anchored: Some setting takes anchors: with such a reward, its index is taken where none is named. None where
+            the generator's own guidance does.
+        device: A torch device.
+        batch_size: Motions made at once.
+        precision: What the generator computes in.
+        trust_code: Let the configurations of what is loaded name classes outside realign, whose code then runs.
+        clips: split, kind, limit and seed of `EvaluationClips`.
+
+    Raises:
+        InputError: A file is missing, foreign or damaged, an unknown protocol, or as `Evaluation`.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"The protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}.")
+    chosen = EvaluationClips(data, **clips)  # a wrong path must not cost the loading of models
+    given = list(evaluators) or [pretrained_folder("evaluator", "one with --evaluator")]
+    judges = [(None, each) if isinstance(each, Path) else named_path(each) for each in given]
+    names = [judge_name(path) if name is None else name for name, path in judges]
+    if "" in names:
+        raise InputError(f"The evaluator {given[names.index('')]!r} has no name; write PATH or NAME=PATH.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"Two evaluators are called {twice!r}; name them apart with NAME=PATH.")
+    folder = pretrained_folder("generator") if generator is None else model_path(generator)
+    own = DefaultGuidance.read(folder)
+    guided = own is not None if guided is None else guided
+    anchored = own is not None and bool(own.eta) if anchored is None else anchored
+    if reward is None and guided:
+        if own is not None:
+            reward, belongs = own.beside(folder)
+        else:
+            reward = pretrained_folder("reward", "a reward with --reward")
+            belongs = pretrained_folder("reward_index", "an index made with the reward, with --index")
+        index = belongs if index is None and anchored else index
+    with torch.inference_mode(False):
+        task = load_task(folder, GeneratorTask, trust_code=trust_code).to(device)
+        judge = None
+        if reward is not None:
+            judge = load_task(reward, EmbeddingTask, trust_code=trust_code)  # type: ignore[type-abstract]
+    return Evaluation(
+        task,
+        chosen,
+        {name: load_judge(path, trust_code=trust_code) for name, (_, path) in zip(names, judges, strict=True)},
+        PROTOCOLS[protocol],
+        reward=None if judge is None else judge.requires_grad_(False),
+        index=None if index is None else MotionIndex.load(model_path(index)),
+        default=own,
+        batch_size=batch_size,
+        precision=precision,
+    )

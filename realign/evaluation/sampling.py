@@ -1,0 +1,86 @@
+"""The motions of one setting: a generator, guided or not, sampled for the captions of batches."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from realign.batch import MotionTextBatch
+from realign.errors import InputError
+from realign.evaluation.settings import Precision, Setting
+from realign.guidance.objective import RewardObjective
+from realign.guidance.steering import BestOfN, RewardSteering, Steering
+from realign.index.motion_index import MotionIndex
+from realign.precision import exact_float32
+from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.generator import GeneratorTask
+
+
+class SettingSampler:
+    """Samples as a setting says.
+
+    Args:
+        setting: The setting.
+        generator: A trained generator.
+        reward: Guides, where the setting asks for it.
+        index: Motions embedded by the reward, where the setting's eta is not 0.
+        precision: What the denoiser computes in.
+
+    Raises:
+        InputError: No reward, one that does not fit the generator, or options that make no sense.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        generator: GeneratorTask,
+        reward: EmbeddingTask | None = None,
+        index: MotionIndex | None = None,
+        precision: Precision = "fp32",
+    ) -> None:
+        self.setting, self.generator, self.precision = setting, generator, precision
+        generator.sampler(setting.scheduler, setting.steps)  # refuses what would fail after the real motions
+        self.steering = None if setting.guidance == "none" else self._steering(reward, index)
+
+    def _steering(self, reward: EmbeddingTask | None, index: MotionIndex | None) -> Steering:
+        each = self.setting
+        if reward is None:
+            raise InputError(f"The setting {each.name!r} needs a reward to guide with; name one with --reward.")
+        objective = RewardObjective(reward, index, each.mu, each.eta, each.anchors, each.temperature)
+        steering: Steering
+        if each.guidance == "best-of":
+            steering = BestOfN(objective, each.candidates)
+        else:
+            steering = RewardSteering(objective, each.options, each.through_decoder)
+        steering.to(self.generator.device).check(self.generator)
+        return steering
+
+    def __call__(self, batch: MotionTextBatch, seeds: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
+        """Motion features, not normalised, for the captions and lengths of a batch.
+
+        Args:
+            batch: Clips; an anchor is never the clip itself.
+            seeds: One a motion: all its randomness.
+        """
+        each = self.setting
+        lengths = batch.lengths.to(self.generator.device)
+        options = {"steps": each.steps, "guidance_scale": each.guidance_scale, "scheduler": each.scheduler}
+        device = self.generator.device
+        with exact_float32(device), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if self.steering is None:
+                return self.generator.sample(batch.captions, lengths, seeds, **options)  # type: ignore[arg-type]
+            return self.steering.sample(self.generator, batch.captions, lengths, seeds, batch.ids, **options)
+
+
+class Recorded:
+    """Stands in for a sampler: the recorded motions themselves.
+
+    Args:
+        device: Where they are wanted.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __call__(self, batch: MotionTextBatch, seeds: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
+        """The motions of a batch."""
+        return batch.motion.to(self.device)

@@ -1,0 +1,114 @@
+"""Guidance by a trained reward, in the generator's own space or through the decoder of its autoencoder."""
+
+import copy
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int, Real
+from torch import Tensor, nn
+
+from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions, RewardGradient
+from realign.guidance.objective import RewardObjective
+from realign.index.motion_index import MotionIndex
+from realign.masking import lengths_to_mask
+from realign.nn.reward import RewardModel
+from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.space import SpaceTask
+
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
+
+
+class RewardGuidance(RewardGradient):
+    """Guidance by R = mu R_text + eta R_motion, captions and anchors bound: one for each sample, in order.
+
+    It steers any sampler that works in the reward's space; `realign.diffusion.adapter` puts it into other loops.
+
+    Args:
+        model: The reward model, in evaluation mode.
+        target: What a motion's embedding is multiplied with, from `RewardObjective.target`.
+        options: When and how strongly to steer.
+    """
+
+    def __init__(
+        self, model: RewardModel, target: Float[Tensor, "B E"], options: GuidanceOptions = DEFAULT_OPTIONS
+    ) -> None:
+        self.model, self.target, self.options = differentiable(model), target, options
+
+    @classmethod
+    def bind(
+        cls,
+        reward: EmbeddingTask,
+        captions: Sequence[str],
+        index: MotionIndex | None = None,
+        mu: float = 1.0,
+        eta: float = 0.0,
+        options: GuidanceOptions = DEFAULT_OPTIONS,
+        anchors: int = 1,
+        temperature: float = 0.1,
+        exclude: Sequence[str] | None = None,
+    ) -> "RewardGuidance":
+        """Guidance for a batch of captions; each is encoded once, here.
+
+        Args:
+            reward: A trained reward, in evaluation mode.
+            captions: One a sample.
+            index: Clean embeddings of real motions by this reward; needed where eta is not 0.
+            mu: Weight of the cosine to the caption.
+            eta: Weight of the cosine to the anchor.
+            options: When and how strongly to steer.
+            anchors: Motions that make up an anchor.
+            temperature: Of the softmax over several.
+            exclude: Id of each sample's own motion, which is no anchor for it.
+
+        Raises:
+            InputError: As `RewardObjective`.
+        """
+        objective = RewardObjective(reward, index, mu, eta, anchors, temperature)
+        return cls(reward.model, objective.target(captions, exclude), options)
+
+    def reward(
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
+    ) -> Float[Tensor, "B"]:
+        """R of each sample; arguments as in `Guidance.gradient`."""
+        return (self.model.embed_motion(x_t, t, mask) * self.target.to(x_t)).sum(-1)
+
+
+class ThroughDecoder(RewardGradient):
+    """Adapter: guidance on motion features steers a latent generator, by the gradient through its decoder.
+
+    The noisy latents (or, with the option ``point="x0"``, the predicted clean ones) are decoded, brought to the
+    reward's own normalisation and judged at their step. This is the published way for MLD (arXiv 2511.19217); a reward
+    of the generator's space does without the decoder and costs far less.
+
+    Args:
+        guidance: Guidance by a reward on motion features, for the same samples in the same order.
+        generator: The latent generator: its space decodes, its statistics turn what comes out into features.
+        reward: The reward's task: its statistics normalise the features for it.
+        lengths: Frames of each motion.
+    """
+
+    def __init__(
+        self, guidance: RewardGradient, generator: SpaceTask, reward: SpaceTask, lengths: Int[Tensor, "B"]
+    ) -> None:
+        self.guidance, self.options = guidance, guidance.options
+        self.space = differentiable(generator.space)
+        self.denormalize = differentiable(generator.normalizer).denormalize
+        self.normalize = differentiable(reward.normalizer).normalize
+        with torch.inference_mode(False):
+            self.frames = lengths_to_mask(lengths.to(generator.device).clone())
+
+    def reward(
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
+    ) -> Float[Tensor, "B"]:
+        """Reward of the decoded samples; arguments as in `Guidance.gradient`."""
+        motion = self.denormalize(self.space.decode(x_t, self.frames), self.frames)
+        return self.guidance.reward(self.normalize(motion, self.frames), t, self.frames)
+
+
+def differentiable(module: ModuleType) -> ModuleType:
+    """The module itself, or a copy where it was made under ``inference_mode``, which autograd does not accept."""
+    if not any(each.is_inference() for each in (*module.parameters(), *module.buffers())):
+        return module
+    with torch.inference_mode(False):
+        return copy.deepcopy(module)

@@ -1,0 +1,100 @@
+"""What a search finds, and the motions behind it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from realign.errors import InputError
+from realign.index.library import MotionLibrary
+from realign.motion.clip import MotionClip
+from realign.motion.features import features_to_joints
+from realign.motion.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class MotionHit:
+    """A motion that was found.
+
+    Attributes:
+        id: Its name in the set that was indexed.
+        score: Cosine of its embedding to the query's.
+        captions: Its captions.
+        frames: Its length in frames.
+        seconds: Its length in seconds.
+        source: How it came to be, such as "recorded".
+        position: Where it stands in the index.
+    """
+
+    id: str
+    score: float
+    captions: tuple[str, ...]
+    frames: int
+    seconds: float
+    source: str
+    position: int
+
+
+@dataclass(frozen=True)
+class CaptionHit:
+    """A caption that was found.
+
+    Attributes:
+        caption: The sentence.
+        score: Cosine of its embedding to the motion's.
+    """
+
+    caption: str
+    score: float
+
+
+def clips_of(
+    hits: Sequence[MotionHit], library: MotionLibrary, data: str | Path | None, skeleton: Skeleton
+) -> list[MotionClip]:
+    """The motions of hits; each caption tells rank, score and first caption.
+
+    Args:
+        hits: What a search of the library gave.
+        library: The library.
+        data: Folder written by `realign prepare` that holds them; None takes those that the library keeps.
+        skeleton: Their skeleton.
+
+    Raises:
+        InputError: When the library keeps none, or the folder does not hold one of them.
+    """
+    joints = _kept(hits, library) if data is None else _prepared(hits, Path(data), skeleton)
+    titles = [
+        f"{rank}. {hit.captions[0] if hit.captions else hit.id} ({hit.score:.2f})" for rank, hit in enumerate(hits, 1)
+    ]
+    return [
+        MotionClip(each, skeleton.fps, title, skeleton.name) for each, title in zip(joints, titles, strict=True)
+    ]  # fmt: skip
+
+
+def _kept(hits: Sequence[MotionHit], library: MotionLibrary) -> list[Float[np.ndarray, "F J 3"]]:
+    joints = library.joints()
+    if joints is None:
+        raise InputError(
+            f"The index at {library.folder} keeps no motions to draw; name the prepared set that was indexed with "
+            "--data, or build the index with --with-motions."
+        )
+    return [joints[hit.position] for hit in hits]
+
+
+def _prepared(hits: Sequence[MotionHit], folder: Path, skeleton: Skeleton) -> list[Float[np.ndarray, "F J 3"]]:
+    from realign.data.store import PackedMotions
+
+    packed = PackedMotions.open(folder)
+    if packed.skeleton != skeleton.name:
+        raise InputError(f"{folder} shows the skeleton {packed.skeleton!r}, but the index {skeleton.name!r}.")
+    places = {packed.id(index): index for index in range(len(packed))}
+    found = []
+    for hit in hits:
+        if hit.id not in places:
+            raise InputError(f"{folder} holds no motion {hit.id!r}; give the prepared set that was indexed.")
+        features = torch.from_numpy(packed.motion(places[hit.id]).copy())
+        found.append(features_to_joints(features, skeleton).numpy())
+    return found

@@ -1,0 +1,253 @@
+"""Sentences to motions with a trained generator."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from realign.checkpoint.guidance import DefaultGuidance
+from realign.errors import InputError, renamed
+from realign.files import model_path
+from realign.inference.common import UNIT, check_sentences, pick_device, pretrained_folder
+from realign.inference.guide import Guide
+from realign.motion.clip import MotionClip
+from realign.motion.features import features_to_joints
+from realign.motion.skeleton import get_skeleton
+from realign.precision import exact_float32
+from realign.seeding import mix_seed
+from realign.text.sentences import warn_about
+
+if TYPE_CHECKING:
+    from realign.evaluation.settings import GuidanceWay
+    from realign.guidance.steering import Steering, SteeringName
+    from realign.tasks.generator import GeneratorTask
+
+SHORTEST, LONGEST = 20, 196  # frames
+
+
+class TextToMotion:
+    """A trained generator that turns sentences into motions.
+
+    Args:
+        task: A trained generator.
+        seconds: Usual length of a motion where nothing tells a better one.
+        guide: A reward and its index: they find the usual length of what a sentence describes, and guide where no
+            others are named.
+        default: How to guide where the caller does not say; None is not at all.
+    """
+
+    def __init__(
+        self,
+        task: "GeneratorTask",
+        seconds: float = 5.0,
+        guide: Guide | None = None,
+        default: DefaultGuidance | None = None,
+    ) -> None:
+        self.task = task.eval().requires_grad_(False)
+        self.skeleton = get_skeleton(task.skeleton)
+        self.seconds, self.guide, self.default = seconds, guide, default
+        self._loaded: dict[str, Steering] = {}  # by the way to guide
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        reward: str | Path | None = None,
+        index: str | Path | None = None,
+        *,
+        trust_code: bool = False,
+    ) -> "TextToMotion":
+        """Load a generator.
+
+        Args:
+            checkpoint: A Lightning checkpoint, a folder of weights or a shipped name, as for `--checkpoint`; None takes
+                the weights in the package.
+            device: auto, or any torch device.
+            reward: The same, of the reward that made `index`; None takes the one that belongs to the
+                generator, else the one in the package.
+            index: Folder or shipped name of an index that finds the lengths of motions; None takes the one that
+                belongs to the generator, if any: the shipped one has, and so has a folder with a `guidance.yaml`.
+            trust_code: Let the configurations of what is loaded name classes outside realign, whose code then runs.
+
+        Raises:
+            InputError: For a checkpoint of another kind, a damaged file, or a device that cannot be used.
+        """
+        from realign.tasks.checkpoint import load_task
+        from realign.tasks.generator import GeneratorTask
+
+        chosen = pick_device(device)
+        folder = pretrained_folder("generator") if checkpoint is None else model_path(checkpoint)
+        default = DefaultGuidance.read(folder)
+        task = load_task(folder, GeneratorTask, trust_code=trust_code).to(chosen)
+        own = None
+        if default is not None or checkpoint is None:
+            named = default or DefaultGuidance()
+            own = Guide(*named.beside(folder), chosen, trust_code)
+        model = cls(task, guide=own, default=default)
+        if index is not None:
+            model.guide = model._guide(reward, index)
+        return model
+
+    def load_guidance(
+        self,
+        way: "SteeringName" = "reward",
+        reward: str | Path | None = None,
+        index: str | Path | None = None,
+        **options: Any,
+    ) -> "Steering":
+        """What `generate` takes as its guidance; a reward that does not fit the generator is refused.
+
+        Args:
+            way: ``reward`` steers by the reward's gradient, ``best-of`` keeps the best of several motions.
+            reward: Checkpoint, folder or shipped name of a reward; None takes the one that belongs to the generator,
+                else the one in the package.
+            index: Folder or shipped name of an index that this reward made, where `eta` is not 0; None as for `reward`.
+            options: mu, eta, anchors, temperature, options, through_decoder and candidates of `load_steering`, and
+                fields of `GuidanceOptions` by their own names; what is left out is the generator's default.
+
+        Raises:
+            InputError: A file is missing, foreign or damaged, or the reward was trained for another generator.
+        """
+        from realign.guidance.steering import load_steering
+
+        chosen, guide = (self.default or DefaultGuidance()).override(options), self._guide(reward, index)
+        anchored = chosen.eta or index is not None
+        steering = load_steering(way, guide.reward, guide.index if anchored else None, **chosen.steering())
+        steering.check(self.task)
+        return steering
+
+    def _guide(self, reward: str | Path | None, index: str | Path | None) -> Guide:
+        """The guide of the model where the paths name no other, so that nothing is loaded twice."""
+        own = self.guide.paths if self.guide else (None, None)
+        paths = (
+            model_path(reward or own[0] or pretrained_folder("reward", "a reward with --reward")),
+            model_path(
+                index or own[1] or pretrained_folder("reward_index", "an index made with the reward, with --index")
+            ),
+        )
+        return self.guide if self.guide and paths == own else Guide(*paths, self.task.device, self.task.trust_code)
+
+    @property
+    def default_guidance(self) -> "Steering | None":
+        """The guidance that is taken where the caller does not say; None where the generator has none."""
+        return self._steering("default")
+
+    def _steering(self, guidance: "Steering | GuidanceWay | None") -> "Steering | None":
+        """What a word stands for, loaded once, or what is there already.
+
+        Raises:
+            InputError: Another word or value, or no reward fits the generator.
+        """
+        from realign.evaluation.settings import check_way
+        from realign.guidance.steering import Steering
+
+        if isinstance(guidance, Steering):
+            return guidance
+        way = check_way(guidance)
+        if way == "default":
+            way = "none" if self.default is None else "reward"
+        if way == "none":
+            return None
+        if way not in self._loaded:
+            self._loaded[way] = self.load_guidance(way)
+        return self._loaded[way]
+
+    def frames(self, text: str, seconds: float | None = None) -> int:
+        """Frames of a motion for a sentence, a multiple of four.
+
+        Args:
+            text: The sentence.
+            seconds: Its length; None takes the median of the motions that the index finds for the sentence, within
+                the lengths trained on, or the usual one where there is no index.
+
+        Raises:
+            InputError: When the length is outside what generators of this kind are trained on.
+        """
+        fps = self.skeleton.fps
+        low, high = SHORTEST / fps, LONGEST / fps
+        if seconds is None:
+            found = self.guide.seconds(text) if self.guide else None
+            seconds = min(max(found or self.seconds, self.skeleton.min_frames / fps), high)
+        if not low <= seconds <= high:
+            raise InputError(f"A motion of {seconds:g} s cannot be made; choose between {low:g} and {high:g} seconds.")
+        return max(SHORTEST, min(LONGEST, UNIT * round(seconds * fps / UNIT)))
+
+    def generate(
+        self,
+        texts: Sequence[str],
+        seconds: float | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        scheduler: str | None = None,
+        batch_size: int = 32,
+        guidance: "Steering | GuidanceWay | None" = "default",
+        cfg: float | None = None,
+    ) -> list[MotionClip]:
+        """Make `samples` motions for each sentence.
+
+        A motion depends on its sentence, its number among the samples, `seed` and the sampling options; never on the
+        other sentences or on `batch_size`.
+
+        Args:
+            texts: Sentences.
+            seconds: Length of every motion (s); None gives each sentence its own, see `frames`.
+            samples: Motions for each sentence.
+            seed: Non-negative seed.
+            steps: Denoising steps; the generator's own number when None.
+            guidance_scale: Classifier-free guidance scale; 1 turns it off.
+            scheduler: ddim, ddpm, dpm or unipc, of a flow euler or heun; the generator's own when None.
+            batch_size: Motions made at once.
+            guidance: By the words of the command: ``default`` is the generator's own guidance, if it has any, ``none``
+                (or None) samples it as it is, ``reward`` and ``best-of`` guide with what belongs to it; or what
+                `load_guidance` gave.
+            cfg: Old name of `guidance_scale`.
+
+        Returns:
+            Clips ordered by sentence, then sample; joints in metres (KIT: its own unit).
+
+        Raises:
+            InputError: For blank sentences or numbers outside their range.
+        """
+        if cfg is not None:
+            renamed("cfg", "guidance_scale")
+            guidance_scale = cfg
+        texts = check_sentences(texts)
+        for name, value, low in (("samples", samples, 1), ("seed", seed, 0), ("batch size", batch_size, 1)):
+            if value < low:
+                raise InputError(f"The {name} must be at least {low}, but is {value}.")
+        if steps is not None and not 1 <= steps <= 1000:
+            raise InputError(f"The number of denoising steps must lie between 1 and 1000, but is {steps}.")
+        if guidance_scale is not None and not math.isfinite(guidance_scale):
+            raise InputError(f"The scale of classifier-free guidance must be a finite number, but is {guidance_scale}.")
+        steering = self._steering(guidance)
+        rewards = [] if steering is None else [steering.objective.reward.text_encoder]
+        warn_about(texts, [self.task.text_encoder, *rewards])
+        frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
+        wanted = [(text, number) for text in texts for number in range(samples)]
+        clips: list[MotionClip] = []
+        for chunk in _chunks(wanted, batch_size):
+            captions = [text for text, _ in chunk]
+            lengths = torch.tensor([frames[text] for text in captions], device=self.task.device)
+            seeds = torch.tensor([mix_seed(seed, text, number) for text, number in chunk])
+            options: dict[str, Any] = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
+            with exact_float32(self.task.device):
+                if steering is None:
+                    features = self.task.sample(captions, lengths, seeds, **options)
+                else:
+                    features = steering.sample(self.task, captions, lengths, seeds, **options)
+            joints = features_to_joints(features.float().cpu(), self.skeleton)
+            clips += [
+                MotionClip(each[: frames[text]].numpy(), self.skeleton.fps, text, self.skeleton.name)
+                for each, text in zip(joints, captions, strict=True)
+            ]
+        return clips
+
+
+def _chunks(items: list[tuple[str, int]], size: int) -> Iterator[list[tuple[str, int]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,7 @@
+"""BVH in and out: the public names, gathered from the modules that hold them."""
+
+from realign.motion.bvh.reader import Bvh, read_bvh
+from realign.motion.bvh.retarget import import_bvh
+from realign.motion.bvh.writer import write_bvh
+
+__all__ = ["Bvh", "import_bvh", "read_bvh", "write_bvh"]

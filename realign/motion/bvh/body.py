@@ -1,0 +1,159 @@
+from collections.abc import Mapping
+
+import numpy as np
+
+from realign.motion.bvh.reader import Bvh
+from realign.motion.bvh.rig_map import ResolvedRig
+
+# Where HumanML3D has the joints that other rigs put elsewhere or lack, in metres on a body with the reference leg, in
+# frames (left, up, ahead): hips from the pelvis (mean directions of motions in that dataset's skeleton times its bone
+# lengths), the base of the toes from the ankle, the neck from between the shoulders, the head from the neck.
+LEG = 0.8158
+_LEFT_HIP, _RIGHT_HIP = np.array([0.0590, -0.0828, -0.0175]), np.array([-0.0604, -0.0908, -0.0137])
+_TOES, _NECK, _HEAD = np.array([0.0, -0.055, 0.13]), np.array([0.0, 0.07, 0.0]), np.array([0.0, 0.089, 0.050])
+# A bone shorter than this part of the legs is not there: its end stands where its beginning does.
+_NO_LENGTH = 1e-3
+# Heights of spine1 and spine2 as shares of the way from between the hips to the neck. Where the rig has a joint within
+# `_SNAP` of them, that one is taken: the back bends there.
+_SPINE1, _SPINE2, _SNAP = 0.34, 0.58, 0.08
+# Shares of the way from spine2 to the neck: spine3, and the top of the breastbone, from where collars reach half way
+# to the shoulders.
+_SPINE3, _BREASTBONE = 0.2, 2 / 3
+_LEG_BONES = (("hip", "knee"), ("knee", "ankle"))
+_TINY = 1e-9
+
+
+def place_joints(positions: np.ndarray, rig: ResolvedRig) -> dict[str, np.ndarray]:
+    """The HumanML3D joints of a foreign body, in its own size.
+
+    Limbs, neck and head are the rig's joints. Unless the rig names them: pelvis and hips get HumanML3D's places about
+    the middle of the hips, the spine is shared out along the rig's own, neck, collars, head and toes stand in the
+    body's proportions. A joint at the end of a bone without length counts as one that the rig does not name.
+
+    Args:
+        positions: (T, S, 3) positions of the file's joints, Y up.
+        rig: Where the rig's joints are among them.
+
+    Returns:
+        (T, 3) positions of each of the 22 joints by name.
+    """
+    body = _with_length(rig.body(positions))
+    leg = leg_length(body)
+    size = leg / LEG
+    hips, middle = body["left_hip"] - body["right_hip"], (body["left_hip"] + body["right_hip"]) / 2
+    shoulders = body["left_shoulder"] - body["right_shoulder"]
+    if _mean_length(hips) < _NO_LENGTH * leg:  # hips that stand in the pelvis turn with the shoulders
+        hips = shoulders
+    if "neck" not in body:
+        between = (body["left_shoulder"] + body["right_shoulder"]) / 2
+        body["neck"] = between + body_frame(shoulders, between - middle) @ _NECK * size
+    trunk = np.stack([middle, *(positions[:, index] for index in rig.spine), body["neck"]])
+    chest = _snapped(trunk, _SPINE2)
+    for name, share in (("spine1", _snapped(trunk, _SPINE1)), ("spine2", chest), ("spine3", _beyond(chest, _SPINE3))):
+        body.setdefault(name, _along(trunk, share))
+    pelvis = body_frame(hips, body["spine2"] - middle)
+    if "pelvis" not in body:
+        body["pelvis"] = middle - pelvis @ (_LEFT_HIP + _RIGHT_HIP) * (size / 2)
+        body["left_hip"] = body["pelvis"] + pelvis @ _LEFT_HIP * size
+        body["right_hip"] = body["pelvis"] + pelvis @ _RIGHT_HIP * size
+    for side in ("left", "right"):
+        breastbone = _along(trunk, _beyond(chest, _BREASTBONE))
+        body.setdefault(f"{side}_collar", (breastbone + body[f"{side}_shoulder"]) / 2)
+        ankle = body[f"{side}_ankle"]
+        foot = body_frame(pelvis[..., 0], body[f"{side}_knee"] - ankle)
+        body.setdefault(f"{side}_foot", ankle + foot @ _TOES * size)
+    upper = body_frame(shoulders, body["neck"] - body["spine3"])
+    body.setdefault("head", body["neck"] + upper @ _HEAD * size)
+    return body
+
+
+def _with_length(body: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The joints without those at the end of bones of no length; limbs go straight on there."""
+    kept, least = dict(body), _NO_LENGTH * leg_length(body)
+    above = {"head": "neck", **{name: name.replace("_foot", "_ankle") for name in body if name.endswith("_foot")}}
+    above |= {"spine1": "pelvis", "spine2": "spine1", "spine3": "spine2"}
+    above |= {"left_collar": "spine3", "right_collar": "spine3"}
+    for joint, parent in above.items():
+        if joint in body and parent in body and _mean_length(body[joint] - body[parent]) < least:
+            del kept[joint]
+    for side in ("left", "right"):
+        for limb in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")):
+            first, middle, last = (f"{side}_{part}" for part in limb)
+            if _mean_length(body[middle] - body[first]) < least:
+                kept[middle] = (body[first] + body[last]) / 2
+            elif _mean_length(body[last] - body[middle]) < least:
+                kept[last] = 2 * body[middle] - body[first]
+                if last == f"{side}_ankle" and f"{side}_foot" in kept:
+                    kept[f"{side}_foot"] = kept[f"{side}_foot"] + kept[last] - body[last]
+    return kept
+
+
+def _mean_length(vectors: np.ndarray) -> float:
+    """Mean length over all frames."""
+    return float(np.linalg.norm(vectors, axis=-1).mean())
+
+
+def leg_length(body: Mapping[str, np.ndarray]) -> float:
+    """Mean length of thigh and shin together, from (T, 3) positions of the legs by name."""
+    pairs = [(f"{side}_{upper}", f"{side}_{lower}") for side in ("left", "right") for upper, lower in _LEG_BONES]
+    return sum(_mean_length(body[lower] - body[upper]) for upper, lower in pairs) / 2
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length 1; zero stays zero."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _TINY)
+
+
+def body_frame(across: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """(T, 3, 3) rotations whose columns are: left, up at right angles to it, ahead."""
+    left = _unit(across)
+    upright = _unit(up - (up * left).sum(axis=-1, keepdims=True) * left)
+    return np.stack([left, upright, np.cross(left, upright)], axis=-1)
+
+
+def _ends(points: np.ndarray) -> np.ndarray:
+    """Shares (K,) of a polyline's mean length at which its points (K, T, 3) stand."""
+    lengths = np.linalg.norm(np.diff(points, axis=0), axis=-1).mean(axis=1)
+    return np.concatenate([[0.0], np.cumsum(lengths)]) / max(float(lengths.sum()), _TINY)
+
+
+def _snapped(points: np.ndarray, share: float) -> float:
+    """The share of the polyline's nearest inner point where that is near enough, else the share itself."""
+    inner = _ends(points)[1:-1]
+    nearest = float(inner[np.abs(inner - share).argmin()]) if inner.size else share
+    return nearest if abs(nearest - share) < _SNAP else share
+
+
+def _beyond(share: float, part: float) -> float:
+    """The share that lies a part of the rest further."""
+    return share + part * (1 - share)
+
+
+def _along(points: np.ndarray, share: float) -> np.ndarray:
+    """Positions (T, 3) at a share of the mean length of a polyline (K, T, 3)."""
+    ends = _ends(points)
+    piece = int(np.clip(np.searchsorted(ends, share), 1, len(ends) - 1))
+    weight = (share - ends[piece - 1]) / max(float(ends[piece] - ends[piece - 1]), _TINY)
+    return points[piece - 1] * (1 - weight) + points[piece] * weight
+
+
+def has_added_pose(bvh: Bvh, positions: np.ndarray, rig: ResolvedRig) -> bool:
+    """Whether a converter added a T-pose as the first frame: the body jumps from it, or its root is not turned.
+
+    Args:
+        bvh: The file.
+        positions: (T, J, 3) joints of its first frames, Y up.
+        rig: Where the rig's joints are among them.
+    """
+    if len(positions) < 3:
+        return False
+    pose = rig.body(positions[0])
+    left = _unit(pose["left_shoulder"] - pose["right_shoulder"])
+    straight = [_unit(pose["left_wrist"] - pose["left_shoulder"]) @ left]
+    straight.append(_unit(pose["right_shoulder"] - pose["right_wrist"]) @ left)
+    straight += [_unit(pose[f"{side}_hip"] - pose[f"{side}_ankle"])[1] for side in ("left", "right")]
+    steps = np.linalg.norm(np.diff(positions[:, sorted(rig.joints.values())], axis=0), axis=-1).mean(axis=-1)
+    jump = steps[0] > max(4 * steps[1:].max(), 0.01 * leg_length(rig.body(positions[:1])))
+    turns = bvh.motion[:2, bvh.columns("rotation", root=True)]
+    unturned = not turns[0].any() and bool(turns[1].any())
+    return bool(min(straight) > 0.9 and (jump or unturned))

@@ -1,0 +1,1 @@
+"""Motions as pictures, videos, an interactive player and files, by suffix."""

@@ -1,0 +1,88 @@
+"""Motions as moving pictures: panels side by side, each under its caption."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from PIL import Image, ImageDraw
+
+from realign.motion.clip import MotionClip
+from realign.render.camera import aim, choose_follow
+from realign.render.draw import BACKGROUND, WAY_AHEAD, WAY_BEHIND, Painter, enlarge
+from realign.render.figure import make_figure
+from realign.render.lettering import FAINT_INK, font, line_height, wrap, write_legend, write_lines
+
+_EDGE = 8  # pixels kept free around a panel
+
+
+class Film:
+    """Clips side by side, frame by frame; a clip that is over holds its last pose until the longest ends.
+
+    Args:
+        clips: At least one motion.
+        size: Height and width in pixels of a panel, without its caption.
+        camera: "fixed" frames the whole way, "follow" goes along, "auto" follows where the way is long.
+        azimuth: Degrees from straight in front of the first pose towards the person's right-hand side.
+        elevation: Degrees of the camera above the horizon.
+        most_fps: Frames are left out where the clips have more a second.
+
+    Attributes:
+        fps: Frames per second of the film: the highest of the clips', at most `most_fps`.
+        size: Width and height of the picture in pixels, both even.
+    """
+
+    def __init__(
+        self, clips: Sequence[MotionClip], *, size: int, camera: str = "auto", azimuth: float = 40.0,
+        elevation: float = 16.0, most_fps: float = 60.0,
+    ) -> None:  # fmt: skip
+        figures = [make_figure(clip) for clip in clips]
+        self.fps = min(max(figure.fps for figure in figures), most_fps)
+        self._count = max(math.ceil(len(f.points) / f.fps * self.fps - 1e-6) for f in figures)
+        self._text = max(11, round(size / 26))
+        columns = column_count(len(figures))
+        rows = math.ceil(len(figures) / columns)
+        captions = [wrap(figure.caption, font(self._text), size - 2 * _EDGE) for figure in figures]
+        band = max(len(lines) for lines in captions) * line_height(self._text)
+        band += _EDGE if band else 0
+        foot = line_height(self._text) + 6
+        self.size = (_even(columns * size), _even(rows * (band + size) + foot))
+        self._foot = self.size[1] - foot
+        inner = (size - 2 * _EDGE, size - 2 * _EDGE)
+        cameras = aim(figures, inner, choose_follow(figures, camera), azimuth, elevation)
+        self._panels = []
+        self._background = Image.new("RGB", self.size, BACKGROUND)
+        for number, (figure, seen) in enumerate(zip(figures, cameras, strict=True)):
+            left, top = number % columns * size, number // columns * (band + size)
+            write_lines(self._background, captions[number], left, top + 6, size, self._text)
+            painter = Painter(figure, enlarge(seen, _EDGE, _EDGE), (size, size))
+            self._panels.append((painter, (left, top + band)))
+        write_legend(self._background, _EDGE, self._foot + 4, self._text)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return (self.frame(number) for number in range(self._count))
+
+    def frame(self, number: int) -> Image.Image:
+        """One picture of the film, in RGB."""
+        seconds = number / self.fps
+        image = self._background.copy()
+        for painter, place in self._panels:
+            image.paste(painter.paint(painter.figure.at(seconds)), place)
+        draw, letters = ImageDraw.Draw(image), font(self._text)
+        clock = f"{seconds:.1f} s"
+        right = self.size[0] - _EDGE - letters.getlength(clock)
+        draw.text((right, self._foot + 4), clock, fill=FAINT_INK, font=letters)
+        done = self.size[0] * (number + 1) / self._count
+        draw.rectangle((0, self._foot - 1, self.size[0], self._foot), fill=WAY_AHEAD)
+        draw.rectangle((0, self._foot - 1, done, self._foot), fill=WAY_BEHIND)
+        return image
+
+
+def column_count(panels: int) -> int:
+    """Panels in a row: up to four side by side, more in a square."""
+    return panels if panels <= 4 else math.ceil(math.sqrt(panels))
+
+
+def _even(pixels: int) -> int:
+    return pixels + pixels % 2

@@ -1,0 +1,89 @@
+"""Text in pictures: one font for every alphabet it knows, lines broken at the width of the picture."""
+
+import functools
+import importlib.util
+import unicodedata
+from bisect import bisect_right
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from realign.render.draw import LEFT, RIGHT
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+INK, FAINT_INK = (36, 42, 54), (104, 114, 132)
+_MOST_LINES, _MOST_LETTERS = 5, 1000
+
+
+@functools.cache
+def font(size: int) -> Font:
+    """DejaVu Sans, which Matplotlib brings along; found without importing Matplotlib, which takes a second.
+
+    Args:
+        size: Height in pixels.
+    """
+    spec = importlib.util.find_spec("matplotlib")
+    candidates = ["DejaVuSans.ttf"]
+    if spec and spec.origin:
+        candidates.insert(0, str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"))
+    for name in candidates:
+        try:
+            # The basic layout draws the same whether or not the system has an advanced one.
+            return ImageFont.truetype(name, size, layout_engine=ImageFont.Layout.BASIC)
+        except OSError:
+            continue
+    return ImageFont.load_default(size)
+
+
+def printable(text: str) -> str:
+    """Text on one line without control characters or broken surrogates, which fonts choke on."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
+
+
+def wrap(text: str, letters: Font, width: float) -> list[str]:
+    """Break text into lines no wider than `width` pixels; a longer word is cut, too many lines end in an ellipsis."""
+    lines: list[str] = []
+    line = ""
+    words = printable(text[:_MOST_LETTERS]).split()
+    while words and len(lines) <= _MOST_LINES:
+        word = words.pop(0)
+        wider = f"{line} {word}" if line else word
+        if letters.getlength(wider) <= width:
+            line = wider
+        elif line:
+            lines.append(line)
+            line, words = "", [word, *words]
+        else:  # one word is wider than the picture: also sentences of alphabets without spaces
+            fits = max(1, bisect_right(range(len(word)), width, key=lambda n: letters.getlength(word[:n])) - 1)
+            lines.append(word[:fits])
+            words = [word[fits:], *words] if word[fits:] else words
+    lines += [line] if line else []
+    if len(lines) > _MOST_LINES:
+        last = lines[_MOST_LINES - 1]
+        while last and letters.getlength(last + "…") > width:
+            last = last[:-1]
+        lines = [*lines[: _MOST_LINES - 1], last + "…"]
+    return lines
+
+
+def line_height(size: int) -> int:
+    """Pixels from line to line of a font."""
+    return round(1.3 * size)
+
+
+def write_lines(image: Image.Image, lines: list[str], left: float, top: float, width: float, size: int) -> None:
+    """Write lines centred between `left` and `left + width`."""
+    draw, letters = ImageDraw.Draw(image), font(size)
+    for number, line in enumerate(lines):
+        x = left + (width - letters.getlength(line)) / 2
+        draw.text((x, top + number * line_height(size)), line, fill=INK, font=letters)
+
+
+def write_legend(image: Image.Image, left: float, top: float, size: int) -> None:
+    """Say which colour is which side of the body."""
+    draw, letters = ImageDraw.Draw(image), font(size)
+    for name, colour in (("left", LEFT), ("right", RIGHT)):
+        draw.text((left, top), "●", fill=colour, font=letters)
+        draw.text((left + 1.1 * size, top), name, fill=FAINT_INK, font=letters)
+        left += 2.1 * size + letters.getlength(name)

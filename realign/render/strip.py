@@ -1,0 +1,104 @@
+"""Motions on paper: a row of poses in time, and the way from above."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from realign.motion.clip import MotionClip
+from realign.render.camera import aim
+from realign.render.draw import BACKGROUND, OVERSAMPLING, WAY_AHEAD, Painter, enlarge
+from realign.render.figure import Figure, make_figure
+from realign.render.lettering import FAINT_INK, font, line_height, wrap, write_legend, write_lines
+
+
+def draw_strip(
+    clips: Sequence[MotionClip], *, size: int = 260, azimuth: float = 40.0, elevation: float = 16.0, poses: int = 8
+) -> Image.Image:  # fmt: skip
+    """A row of poses for each clip, time from left to right, and its way seen from above.
+
+    Args:
+        clips: At least one motion.
+        size: Height in pixels of a pose.
+        azimuth: Degrees from straight in front of the first pose towards the person's right-hand side.
+        elevation: Degrees of the camera above the horizon.
+        poses: Number of poses, evenly spread over the clip.
+
+    Returns:
+        The picture, in RGB.
+    """
+    figures = [make_figure(clip) for clip in clips]
+    text = max(11, round(size / 18))
+    cell = (round(0.74 * size), size)
+    cameras = aim(figures, (cell[0] - 6, cell[1] - 10), True, azimuth, elevation, exact=True)
+    width = poses * cell[0] + size
+    captions = [wrap(figure.caption, font(text), width - 32) for figure in figures]
+    heights = [(len(lines) + 3) * line_height(text) + size for lines in captions]
+    image = Image.new("RGB", (width, sum(heights) + line_height(text) + 8), BACKGROUND)
+    top = 0
+    for figure, camera, lines, height in zip(figures, cameras, captions, heights, strict=True):
+        write_lines(image, lines, 0, top + 6, width, text)
+        body = top + len(lines) * line_height(text) + 10
+        shown = np.linspace(0, len(figure.points) - 1, poses).round().astype(int).tolist()
+        painter = Painter(figure, enlarge(camera, 3, 5), cell)
+        for column, frame in enumerate(shown):
+            image.paste(painter.paint(frame), (column * cell[0], body))
+        image.paste(draw_map(figure, shown, size), (poses * cell[0], body))
+        _time_arrow(image, [frame / figure.fps for frame in shown], cell[0], body + size + 4, text)
+        top += height
+    write_legend(image, 8, image.height - line_height(text) - 4, text)
+    return image
+
+
+def draw_map(figure: Figure, shown: Sequence[int], size: int) -> Image.Image:
+    """The way from above, the first facing upwards: a left turn bends left; the arrows show where the chest faces.
+
+    Args:
+        figure: Who walks.
+        shown: Frames that get an arrow, pale for the first and dark for the last.
+        size: Width and height in pixels.
+    """
+    ahead = figure.forward[0]
+    to_right = np.array([-ahead[2], 0.0, ahead[0]])
+    plane = np.stack([to_right, -ahead], axis=1)  # picture x to the person's first right, y against the first forward
+    way = (figure.points[:, 0] - figure.points[0, 0]) @ plane
+    large = size * OVERSAMPLING
+    low, high = way.min(axis=0), way.max(axis=0)
+    extent = float((high - low).max())
+    pixels = (way - (low + high) / 2) * (0.68 * large / max(extent, 1.0)) + (0.5 * large, 0.53 * large)
+    image = Image.new("RGB", (large, large), BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((10, 10, large - 11, large - 11), outline=WAY_AHEAD, width=OVERSAMPLING)
+    if len(way) > 1:
+        draw.line([(x, y) for x, y in pixels.tolist()], fill=WAY_AHEAD, width=3 * OVERSAMPLING, joint="curve")
+    for number, frame in enumerate(shown):
+        fade = 0.7 * (1 - number / max(len(shown) - 1, 1))
+        r, g, b = (round(c + (255 - c) * fade) for c in (36, 42, 54))
+        _arrow(draw, pixels[frame], figure.forward[frame] @ plane, 0.085 * large, (r, g, b))
+    image = image.reduce(OVERSAMPLING)
+    label = f"from above, way {extent:.1f} m wide" if extent >= 0.5 else "from above, on the spot"
+    ImageDraw.Draw(image).text((11, 9), label, fill=FAINT_INK, font=font(max(10, round(size / 22))))
+    return image
+
+
+def _arrow(
+    draw: ImageDraw.ImageDraw, tail: np.ndarray, direction: np.ndarray, length: float, colour: tuple[int, int, int]
+) -> None:
+    across = np.array([-direction[1], direction[0]])
+    tip, neck = tail + length * direction, tail + 0.55 * length * direction
+    draw.ellipse((*(tail - 0.22 * length), *(tail + 0.22 * length)), fill=colour)
+    draw.line((*tail, *neck), fill=colour, width=max(2, round(0.14 * length)))
+    corners = (tip, neck + 0.3 * length * across, neck - 0.3 * length * across)
+    draw.polygon([(float(x), float(y)) for x, y in corners], fill=colour)
+
+
+def _time_arrow(image: Image.Image, seconds: Sequence[float], cell: int, top: int, size: int) -> None:
+    draw, letters = ImageDraw.Draw(image), font(size)
+    right = cell * len(seconds)
+    draw.line((10, top + 4, right - 12, top + 4), fill=FAINT_INK, width=2)
+    draw.polygon([(right - 6, top + 4), (right - 16, top - 1), (right - 16, top + 9)], fill=FAINT_INK)
+    for column, moment in enumerate(seconds):
+        label = f"{moment:.2f} s"
+        x = column * cell + cell / 2
+        draw.ellipse((x - 3, top + 1, x + 3, top + 7), fill=FAINT_INK)
+        draw.text((x - letters.getlength(label) / 2, top + 10), label, fill=FAINT_INK, font=letters)
