@@ -32,11 +32,12 @@ from realign.evaluation.evaluation import Evaluation
 from realign.evaluation.judges import load_judge
 from realign.evaluation.load import load_evaluation
 from realign.evaluation.results import Results, Row
-from realign.evaluation.settings import PROTOCOLS, GuidanceWay, Setting, default_settings
+from realign.evaluation.settings import PROTOCOLS, Setting, default_settings
 from realign.evaluation.speed import time_sentences
 from realign.evaluation.sweep import write_sweep
 from realign.evaluation.tables import draw, latex, markdown, write_tables
 from realign.files import model_path, named_path
+from realign.guidance.config import Word
 from realign.index import MotionIndex, MotionItem
 from realign.inference import MotionSearch, TextToMotion
 from realign.inference.common import pretrained_folder
@@ -437,7 +438,7 @@ def test_the_old_name_of_the_scale_works_and_is_told(capsys: pytest.CaptureFixtu
 
 
 def test_ways_to_guide_are_the_same_words_everywhere() -> None:
-    assert get_args(GuidanceWay) == GUIDANCE
+    assert get_args(Word) == GUIDANCE
     assert Setting(guidance=None) == Setting(guidance="none") == Setting()
     for other in ("None", "nothing", "", "Reward", True, False, 0, ["none"]):
         for refused in (

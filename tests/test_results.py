@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kill_parts import end, start
 
 from realign.errors import InputError
-from realign.pipeline.results import Results, Row, open_results
+from realign.evaluation.results import Results, Row, open_results
 
 ABOUT = {"seed": 0, "evaluators": {"judge": "x"}, "clips": (1, 2)}
 

@@ -16,14 +16,14 @@ from task_parts import VAE, command
 
 from realign.callbacks.build_index import build_index
 from realign.cli import build
-from realign.data.packed import PackedMotions
-from realign.data.prepare import prepare
+from realign.data.prepare.run import prepare
 from realign.data.procedural import write_procedural_folder
+from realign.data.store import PackedMotions
+from realign.evaluation.load import load_evaluation
+from realign.evaluation.results import Results
+from realign.evaluation.settings import Setting
+from realign.evaluation.tables import write_tables
 from realign.index.library import MotionLibrary
-from realign.pipeline.load_evaluation import load_evaluation
-from realign.pipeline.results import Results
-from realign.pipeline.settings import Setting
-from realign.pipeline.tables import write_tables
 from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.tasks.embedding import EmbeddingTask
 from realign.training import TrainingCLI

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from realign.motion.clip import MotionClip
 
 GUIDANCE = ("default", "none", "reward", "best-of")
-"""The ways of `realign.evaluation.settings.GuidanceWay`, without importing it."""
+"""The ways of `realign.guidance.config.Word`, without importing it."""
 
 SAMPLERS = ("ddim", "ddpm", "dpm", "unipc", "euler", "heun")
 """What `--scheduler` may name: four for diffusions, two for flows."""

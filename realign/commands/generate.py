@@ -9,7 +9,7 @@ from realign.commands.sweep import window
 from realign.errors import InputError
 
 if TYPE_CHECKING:
-    from realign.evaluation.settings import GuidanceWay
+    from realign.guidance.config import Word
 
 _STEERS, _JUDGES = ("reward",), ("reward", "best-of")
 _WAYS = {
@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
         check_suffix(options.output)  # a wrong name must not cost a sampling run
         texts = read_sentences(options.text, options.file)
         default = DefaultGuidance.read(options.checkpoint or pretrained_folder("generator"))
-        way: GuidanceWay = options.guidance or "default"
+        way: Word = options.guidance or "default"
         if way == "default":
             way = "none" if default is None else "reward"
         guided_by = _guidance_options(options, way)

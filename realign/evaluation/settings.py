@@ -4,14 +4,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import wraps
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
 
 from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError, renamed
+from realign.guidance.config import Word, check_word
 
-GuidanceWay = Literal["default", "none", "reward", "best-of"]
-"""Ways to guide, by the same words in Python, YAML and shell: as the generator's own guidance says, not at all, by the
-gradient of a reward, or by the best of several motions."""
 CONCERNS = {
     "mu": ("reward", "best-of"),
     "eta": ("reward", "best-of"),
@@ -68,20 +66,6 @@ PROTOCOLS = {
 }
 
 
-def check_way(guidance: Any) -> GuidanceWay:
-    """The way to guide of a word; None is ``none``.
-
-    Raises:
-        InputError: Any other word or value.
-    """
-    ways = get_args(GuidanceWay)
-    if guidance is None:
-        return "none"
-    if not isinstance(guidance, str) or guidance not in ways:
-        raise InputError(f"Unknown guidance {guidance!r}; choose one of {', '.join(ways)}.")
-    return cast(GuidanceWay, guidance)
-
-
 def _takes_cfg(kind: type["Setting"]) -> type["Setting"]:
     """Let the old name of `guidance_scale` work for one version."""
     made = kind.__init__
@@ -122,7 +106,7 @@ class Setting:
     """
 
     name: str = ""
-    guidance: GuidanceWay = "none"
+    guidance: Word = "none"
     mu: float = 1.0
     eta: float = 0.0
     options: GuidanceOptions = DEFAULT_OPTIONS
@@ -135,7 +119,7 @@ class Setting:
     scheduler: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "guidance", check_way(self.guidance))
+        object.__setattr__(self, "guidance", check_word(self.guidance))
         for name, value in {**vars(self), **vars(self.options)}.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(f"{name}={value} is no finite number; give one.")
@@ -210,7 +194,7 @@ class Setting:
     @classmethod
     def _laid(cls, given: Mapping[str, Any], own: Mapping[str, Any]) -> "Setting":
         """What is given, over what of the generator's own guidance concerns the way to guide."""
-        way = check_way(given.get("guidance", "none"))
+        way = check_word(given.get("guidance", "none"))
         own = {name: value for name, value in own.items() if way in CONCERNS.get(name, ("reward",))}
         made = cls._of({**own, **given})
         if given.get("name") or not own:

@@ -20,7 +20,7 @@ from realign.seeding import mix_seed
 from realign.text.sentences import warn_about
 
 if TYPE_CHECKING:
-    from realign.evaluation.settings import GuidanceWay
+    from realign.guidance.config import Word
     from realign.guidance.steering import Steering, SteeringName
     from realign.tasks.generator import GeneratorTask
 
@@ -135,18 +135,18 @@ class TextToMotion:
         """The guidance that is taken where the caller does not say; None where the generator has none."""
         return self._steering("default")
 
-    def _steering(self, guidance: "Steering | GuidanceWay | None") -> "Steering | None":
+    def _steering(self, guidance: "Steering | Word | None") -> "Steering | None":
         """What a word stands for, loaded once, or what is there already.
 
         Raises:
             InputError: Another word or value, or no reward fits the generator.
         """
-        from realign.evaluation.settings import check_way
+        from realign.guidance.config import check_word
         from realign.guidance.steering import Steering
 
         if isinstance(guidance, Steering):
             return guidance
-        way = check_way(guidance)
+        way = check_word(guidance)
         if way == "default":
             way = "none" if self.default is None else "reward"
         if way == "none":
@@ -185,7 +185,7 @@ class TextToMotion:
         guidance_scale: float | None = None,
         scheduler: str | None = None,
         batch_size: int = 32,
-        guidance: "Steering | GuidanceWay | None" = "default",
+        guidance: "Steering | Word | None" = "default",
         cfg: float | None = None,
     ) -> list[MotionClip]:
         """Make `samples` motions for each sentence.

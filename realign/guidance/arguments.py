@@ -1,0 +1,87 @@
+"""The options of guidance on the command line, made from the fields of `GuidanceConfig`."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+from realign.errors import InputError
+from realign.guidance.config import GuidanceConfig
+
+
+def add_guidance_options(group: "argparse._ArgumentGroup", leave: tuple[str, ...] = (), many: bool = False) -> None:
+    """Add one flag for each option; one that is not given stays None, so that a generator's own value holds.
+
+    Args:
+        group: Where they go.
+        leave: Options to leave out.
+        many: Take several values of each, for a grid.
+    """
+    defaults = GuidanceConfig()
+    for name, each in GuidanceConfig.options().items():
+        if name in leave:
+            continue
+        flag, told = f"--{name.replace('_', '-')}", f"{each.metadata['help']} (default: {getattr(defaults, name)})"
+        several: dict[str, Any] = {"nargs": "+"} if many else {}
+        if each.type is bool and not many:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=told)
+        elif get_origin(each.type) is Literal:
+            group.add_argument(flag, choices=get_args(each.type), help=told, **several)
+        else:
+            kind: Any = each.type
+            metavar = {float: "X", int: "N", bool: "BOOL"}[kind]
+            kind = read_bool if kind is bool else kind
+            group.add_argument(flag, type=kind, metavar=metavar, help=told, **several)
+
+
+def given_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of guidance that were given."""
+    values = {name: getattr(options, name, None) for name in GuidanceConfig.options()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def check_concern(given: dict[str, Any], methods: set[str]) -> None:
+    """Refuse options that say nothing about any of the methods asked for.
+
+    Raises:
+        InputError: As said, with the first of them.
+    """
+    every = GuidanceConfig.options()
+    for name in given:
+        concerned = every[name].metadata["methods"]
+        if not methods & set(concerned):
+            raise InputError(
+                f"--{name.replace('_', '-')} says nothing with --guidance {' or '.join(sorted(methods))}; add "
+                f"--guidance {' or '.join(concerned)}, or leave it out."
+            )
+
+
+def read_option(name: str, text: str) -> Any:
+    """The value of an option from a word, in the type of its field.
+
+    Raises:
+        InputError: It does not fit.
+    """
+    kind: Any = GuidanceConfig.options()[name].type
+    reader, wanted = _READERS.get(kind, (str, ""))
+    try:
+        return reader(text)
+    except ValueError:
+        raise InputError(f"{name}={text} does not fit; give {wanted}.") from None
+
+
+def read_bool(text: str) -> bool:
+    """A truth value.
+
+    Raises:
+        ValueError: It is neither true nor false.
+    """
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+_READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    bool: (read_bool, "true or false"),
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+}
