@@ -35,7 +35,8 @@ class VP(NoisePath):
         check_scheduler(scheduler)
         self.scheduler, self.prediction = scheduler, scheduler.config.prediction_type
         self.timesteps: int = scheduler.config.num_train_timesteps
-        abar = torch.cat([torch.ones(1), scheduler.alphas_cumprod.float().cpu()])  # row 0 is CLEAN_STEP
+        abar = scheduler.alphas_cumprod.float()
+        abar = torch.cat([abar.new_ones(1), abar])  # row 0 is CLEAN_STEP
         self.register_buffer("_alpha", abar.sqrt(), persistent=False)
         self.register_buffer("_sigma", (1 - abar).sqrt(), persistent=False)
 

@@ -172,7 +172,7 @@ def _panel(clips: Sequence[MotionClip], usual: int) -> int:
 
 def _write_html(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
     """Fill the player's template; nothing in the page refers to another file or host."""
-    home = resources.files("realign.motion")
+    home = resources.files("realign.render")
     page = home.joinpath("player.html").read_text(encoding="utf-8")
     figures = [make_figure(clip) for clip in clips]
     data = {
