@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float, Real
@@ -52,7 +53,7 @@ class FlowMatching(NoisePath):
         """Names the line and its unit; the shift only says how often a timestep is met."""
         return f"flow-{self.timesteps}"
 
-    def solver(self, steps: int, scheduler: Any = None, eta: float = 0.0) -> Solver:
+    def solver(self, steps: int, scheduler: Any = None, eta: float = 0.0) -> Callable[[], Solver]:
         """``euler``, which asks the model once a step and is taken when None, or ``heun``, which asks twice."""
         name = "euler" if scheduler is None else scheduler
         if not isinstance(name, str) or name not in SOLVERS:
@@ -66,7 +67,7 @@ class FlowMatching(NoisePath):
             raise InputError(f"eta={eta} does not suit a flow, which is sampled without fresh noise; set it to 0.")
         first = 1 - 1 / self.timesteps
         sigmas = [float(self._shifted(first * (1 - i / steps))) for i in range(steps + 1)]
-        return SOLVERS[name](sigmas, self.timesteps)
+        return partial(SOLVERS[name], sigmas, self.timesteps)
 
     def _shifted(self, fraction: Any) -> Any:
         return self.shift * fraction / (1 + (self.shift - 1) * fraction)

@@ -1,6 +1,7 @@
 """Paths from clean samples to noise: what is trained on, steered and sampled, whatever its formula."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,8 +48,8 @@ class NoisePath(nn.Module, ABC):
         """
 
     @abstractmethod
-    def solver(self, steps: int, scheduler: Any = None, eta: float = 0.0) -> Solver:
-        """What samples the path.
+    def solver(self, steps: int, scheduler: Any = None, eta: float = 0.0) -> Callable[[], Solver]:
+        """What makes a solver for each pass through the path.
 
         Args:
             steps: Steps from noise to sample.
@@ -129,6 +130,6 @@ class Clean(NoisePath):
         """The one timestep that there is."""
         return torch.full_like(fraction, CLEAN_STEP, dtype=torch.long)
 
-    def solver(self, steps: int, scheduler: Any = None, eta: float = 0.0) -> Solver:
+    def solver(self, steps: int, scheduler: Any = None, eta: float = 0.0) -> Callable[[], Solver]:
         """There is nothing to start from."""
         raise InputError("A model that was trained without noise cannot be sampled; give it a scheduler or a path.")

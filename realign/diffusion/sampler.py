@@ -36,12 +36,8 @@ class Sampler:
     """
 
     def __init__(self, path: NoisePath, steps: int = 50, scheduler: Any = None, eta: float = 0.0) -> None:
-        self.path, self.steps, self.scheduler, self.eta = path, steps, scheduler, eta
-        self.solver()  # refuses now what would fail later
-
-    def solver(self) -> Solver:
-        """The steps of one call."""
-        return self.path.solver(self.steps, self.scheduler, self.eta)
+        self.path, self.steps, self.scheduler = path, steps, scheduler
+        self.solver = path.solver(steps, scheduler, eta)  # refuses now what would fail later
 
     @torch.no_grad()
     def sample(

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,8 +36,8 @@ class VP(NoisePath):
         check_scheduler(scheduler)
         self.scheduler, self.prediction = scheduler, scheduler.config.prediction_type
         self.timesteps: int = scheduler.config.num_train_timesteps
-        abar = scheduler.alphas_cumprod.float()
-        abar = torch.cat([abar.new_ones(1), abar])  # row 0 is CLEAN_STEP
+        table = scheduler.alphas_cumprod.float()
+        abar = torch.cat([table.new_ones(1), table])  # row 0 is CLEAN_STEP
         self.register_buffer("_alpha", abar.sqrt(), persistent=False)
         self.register_buffer("_sigma", (1 - abar).sqrt(), persistent=False)
 
@@ -55,7 +56,7 @@ class VP(NoisePath):
         """Names the betas."""
         return schedule_fingerprint(self.scheduler)
 
-    def solver(self, steps: int, scheduler: Scheduler | str | None = None, eta: float = 0.0) -> "SchedulerSolver":
+    def solver(self, steps: int, scheduler: Scheduler | str | None = None, eta: float = 0.0) -> Callable[[], Solver]:
         """A scheduler's way through the path: ddim, ddpm, dpm, unipc or an object; the one trained with when None."""
         chosen = self.scheduler if scheduler is None else scheduler
         if isinstance(chosen, str):
@@ -67,7 +68,14 @@ class VP(NoisePath):
                 f"The generator was trained with {own[0]} and prediction type {own[1]}, but the scheduler has "
                 f"{other[0]} and {other[1]}; give it the same betas and prediction type."
             )
-        return SchedulerSolver(chosen, steps, eta)
+        accepted = inspect.signature(chosen.step).parameters
+        if not 1 <= steps <= self.timesteps:
+            raise InputError(f"Cannot sample in {steps} steps; choose 1 to {self.timesteps}, the steps trained with.")
+        if not 0 <= eta <= 1 or (eta and "eta" not in accepted):
+            most_noise = "between 0 and 1" if "eta" in accepted else "to 0"
+            raise InputError(f"eta={eta} does not suit {type(chosen).__name__}; set it {most_noise}.")
+        # a little less than 1, where what remains of the variance may be rounded below 0
+        return partial(SchedulerSolver, chosen, steps, {"eta": min(eta, 1 - 1e-6)} if "eta" in accepted else {})
 
 
 class SchedulerSolver(Solver):
@@ -76,22 +84,11 @@ class SchedulerSolver(Solver):
     Args:
         scheduler: Copied, never changed.
         steps: Denoising steps.
-        eta: Fraction of fresh noise, for schedulers that take one.
-
-    Raises:
-        InputError: A number is out of range.
+        options: Further arguments of its steps.
     """
 
-    def __init__(self, scheduler: Scheduler, steps: int, eta: float = 0.0) -> None:
-        most, accepted = scheduler.config.num_train_timesteps, inspect.signature(scheduler.step).parameters
-        if not 1 <= steps <= most:
-            raise InputError(f"Cannot sample in {steps} steps; choose 1 to {most}, the steps trained with.")
-        if not 0 <= eta <= 1 or (eta and "eta" not in accepted):
-            most_noise = "between 0 and 1" if "eta" in accepted else "to 0"
-            raise InputError(f"eta={eta} does not suit {type(scheduler).__name__}; set it {most_noise}.")
-        # a little less than 1, where what remains of the variance may be rounded below 0
-        self.options: dict[str, Any] = {"eta": min(eta, 1 - 1e-6)} if "eta" in accepted else {}
-        self.scheduler, self.steps = _fresh(scheduler, steps), steps
+    def __init__(self, scheduler: Scheduler, steps: int, options: dict[str, Any]) -> None:
+        self.scheduler, self.steps, self.options = _fresh(scheduler, steps), steps, options
         levels = [Level.of(abar) for abar in noise_levels(self.scheduler).tolist()]
         trained = self.scheduler.timesteps.tolist()
         self.evaluations = [Evaluation(t, levels[i], levels[i + 1], i) for i, t in enumerate(trained)]
