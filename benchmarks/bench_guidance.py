@@ -17,13 +17,13 @@ import re
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers import DDPMScheduler
 
-from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.guidance import RewardObjective, RewardSteering
+from realign.guidance.config import USUAL, GuidanceConfig
 from realign.masking import lengths_to_mask
 from realign.nn import (
     ConvVAE,
@@ -73,12 +73,16 @@ def latents(vae: MotionVAE) -> LatentSpace:
 
 def reward(
     space: MotionSpace, patch: int, layers: int, feedforward: int, hidden: int, device: torch.device
-) -> RewardObjective:
+) -> RewardTask:
     sizes = {"hidden": hidden, "layers": layers, "feedforward": feedforward, "decoder_layers": 1, "patch": patch}
     model = RewardModel(space.width, TEXT, **sizes)
     task = RewardTask(model, space, HashingEncoder(TEXT), noise(), skeleton="humanml3d")
     task.normalizer.fit(torch.zeros(263), torch.ones(263))
-    return RewardObjective(task.eval().requires_grad_(False).to(device))
+    return task.eval().requires_grad_(False).to(device)
+
+
+def steering(task: RewardTask, config: GuidanceConfig) -> RewardSteering:
+    return RewardSteering(RewardObjective(task, config=config))
 
 
 def generator(space: MotionSpace, denoiser: torch.nn.Module, steps: int, device: torch.device) -> GeneratorTask:
@@ -91,7 +95,7 @@ def generator(space: MotionSpace, denoiser: torch.nn.Module, steps: int, device:
 
 def cases(steps: int, device: torch.device, tiny: bool) -> list[Case]:
     small = 32 if tiny else 256
-    every = GuidanceOptions()
+    every = GuidanceConfig.plain()
     sizes = {f"{n} layers": (n, wide, small, device) for n, wide in (((1, 64),) if tiny else ((9, 1024), (3, 512)))}
     features = {size: reward(FeatureSpace(), 4, *parts) for size, parts in sizes.items()}
 
@@ -100,20 +104,20 @@ def cases(steps: int, device: torch.device, tiny: bool) -> list[Case]:
         ways = {}
         for size, parts in sizes.items():
             latent = reward(latents(vae), 1, *parts)
-            ways[f"{size}, every step"] = RewardSteering(latent, every)
-            ways[f"{size}, default options"] = RewardSteering(latent, DEFAULT_OPTIONS)
-            ways[f"{size}, through the decoder"] = RewardSteering(features[size], every, through_decoder=True)
+            ways[f"{size}, every step"] = steering(latent, every)
+            ways[f"{size}, default options"] = steering(latent, USUAL)
+            ways[f"{size}, through the decoder"] = steering(features[size], replace(every, through_decoder=True))
             if pairs:
                 joined = reward(latents(vae), 2, *parts)
-                ways[f"{size}, on pairs of latents, every step"] = RewardSteering(joined, every)
+                ways[f"{size}, on pairs of latents, every step"] = steering(joined, every)
         denoiser = MldDenoiser(vae.width, TEXT, small, 3 if tiny else 9)
         return Case(name, generator(latents(vae), denoiser, steps, device), ways)
 
     def on_features(name: str, denoiser: MdmDenoiser) -> Case:
         ways = {}
-        for size, objective in features.items():
-            ways[f"{size}, every step"] = RewardSteering(objective, every)
-            ways[f"{size}, default options"] = RewardSteering(objective, DEFAULT_OPTIONS)
+        for size, task in features.items():
+            ways[f"{size}, every step"] = steering(task, every)
+            ways[f"{size}, default options"] = steering(task, USUAL)
         return Case(name, generator(FeatureSpace(), denoiser, steps, device), ways)
 
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from realign.errors import InputError
+from realign.errors import InputError, renamed
 from realign.files import read_text
 
 _VALUE = re.compile(r"\$\{(\w+)\}")
@@ -62,7 +62,7 @@ def read_config(name: str | Path) -> dict[str, Any]:
     path = find_config(name)
     merged = _with_bases(path, ())
     values = {"config": f"{path.resolve().parent.name}_{path.stem}", **(merged.pop("let", None) or {})}
-    return _fill(merged, values, path)
+    return _with_new_names(_fill(merged, values, path))
 
 
 def compose_arguments(args: Sequence[str]) -> list[str]:
@@ -133,3 +133,24 @@ def _fill(value: Any, values: Mapping[str, Any], path: Path) -> Any:
 
     alone = _VALUE.fullmatch(value)
     return value_of(alone) if alone else _VALUE.sub(lambda found: str(value_of(found)), value)
+
+
+_GATHERED = ("mu", "eta", "anchors", "temperature", "through_decoder", "options", "best_of")
+"""Options of `RewardGuidedSampling` that its `guidance` gathers now."""
+
+
+def _with_new_names(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with options of the first version under their new names, which is told."""
+    trainer = config.get("trainer")
+    callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
+    for each in callbacks if isinstance(callbacks, list) else []:
+        options = each.get("init_args") if isinstance(each, dict) else None
+        if not isinstance(options, dict) or not str(each.get("class_path")).endswith("RewardGuidedSampling"):
+            continue
+        old = {name: options.pop(name) for name in _GATHERED if name in options}
+        if old:
+            renamed(f"{', '.join(old)} of RewardGuidedSampling", "its option guidance")
+            candidates = old.pop("best_of", None)
+            best = {} if candidates is None else {"method": "best-of", "candidates": candidates}
+            options["guidance"] = {**(old.pop("options", None) or {}), **old, **best, **options.get("guidance", {})}
+    return config

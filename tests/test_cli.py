@@ -32,7 +32,7 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
             "--candidates says nothing with --guidance",
         ),
         (["generate", "walk", "--guidance", "best-of", "--reward", "nowhere"], "no checkpoint at nowhere"),
-        (["generate", "walk", "--guidance", "best-of", "--candidates", "0"], "ask for at least 1 candidate"),
+        (["generate", "walk", "--guidance", "best-of", "--candidates", "0"], "candidates=0 is too small; give 1"),
         (["generate", "walk", "--device", "abacus"], "try --device cpu"),
         (["generate", "--file", "nowhere.txt"], "nowhere.txt"),
         (["prepare", "nowhere", "-o", "out"], "nowhere does not exist"),

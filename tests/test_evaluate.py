@@ -22,8 +22,6 @@ from torch.nn.functional import pad
 from realign.batch import TextFeatures
 from realign.cli import main
 from realign.commands import evaluate as evaluate_command
-from realign.commands.common import GUIDANCE
-from realign.diffusion.guidance import DEFAULT_OPTIONS
 from realign.distributed import launch
 from realign.errors import InputError, Renamed
 from realign.evaluation.clips import EvaluationClips
@@ -37,7 +35,7 @@ from realign.evaluation.speed import time_sentences
 from realign.evaluation.sweep import write_sweep
 from realign.evaluation.tables import draw, latex, markdown, write_tables
 from realign.files import model_path, named_path
-from realign.guidance.config import Word
+from realign.guidance.config import GuidanceConfig, Word
 from realign.index import MotionIndex, MotionItem
 from realign.inference import MotionSearch, TextToMotion
 from realign.inference.common import pretrained_folder
@@ -400,22 +398,25 @@ def test_an_option_reaches_the_settings_it_concerns() -> None:
     words = "evaluate --data x --guidance none reward best-of --strength 2 --candidates 3 --mu 0.5 --steps 4"
     found = evaluate_command.settings_of(parser.parse_args(words.split()))
     assert [each.name for each in found] == [
-        "unguided steps=4", "reward mu=0.5 steps=4 strength=2.0", "best-of mu=0.5 candidates=3 steps=4",
+        "unguided steps=4", "reward mu=0.5 strength=2.0 steps=4", "best-of mu=0.5 candidates=3 steps=4",
     ]  # fmt: skip
-    assert found[2].options == DEFAULT_OPTIONS and found[1].candidates == Setting().candidates
+    assert found[2].config == GuidanceConfig(method="best-of", mu=0.5, eta=1.0, candidates=3)
+    own = {"eta": 1.0, "start": 0.0, "stop": 0.6, "interval": 1}  # what the shipped generator's says
+    assert found[1].config == GuidanceConfig(mu=0.5, strength=2.0, **own)
 
 
 def test_settings_are_read_from_words() -> None:
     words, scale = "guidance=reward strength=2 steps=20 through_decoder=true update=additive", {"guidance_scale": 3.0}
     made = Setting.parse(words, scale)
-    assert made.options.strength == 2 and made.steps == 20 and made.through_decoder and made.guidance_scale == 3
-    assert Setting.parse("strength=1e3 eta=5e-05").options.strength == 1000
+    assert made.config == GuidanceConfig(strength=2.0, through_decoder=True, update="additive")
+    assert made.steps == 20 and made.guidance_scale == 3
+    assert Setting.parse("strength=1e3 eta=5e-05").config.strength == 1000
     assert Setting().name == "unguided" and "strength=2.0" in made.name
     for words, match in {
         "depth=3": "not understood", "steps=2.5": "whole number", "guidance=magic": "magic",
-        "guidance_scale=nan": "guidance_scale=nan is no finite number",
-        "guidance=reward strength=inf": "strength=inf is no finite",
-        "strength=-2": "steer away", "through_decoder=maybe": "true or false",
+        "guidance_scale=nan": "guidance_scale=nan is not a finite number",
+        "guidance=reward strength=inf": "strength=inf is not a finite",
+        "strength=-2": "strength=-2.0 is too small", "through_decoder=maybe": "true or false",
     }.items():  # fmt: skip
         with pytest.raises(InputError, match=match):
             Setting.parse(words)
@@ -438,7 +439,7 @@ def test_the_old_name_of_the_scale_works_and_is_told(capsys: pytest.CaptureFixtu
 
 
 def test_ways_to_guide_are_the_same_words_everywhere() -> None:
-    assert get_args(Word) == GUIDANCE
+    assert get_args(Word) == ("default", "none", "reward", "best-of")
     assert Setting(guidance=None) == Setting(guidance="none") == Setting()
     for other in ("None", "nothing", "", "Reward", True, False, 0, ["none"]):
         for refused in (
@@ -478,16 +479,16 @@ def test_what_generate_does_is_measured_beside_unguided_where_nothing_is_said(
     assert [row.name for row in own.rows] == ["real", "unguided", "reward"]
     assert [row.name for row in none.rows] == ["real", "unguided"]
     told = own.rows[2].setting
-    assert (told["mu"], told["eta"], told["options"]["strength"], told["options"]["stop"]) == (2, 0.5, 7, 0.6)
+    assert (told["mu"], told["eta"], told["strength"], told["stop"]) == (2, 0.5, 7, 0.6)
     evaluation = load_evaluation(
         shelf / "data", generator=guided_shelf / "generator", evaluators=[shelf / "judge"], limit=32
     )
     file = tmp_path / "own.json"
     assert evaluation.run(replications=1, output=file, watch=lambda *_: pytest.fail("the same rows")).rows == own.rows
-    by_word = [Setting("a", guidance="default"), Setting("b", guidance="default", mu=0.25, steps=3)]
-    resolved = [each.resolved(evaluation.default.words()) for each in by_word]
-    assert replace(resolved[0], name="reward") == default_settings(evaluation.default.words())[1]
-    assert (resolved[1].mu, resolved[1].eta, resolved[1].options.strength, resolved[1].steps) == (0.25, 0.5, 7, 3)
+    by_word = [Setting("a", guidance="default"), Setting(guidance="default", steps=3)]
+    resolved = [each.resolved(evaluation.default) for each in by_word]
+    assert replace(resolved[0], name="reward") == default_settings(evaluation.default)[1]
+    assert resolved[1] == Setting("reward steps=3", guidance=evaluation.default, steps=3)
     found = evaluation.run(by_word[:1], replications=1)
     assert found.rows[1].replications[0]["evaluators"] == own.rows[2].replications[0]["evaluators"]
     assert default_settings(None) == [Setting()] and Setting(guidance="default").resolved(None) == Setting()
@@ -537,13 +538,13 @@ def test_guidance_is_measured_as_the_generator_uses_it(shelf: Path, tmp_path: Pa
 
     plain, guided, best = settings("--guidance", "none", "reward", "best-of")
     assert plain == Setting()
-    assert (guided.eta, guided.anchors, guided.options.strength, guided.options.stop) == (0.5, 3, 7, 0.6)
-    assert (best.eta, best.options) == (0.5, DEFAULT_OPTIONS)
+    expected = GuidanceConfig(eta=0.5, anchors=3, strength=7.0, start=0.0, stop=0.6, profile="noise")
+    assert guided.config == expected and best.config == GuidanceConfig(method="best-of", eta=0.5, anchors=3)
     assert (guided.name, best.name) == ("reward", "best-of")
     (other,) = settings("--eta", "0.25", "--setting", "guidance=reward strength=9 mu=0")
-    assert (other.mu, other.eta, other.options.strength, other.options.profile) == (0, 0.25, 9, "noise")
+    assert other.config == replace(expected, mu=0.0, eta=0.25, strength=9.0)
     own, text = settings("--setting", "guidance=reward", "--setting", "guidance=reward eta=0 steps=5")
-    assert (own.name, text.name, text.eta) == ("reward", "reward eta=0.0 steps=5", 0)
+    assert (own.name, text.name, text.config.eta) == ("reward", "reward eta=0.0 steps=5", 0)
     (foreign,) = settings("--guidance", "reward", "--reward", "elsewhere")
     assert replace(foreign, name="") == replace(guided, name="")
 
@@ -631,11 +632,11 @@ def test_the_command_writes_continues_and_refuses(shelf: Path, tmp_path: Path, c
     assert main([*words, "--guidance", "none", "--setting", "name=four guidance=best-of candidates=2"]) == 0
     rows = Results.load(tmp_path / "r.json").rows
     assert rows[3].estimate("reward").mean > rows[1].estimate("reward").mean, "the better of two by the reward"
-    assert [row.name for row in rows] == ["real", "unguided steps=2", "reward steps=2 strength=3.0", "four"]
+    assert [row.name for row in rows] == ["real", "unguided steps=2", "reward strength=3.0 steps=2", "four"]
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".tex", ".png"}
     assert main([*words, "--eta", "1"]) == 2 and "--eta says nothing" in capsys.readouterr().err
     assert main([*words, "--guidance", "reward", "--candidates", "2"]) == 2
-    assert "--candidates says nothing without guidance of the kind best-of" in capsys.readouterr().err
+    assert "--candidates says nothing with --guidance reward" in capsys.readouterr().err
     assert main([*words, "--guidance", "reward", "--eta", "1"]) == 2 and "index" in capsys.readouterr().err
     assert main([*words[:-1], str(tmp_path / "r.csv")]) == 2 and ".json" in capsys.readouterr().err
 

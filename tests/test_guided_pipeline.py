@@ -1,7 +1,9 @@
 """Guidance and lengths through the pipeline and the command line, with untrained parts that belong together."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,15 +11,14 @@ import torch
 import yaml
 
 from realign.cli import build, main
-from realign.commands.common import GUIDANCE
-from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError, Renamed
+from realign.guidance.config import GuidanceConfig, Word
 from realign.index import MotionIndex, MotionItem
 from realign.inference import TextToMotion
 from realign.tasks.checkpoint import load_task, save_pretrained
 
 ROOT = Path(__file__).parents[1]
-STRONG = GuidanceOptions(norm="normalize")
+STRONG = asdict(GuidanceConfig.plain(norm="normalize", mu=2.0, eta=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +52,8 @@ def model(shelf: Path) -> TextToMotion:
 
 @pytest.mark.parametrize("way", ["reward", "best-of"])
 def test_guided_motions_differ_and_do_not_depend_on_their_batch(model: TextToMotion, shelf: Path, way: str) -> None:
-    texts, options = ["walk", "run"], {"mu": 2.0, "eta": 0.5, "options": STRONG}
-    guidance = model.load_guidance(way, shelf / "reward", shelf / "index", **options)
+    texts = ["walk", "run"]
+    guidance = model.load_guidance(reward=shelf / "reward", index=shelf / "index", **STRONG | {"method": way})
     guided = model.generate(texts, seconds=2, samples=4, guidance=guidance)
     plain = model.generate(texts, seconds=2, samples=4)
     assert any(not np.allclose(one.joints, other.joints, atol=1e-3) for one, other in zip(guided, plain, strict=True))
@@ -97,7 +98,7 @@ def guided_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shelf, with a default guidance beside the generator's weights."""
     folder = tmp_path_factory.mktemp("guided") / "shelf"
     shutil.copytree(shelf, folder)
-    text = yaml.safe_dump(DEFAULT | {"options": DEFAULT_OPTIONS})
+    text = yaml.safe_dump(DEFAULT | {"options": DEFAULT_OPTIONS})  # as the first version wrote it
     (folder / "generator/guidance.yaml").write_text(text, encoding="utf-8")
     return folder
 
@@ -161,8 +162,7 @@ def test_guided_motions_of_mixed_lengths_do_not_depend_on_their_batch(shelf: Pat
 def test_a_default_guidance_is_taken_unless_told_otherwise(guided_shelf: Path, model: TextToMotion) -> None:
     own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
     by_hand = model.load_guidance(
-        "reward", guided_shelf / "reward", guided_shelf / "index", mu=3.0, eta=0.5, anchors=2,
-        options=GuidanceOptions(**DEFAULT_OPTIONS),
+        "reward", guided_shelf / "reward", guided_shelf / "index", mu=3.0, eta=0.5, anchors=2, **DEFAULT_OPTIONS
     )  # fmt: skip
     take = {"seconds": 2, "steps": 10}
     expected = model.generate(["walk"], guidance=by_hand, **take)[0].joints
@@ -171,8 +171,8 @@ def test_a_default_guidance_is_taken_unless_told_otherwise(guided_shelf: Path, m
     np.testing.assert_array_equal(own.generate(["walk"], **take)[0].joints, expected)
     np.testing.assert_array_equal(own.generate(["walk"], guidance=None, **take)[0].joints, plain)
     changed = own.load_guidance(eta=0.25, strength=7.0)
-    assert changed.options == GuidanceOptions(**DEFAULT_OPTIONS | {"strength": 7.0})
-    assert (changed.objective.mu, changed.objective.eta, changed.objective.anchors) == (3.0, 0.25, 2)
+    expected = DEFAULT_OPTIONS | {"mu": 3.0, "eta": 0.25, "anchors": 2, "strength": 7.0}
+    assert changed.config == GuidanceConfig(**expected)
 
 
 def test_words_of_guidance_mean_in_python_what_they_mean_in_the_command(
@@ -180,7 +180,7 @@ def test_words_of_guidance_mean_in_python_what_they_mean_in_the_command(
 ) -> None:
     own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
     take, made = {"seconds": 2, "steps": 10}, {}
-    for way in GUIDANCE:
+    for way in get_args(Word):
         made[way] = own.generate(["walk"], guidance=way, **take)[0].joints
         given = ["--checkpoint", str(guided_shelf / "generator"), "--device", "cpu", "--seconds", "2", "--steps", "10"]
         assert main(["generate", "walk", *given, "--guidance", way, "-o", str(tmp_path / "x.npy")]) == 0
@@ -207,7 +207,7 @@ def test_words_of_guidance_mean_in_python_what_they_mean_in_the_command(
         ("--strength 90 --profile constant", {"strength": 90.0, "profile": "constant"}),
         ("--mu 9 --eta 2 --anchors 3 --interval 1", {"mu": 9.0, "eta": 2.0, "anchors": 3, "interval": 1}),
         ("--window .5,.9", {"start": 0.5, "stop": 0.9}),
-        ("--guidance best-of --candidates 6", {"way": "best-of", "candidates": 6}),
+        ("--guidance best-of --candidates 6", {"method": "best-of", "candidates": 6}),
         ("--guidance none", None),
         ("--strength 0", None),
     ],

@@ -12,6 +12,7 @@ from realign.errors import InputError
 from realign.evaluation.results import Results
 from realign.evaluation.settings import Setting
 from realign.evaluation.sweep import draw_sweep, sweep_settings, write_sweep
+from realign.guidance.config import GuidanceConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evaluate_parts import make_shelf
@@ -41,22 +42,24 @@ def test_a_grid_is_every_combination_and_the_unguided_generator_once_for_each_wa
     grid = {"strength": [0.0, 1.0, 2.0], "steps": [10, 50], "mu": [1.0, 0.5], "window": [(0.0, 1.0), (0.25, 0.75)]}
     found = sweep_settings(grid, "profile=signal guidance_scale=2.5")
     plain, guided = found[:2], found[2:]
-    assert [(each.guidance, each.steps, each.guidance_scale) for each in plain] == [
+    assert [(each.config.method, each.steps, each.guidance_scale) for each in plain] == [
         ("none", 10, 2.5),
         ("none", 50, 2.5),
     ]
     assert all(
-        each.guidance == "reward" and each.options.profile == "signal" and each.guidance_scale == 2.5 for each in guided
+        each.config.method == "reward" and each.config.profile == "signal" and each.guidance_scale == 2.5
+        for each in guided
     )
-    points = {(e.options.strength, e.steps, e.mu, e.options.start, e.options.stop) for e in guided}
+    points = {(e.config.strength, e.steps, e.config.mu, e.config.start, e.config.stop) for e in guided}
     assert len(guided) == len(points) == len({each.name for each in found}) - 2 == 2 * 2 * 2 * 2
     assert (2.0, 50, 0.5, 0.25, 0.75) in points
 
 
 def test_what_is_not_said_is_the_generators_own() -> None:
-    found = sweep_settings({"strength": [0.0, 2.0], "eta": [0.0, 1.0]}, own={"eta": 1.0, "strength": 7.0, "stop": 0.6})
+    own = GuidanceConfig(eta=1.0, strength=7.0, stop=0.6)
+    found = sweep_settings({"strength": [0.0, 2.0], "eta": [0.0, 1.0]}, own=own)
     assert [each.name for each in found] == ["unguided", "reward eta=0.0 strength=2.0", "reward strength=2.0"]
-    assert {each.options.stop for each in found[1:]} == {0.6} and found[0] == Setting()
+    assert {each.config.stop for each in found[1:]} == {0.6} and found[0] == Setting()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from torch import Tensor
 from realign.batch import MotionTextBatch
 from realign.callbacks.comparison import Judge, SampleMetrics
 from realign.callbacks.gallery import is_due, log_folder, show
-from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
+from realign.guidance.config import USUAL, GuidanceConfig
 from realign.guidance.steering import Steering, load_steering
 from realign.render.save import check_suffix
 from realign.tasks.base import Task
@@ -35,13 +35,7 @@ class RewardGuidedSampling(Callback):
     Args:
         reward: Checkpoint or folder of the reward.
         index: Folder of an index that this reward made; needed where eta is not 0.
-        mu: Weight of the cosine to the caption.
-        eta: Weight of the cosine to the anchor.
-        options: When and how strongly to steer.
-        anchors: Motions that make up an anchor.
-        temperature: Of the softmax over several.
-        through_decoder: Judge decoded motions, for a reward on features and a generator in latents.
-        best_of: Keep the best of so many unguided motions instead of steering by the gradient.
+        guidance: The method and its options.
         judge: Checkpoint or folder of an evaluator, or of another reward or retriever, to measure with.
         batches: Batches sampled by each process at every validation; all of them when None.
         every_n_epochs: Sample after every so many training epochs.
@@ -53,27 +47,20 @@ class RewardGuidedSampling(Callback):
         self,
         reward: str,
         index: str | None = None,
-        mu: float = 1.0,
-        eta: float = 0.0,
-        options: GuidanceOptions = DEFAULT_OPTIONS,
-        anchors: int = 1,
-        temperature: float = 0.1,
-        through_decoder: bool = False,
-        best_of: int | None = None,
+        guidance: GuidanceConfig = USUAL,
         judge: str | None = None,
         batches: int | None = None,
         every_n_epochs: int = 1,
         clips: int = 2,
         suffix: str = ".gif",
     ) -> None:
-        numbers = (("every_n_epochs", every_n_epochs, 1), ("clips", clips, 0), ("best_of", best_of, 1))
+        numbers = (("every_n_epochs", every_n_epochs, 1), ("clips", clips, 0))
         for name, value, least in numbers:
-            if value is not None and value < least:
+            if value < least:
                 raise InputError(f"{name}={value} must be at least {least}.")
         check_suffix(f"motions{suffix}")
         self.reward, self.index, self.judge = reward, index, judge
-        self.objective = {"mu": mu, "eta": eta, "anchors": anchors, "temperature": temperature}
-        self.options, self.through_decoder, self.best_of = options, through_decoder, best_of
+        self.guidance = guidance
         self.batches, self.every_n_epochs, self.clips, self.suffix = batches, every_n_epochs, clips, suffix
         self.steering: Steering | None = None
         self._judges: dict[str, Judge] = {}
@@ -93,16 +80,7 @@ class RewardGuidedSampling(Callback):
             )
         if self.steering is not None:
             return
-        self.steering = load_steering(
-            "reward" if self.best_of is None else "best-of",
-            self.reward,
-            self.index,
-            options=self.options,
-            through_decoder=self.through_decoder,
-            candidates=self.best_of or 1,
-            trust_code=pl_module.trust_code,
-            **self.objective,  # type: ignore[arg-type]
-        )
+        self.steering = load_steering(self.reward, self.index, self.guidance, trust_code=pl_module.trust_code)
         self._judges = {"reward": self.steering.objective.reward}
         if self.judge is not None:
             self._judges["judge"] = self._load_judge(self.judge, trainer, pl_module.trust_code)

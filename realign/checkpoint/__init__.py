@@ -2,7 +2,6 @@
 
 from realign.checkpoint.admission import admit
 from realign.checkpoint.export import save_pretrained
-from realign.checkpoint.guidance import DefaultGuidance
 from realign.checkpoint.rebuild import rebuild
 from realign.checkpoint.saved import CONFIG, GUIDANCE, WEIGHTS, Saved, class_and_options, fill, read_saved
 from realign.checkpoint.tensors import read_tensors
@@ -11,7 +10,6 @@ __all__ = [
     "CONFIG",
     "GUIDANCE",
     "WEIGHTS",
-    "DefaultGuidance",
     "Saved",
     "admit",
     "class_and_options",

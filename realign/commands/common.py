@@ -15,9 +15,6 @@ from realign.files import model_path as model_path  # what options name models b
 if TYPE_CHECKING:
     from realign.motion.clip import MotionClip
 
-GUIDANCE = ("default", "none", "reward", "best-of")
-"""The ways of `realign.guidance.config.Word`, without importing it."""
-
 SAMPLERS = ("ddim", "ddpm", "dpm", "unipc", "euler", "heun")
 """What `--scheduler` may name: four for diffusions, two for flows."""
 

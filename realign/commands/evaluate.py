@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import GUIDANCE, SAMPLERS, add_guidance_scale, add_trust, model_path
+from realign.commands.common import SAMPLERS, add_guidance_scale, add_trust, model_path
+from realign.commands.guiding import add_guidance, given_guidance, own_guidance
 from realign.errors import InputError
+from realign.guidance.arguments import check_concern
 
 if TYPE_CHECKING:
     import torch
@@ -62,42 +64,17 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
 
 
-def own_guidance(options: argparse.Namespace) -> dict[str, Any]:
-    """What the generator's own guidance says, as words of a setting: it is measured as `realign generate` uses it."""
-    from realign.inference import DefaultGuidance, pretrained_folder
-
-    own = DefaultGuidance.read(options.generator or pretrained_folder("generator"))
-    return {} if own is None else own.words()
-
-
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "settings, one row each",
-        "Guidance is the generator's own but for what is said.",
-    )
-    group.add_argument(
-        "--guidance", nargs="+", choices=GUIDANCE,
-        help="one setting each, with the options below (default: none, and beside it default, which is the generator's "
-        "own guidance, as `realign generate` uses it, where it has one)",
-    )  # fmt: skip
+    group = parser.add_argument_group("settings, one row each", "Options hold for every setting that they concern.")
     group.add_argument(
         "--setting", action="append", metavar="WORDS",
         help='a further setting, such as "name=strong guidance=reward strength=600 steps=20"; what it '
-        "leaves out comes from the options below",
-    )  # fmt: skip
-    group.add_argument("--reward", type=model_path, metavar="CHECKPOINT", help="guides, and scores every row's motions")
-    group.add_argument("--index", type=model_path, metavar="DIR", help="index made with the reward, for --eta")
-    group.add_argument("--mu", type=float, metavar="M", help="weight of the likeness to the caption")
-    group.add_argument("--eta", type=float, metavar="E", help="weight of the likeness to a real motion")
-    group.add_argument("--strength", type=float, metavar="W", help="of guidance by the gradient")
-    group.add_argument("--candidates", type=int, metavar="N", help="motions that best-of chooses from (default: 4)")
-    group.add_argument(
-        "--through-decoder", action="store_true", default=None,
-        help="judge decoded motions: a reward on features for a generator in latents",
+        "leaves out comes from the options below (default: guidance none and default)",
     )  # fmt: skip
     group.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
     add_guidance_scale(group)
     group.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
+    add_guidance(parser, several=True)
 
 
 def settings_of(options: argparse.Namespace) -> "list[Setting]":
@@ -106,28 +83,24 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
     Raises:
         InputError: Words that are not understood, or options of guidance without any.
     """
-    from realign.evaluation.settings import CONCERNS, Setting
+    from realign.evaluation.settings import Setting
+    from realign.guidance.config import GuidanceConfig
 
     sampling = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
-    guiding = {name: getattr(options, name) for name in CONCERNS if getattr(options, name, None) is not None}
+    given, own = given_guidance(options), own_guidance(options.generator)
     implied = not (options.guidance or options.setting)
-    ways = ["none", "default"] if implied else options.guidance or []
-    words = [*(f"guidance={way}" for way in ways), *(options.setting or ())]
-    own = own_guidance(options)
-    found = [Setting.parse(text, sampling, own) for text in words]
-    for name in guiding:
-        if not any(each.guidance in CONCERNS[name] for each in found):
-            raise InputError(
-                f"--{name.replace('_', '-')} says nothing without guidance of the kind {' or '.join(CONCERNS[name])}; "
-                "add --guidance, or leave it out."
-            )
+    words = ["none", "default"] if implied else options.guidance or []
+    texts = [*(f"guidance={word}" for word in words), *(options.setting or ())]
+    methods = [Setting.parse(text, sampling, own).config.method for text in texts]
+    check_concern(given, set(methods))
 
-    def concerning(each: Setting) -> dict[str, Any]:
+    def made(text: str, method: str) -> Setting:
         """What says nothing about a setting must not give it another name."""
-        return {key: value for key, value in guiding.items() if each.guidance in CONCERNS[key]}
+        concerning = {name: value for name, value in given.items() if name in GuidanceConfig.options(method)}
+        return Setting.parse(text, sampling | concerning, own)
 
-    made = [Setting.parse(text, sampling | concerning(each), own) for each, text in zip(found, words, strict=True)]
-    return list(dict.fromkeys(made)) if implied else made  # a generator without guidance of its own has one setting
+    found = [made(text, method) for text, method in zip(texts, methods, strict=True)]
+    return list(dict.fromkeys(found)) if implied else found  # a generator without guidance of its own has one setting
 
 
 def run(options: argparse.Namespace) -> None:
@@ -174,8 +147,8 @@ def measure(
         reward=options.reward,
         index=options.index,
         protocol=options.protocol,
-        guided=any(each.guidance != "none" for each in settings),
-        anchored=any(each.guidance != "none" and each.eta for each in settings),
+        guided=any(each.config.method != "none" for each in settings),
+        anchored=any(each.config.method != "none" and each.config.eta for each in settings),
         device=device,
         batch_size=options.batch_size,
         precision=options.precision,

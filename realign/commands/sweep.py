@@ -3,11 +3,13 @@
 import argparse
 from pathlib import Path
 
-from realign.commands.common import model_path
-from realign.commands.evaluate import add_measuring, measure, own_guidance
+from realign.commands.evaluate import add_measuring, measure
+from realign.commands.guiding import add_guidance_files, own_guidance, window
 from realign.errors import InputError
+from realign.guidance.arguments import add_guidance_options
+from realign.guidance.config import GuidanceConfig
 
-_GRID = ("strength", "steps", "guidance_scale", "mu", "eta", "interval", "window")
+_GRID = ("steps", "guidance_scale", "window", *GuidanceConfig.options())
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,24 +24,21 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_measuring(parser)
     parser.add_argument("-o", "--output", type=Path, default=Path("sweep.csv"), help="(default: sweep.csv)")
     group = parser.add_argument_group("grid, every combination")
-    group.add_argument("--strength", type=float, nargs="+", required=True, metavar="W", help="of guidance; 0 is none")
     group.add_argument("--steps", type=int, nargs="+", metavar="N", help="denoising steps (default: the model's)")
     group.add_argument(
-        "--guidance-scale",
-        type=float,
-        nargs="+",
-        metavar="W",
+        "--guidance-scale", type=float, nargs="+", metavar="W",
         help="of classifier-free guidance (default: the model's)",
-    )
-    group.add_argument("--mu", type=float, nargs="+", metavar="M", help="weights of the likeness to the caption")
-    group.add_argument("--eta", type=float, nargs="+", metavar="E", help="weights of the likeness to a real motion")
-    group.add_argument("--interval", type=int, nargs="+", metavar="K", help="guide at every K-th step")
+    )  # fmt: skip
     group.add_argument(
-        "--window", type=window, nargs="+", metavar="START,STOP", help="shares of the steps to guide in, such as .2,1"
+        "--window",
+        type=window,
+        nargs="+",
+        metavar="START,STOP",
+        help="fractions of the steps to guide in, such as .2,1",
     )
+    add_guidance_options(group, many=True)
     group = parser.add_argument_group("all settings")
-    group.add_argument("--reward", type=model_path, metavar="CHECKPOINT", help="guides, and scores every row's motions")
-    group.add_argument("--index", type=model_path, metavar="DIR", help="index made with the reward, for --eta")
+    add_guidance_files(group)
     group.add_argument(
         "--common", default="", metavar="WORDS",
         help='further options, such as "profile=signal norm=clip scheduler=dpm through_decoder=true"',
@@ -57,15 +56,9 @@ def run(options: argparse.Namespace) -> None:
     if options.output.suffix != ".csv":
         raise InputError(f"The sweep goes into a .csv file, not {options.output}; choose another -o.")
     grid = {name: getattr(options, name) for name in _GRID if getattr(options, name) is not None}
-    settings = sweep_settings(grid, options.common, own_guidance(options))  # refused before models are loaded
+    settings = sweep_settings(grid, options.common, own_guidance(options.generator))  # refused before models are loaded
     kept = options.output.with_suffix(".json")
     launch(measure, options.devices, pick_device(options.device), options, settings, kept)
     results = Results.load(kept)
     print(markdown(results))
     print(*(str(path) for path in (*write_sweep(options.output, results), kept)), sep="\n")
-
-
-def window(text: str) -> tuple[float, float]:
-    """Two numbers with a comma between them."""
-    start, _, stop = text.partition(",")
-    return float(start), float(stop)

@@ -8,12 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from realign.diffusion.adapter import push_at
-from realign.diffusion.guidance import Guidance
 from realign.diffusion.path import NoisePath
-from realign.diffusion.prediction import PredictionType
-from realign.diffusion.solver import Evaluation, Solver
-from realign.diffusion.updates import UPDATES
+from realign.diffusion.steered import Steers
 from realign.errors import InputError
 from realign.masking import apply_mask, lengths_to_mask
 from realign.seeding import noise_like_mask
@@ -45,7 +41,7 @@ class Sampler:
         predict: Predict,
         shape: tuple[int, int, int],
         mask: Bool[Tensor, "B N"],
-        guidance: Guidance | None = None,
+        guidance: Steers | None = None,
         seeds: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B N W"]:
         """Samples x_0 from noise, in float32, zero at padding.
@@ -61,39 +57,21 @@ class Sampler:
             InputError: Shape, mask, seeds or guidance do not fit each other.
         """
         _check_mask(shape, mask)
-        seeds, solver, kind = _seeds(seeds, len(mask)), self.solver(), self.path.prediction
-        steering = None if guidance is None else _Steering(guidance, solver, kind)
+        seeds, solver = _seeds(seeds, len(mask)), self.solver()
+        steered = None if guidance is None else guidance.over(solver, self.path.prediction)
         x = starting_noise(seeds, mask, shape[2])
         for index, call in enumerate(solver.evaluations):
             t = torch.full(shape[:1], call.t, device=mask.device)
             output = apply_mask(predict(x, t).float(), mask)
-            push = None if steering is None else steering.push(call, x, t, mask, output)
-            if steering is not None and push is not None:
-                output = steering.update.output(output, push, call.level, kind)
+            if steered is not None:
+                output = steered.output(call, output, x, t, mask)
             draw = partial(step_noise, seeds, mask, shape[2], index)
             with torch.autocast(x.device.type, enabled=False):
                 x = solver.step(index, output, x, draw)
-            if steering is not None and push is not None:
-                x = steering.update.sample(x, push, call.level, call.after)
+            if steered is not None:
+                x = steered.sample(call, x)
             x = apply_mask(x, mask)
         return x
-
-
-class _Steering:
-    """A guidance over the steps of one call."""
-
-    def __init__(self, guidance: Guidance, solver: Solver, kind: PredictionType) -> None:
-        options = guidance.options
-        if options.update != "score_shift":
-            solver.check_update(options.update)
-        self.guidance, self.update, self.kind = guidance, UPDATES[options.update], kind
-        self.weights = options.weights(solver.steps)
-
-    def push(self, call: Evaluation, x: Tensor, t: Tensor, mask: Tensor, output: Tensor) -> Tensor | None:
-        """Push of an evaluation; None where guidance rests."""
-        if call.step not in self.weights:
-            return None
-        return self.weights[call.step] * push_at(self.guidance, output, x, t, call.level, self.kind, mask)
 
 
 def starting_noise(seeds: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], width: int) -> Float[Tensor, "B N W"]:

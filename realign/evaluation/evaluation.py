@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 import torch
 
-from realign.checkpoint.guidance import DefaultGuidance
 from realign.distributed import from_first, processes
 from realign.errors import InputError
 from realign.evaluation.clips import EvaluationClips
@@ -18,6 +17,7 @@ from realign.evaluation.results import REAL, Results, Row, open_results
 from realign.evaluation.sampling import Recorded, SettingSampler
 from realign.evaluation.settings import PROTOCOLS, Precision, Protocol, Setting, default_settings, unique_settings
 from realign.evaluation.speed import time_sentences
+from realign.guidance.config import GuidanceConfig
 from realign.index.motion_index import MotionIndex
 from realign.nn.digest import weights_digest
 from realign.seeding import mix_seed
@@ -63,7 +63,7 @@ class Evaluation:
         index: MotionIndex | None = None,
         batch_size: int = 32,
         precision: Precision = "fp32",
-        default: DefaultGuidance | None = None,
+        default: GuidanceConfig | None = None,
     ) -> None:
         self.generator, self.clips, self.protocol = generator.eval().requires_grad_(False), clips, protocol
         self.reward, self.index, self.precision, self.default = reward, index, precision, default
@@ -118,8 +118,7 @@ class Evaluation:
             if value < least:
                 raise InputError(f"{value} {name} cannot be made; ask for at least {least}.")
         first = processes()[0] == 0
-        own = None if self.default is None else self.default.words()
-        asked = default_settings(own) if settings is None else [each.resolved(own) for each in settings]
+        asked = default_settings(self.default) if settings is None else [e.resolved(self.default) for e in settings]
         samplers = {
             each.name: SettingSampler(each, self.generator, self.reward, self.index, self.precision)
             for each in unique_settings(asked)
@@ -178,8 +177,8 @@ class Evaluation:
 
     def _told(self, setting: Setting) -> dict[str, Any]:
         """What makes a row: the setting, and the index whose anchors guide it."""
-        told = asdict(setting)
-        if self.index is not None and setting.guidance != "none" and setting.eta:
+        told = setting.told()
+        if self.index is not None and told.get("eta"):
             told["index"] = self._index_digest
         return told
 

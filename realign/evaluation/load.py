@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from realign.checkpoint.guidance import DefaultGuidance
 from realign.errors import InputError
 from realign.evaluation.clips import EvaluationClips
 from realign.evaluation.evaluation import Evaluation
 from realign.evaluation.judges import judge_name, load_judge
 from realign.evaluation.settings import PROTOCOLS, Precision
 from realign.files import model_path, named_path
+from realign.guidance.own import OwnGuidance
 from realign.index.motion_index import MotionIndex
 from realign.inference.common import pretrained_folder
 from realign.tasks.checkpoint import load_task
@@ -70,12 +70,12 @@ def load_evaluation(
     if twice is not None:
         raise InputError(f"Two evaluators are called {twice!r}; name them apart with NAME=PATH.")
     folder = pretrained_folder("generator") if generator is None else model_path(generator)
-    own = DefaultGuidance.read(folder)
+    own = OwnGuidance.read(folder)
     guided = own is not None if guided is None else guided
-    anchored = own is not None and bool(own.eta) if anchored is None else anchored
+    anchored = own is not None and bool(own.config.eta) if anchored is None else anchored
     if reward is None and guided:
         if own is not None:
-            reward, belongs = own.beside(folder)
+            reward, belongs = own.reward, own.index
         else:
             reward = pretrained_folder("reward", "a reward with --reward")
             belongs = pretrained_folder("reward_index", "an index made with the reward, with --index")
@@ -92,7 +92,7 @@ def load_evaluation(
         PROTOCOLS[protocol],
         reward=None if judge is None else judge.requires_grad_(False),
         index=None if index is None else MotionIndex.load(model_path(index)),
-        default=own,
+        default=None if own is None else own.config,
         batch_size=batch_size,
         precision=precision,
     )

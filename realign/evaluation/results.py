@@ -182,8 +182,10 @@ class Results:
 
 
 def _read_row(row: dict[str, Any]) -> Row:
-    """A row of the file; one of the first version calls `guidance_scale` cfg."""
+    """A row of the file; one of the first version calls `guidance_scale` cfg, and keeps some options apart."""
     found = Row(**{each.name: row[each.name] for each in fields(Row)})
+    if isinstance(found.setting, dict) and isinstance(found.setting.get("options"), dict):
+        found.setting |= found.setting.pop("options")
     if isinstance(found.setting, dict) and "cfg" in found.setting:
         scale = found.setting.pop("cfg")
         old, new = f"cfg={scale}", f"guidance_scale={scale}"

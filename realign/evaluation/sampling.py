@@ -8,7 +8,7 @@ from realign.batch import MotionTextBatch
 from realign.errors import InputError
 from realign.evaluation.settings import Precision, Setting
 from realign.guidance.objective import RewardObjective
-from realign.guidance.steering import BestOfN, RewardSteering, Steering
+from realign.guidance.steering import Steering, steer
 from realign.index.motion_index import MotionIndex
 from realign.precision import exact_float32
 from realign.tasks.embedding import EmbeddingTask
@@ -39,18 +39,13 @@ class SettingSampler:
     ) -> None:
         self.setting, self.generator, self.precision = setting, generator, precision
         generator.sampler(setting.scheduler, setting.steps)  # refuses what would fail after the real motions
-        self.steering = None if setting.guidance == "none" else self._steering(reward, index)
+        self.steering = None if setting.config.method == "none" else self._steering(reward, index)
 
     def _steering(self, reward: EmbeddingTask | None, index: MotionIndex | None) -> Steering:
         each = self.setting
         if reward is None:
             raise InputError(f"The setting {each.name!r} needs a reward to guide with; name one with --reward.")
-        objective = RewardObjective(reward, index, each.mu, each.eta, each.anchors, each.temperature)
-        steering: Steering
-        if each.guidance == "best-of":
-            steering = BestOfN(objective, each.candidates)
-        else:
-            steering = RewardSteering(objective, each.options, each.through_decoder)
+        steering = steer(RewardObjective(reward, index, each.config))
         steering.to(self.generator.device).check(self.generator)
         return steering
 

@@ -2,24 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Literal
 
-from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError, renamed
-from realign.guidance.config import Word, check_word
+from realign.guidance.config import GuidanceConfig, Word, check_word
 
-CONCERNS = {
-    "mu": ("reward", "best-of"),
-    "eta": ("reward", "best-of"),
-    "anchors": ("reward", "best-of"),
-    "temperature": ("reward", "best-of"),
-    "strength": ("reward",),
-    "candidates": ("best-of",),
-    "through_decoder": ("reward",),
-}
-"""The ways that an option of guidance concerns; what is not here steers by the gradient."""
 Precision = Literal["fp32", "bf16"]
 """What a generator's networks compute in while they sample; rewards, decoders and measures stay in float32."""
 
@@ -88,15 +77,8 @@ class Setting:
 
     Attributes:
         name: Of the row; made from what differs from the default when empty.
-        guidance: ``none`` (or None), ``reward`` (by its gradient), ``best-of`` (several motions), or ``default``: what
-            the generator's own guidance says where the setting is as usual.
-        mu: Weight of the cosine to the caption.
-        eta: Weight of the cosine to the anchor.
-        options: When and how strongly a gradient steers.
-        anchors: Motions that make up an anchor.
-        temperature: Of the softmax over several.
-        through_decoder: Judge decoded motions, for a reward on features and a generator in latents.
-        candidates: Motions that the best is taken of.
+        guidance: A configuration, or a word: ``none`` (or None), ``reward``, ``best-of``, or ``default`` for what the
+            generator's own guidance says.
         steps: Denoising steps; the generator's own when None.
         guidance_scale: Of classifier-free guidance; the generator's own when None.
         scheduler: ddim, ddpm, dpm or unipc, of a flow euler or heun; the generator's own when None.
@@ -106,25 +88,19 @@ class Setting:
     """
 
     name: str = ""
-    guidance: Word = "none"
-    mu: float = 1.0
-    eta: float = 0.0
-    options: GuidanceOptions = DEFAULT_OPTIONS
-    anchors: int = 1
-    temperature: float = 0.1
-    through_decoder: bool = False
-    candidates: int = 4
+    guidance: GuidanceConfig | Word = "none"
     steps: int | None = None
     guidance_scale: float | None = None
     scheduler: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "guidance", check_word(self.guidance))
-        for name, value in {**vars(self), **vars(self.options)}.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise InputError(f"{name}={value} is no finite number; give one.")
+        if not isinstance(self.guidance, GuidanceConfig):
+            word = check_word(self.guidance)
+            object.__setattr__(self, "guidance", word if word == "default" else GuidanceConfig(method=word))
+        if self.guidance_scale is not None and not math.isfinite(self.guidance_scale):
+            raise InputError(f"guidance_scale={self.guidance_scale} is not a finite number; give one.")
         if not self.name:
-            object.__setattr__(self, "name", self._describe(self._usual()))
+            object.__setattr__(self, "name", self._describe(GuidanceConfig()))
 
     @property
     def cfg(self) -> float | None:
@@ -132,43 +108,50 @@ class Setting:
         renamed("cfg", "guidance_scale")
         return self.guidance_scale
 
-    def resolved(self, own: Mapping[str, Any] | None) -> "Setting":
+    @property
+    def config(self) -> GuidanceConfig:
+        """The guidance, once it is known what ``default`` means.
+
+        Raises:
+            InputError: It is not.
+        """
+        if isinstance(self.guidance, GuidanceConfig):
+            return self.guidance
+        raise InputError(f"The setting {self.name!r} asks for the generator's own guidance; call resolved(own) first.")
+
+    def resolved(self, own: GuidanceConfig | None) -> "Setting":
         """The same setting, with ``default`` guidance replaced by what it means for a generator.
 
         Args:
-            own: Words of the generator's own guidance, see `DefaultGuidance.words`; None where it has none, which
-                means no guidance.
+            own: The generator's own guidance; None where it has none, which means no guidance.
         """
-        if self.guidance != "default":
+        if isinstance(self.guidance, GuidanceConfig):
             return self
-        way = "reward" if own else "none"
-        plain, options = self._usual(), asdict(DEFAULT_OPTIONS)
-        told = {name: value for name, value in vars(self).items() if name != "options" and value != plain[name]}
-        told |= {name: value for name, value in asdict(self.options).items() if value != options[name]}
-        if self.name == self._describe(plain):
-            told["name"] = ""
-        return self._laid(told | {"guidance": way}, {} if own is None else own)
+        made = replace(self, guidance=own or GuidanceConfig(method="none"))
+        given = self.name != self._describe(GuidanceConfig())
+        return made if given else replace(made, name=made._describe(own or GuidanceConfig()))
 
-    @classmethod
-    def _usual(cls) -> dict[str, Any]:
-        return {each.name: each.default for each in fields(cls)} | {"options": DEFAULT_OPTIONS}
+    def told(self) -> dict[str, Any]:
+        """What makes the row, as plain values: options that say nothing about its method left out."""
+        sampling = {name: getattr(self, name) for name in ("name", *_SAMPLING)}
+        return sampling | {"guidance": self.config.method} | self.config.concerning()
 
-    def _describe(self, usual: Mapping[str, Any]) -> str:
+    def _describe(self, usual: GuidanceConfig) -> str:
         """A name that tells what is not as usual."""
-        names = [each.name for each in fields(self) if each.name not in ("name", "guidance", "options")]
-        told = [f"{name}={getattr(self, name)}" for name in names if getattr(self, name) != usual[name]]
-        plain = asdict(usual["options"])
-        told += [f"{name}={value}" for name, value in asdict(self.options).items() if value != plain[name]]
-        return " ".join([{"none": "unguided"}.get(self.guidance, self.guidance), *told])
+        told: dict[str, Any] = {name: getattr(self, name) for name in _SAMPLING}
+        told = {name: value for name, value in told.items() if value is not None}
+        if not isinstance(self.guidance, GuidanceConfig):
+            return " ".join(["default", *(f"{name}={value}" for name, value in told.items())])
+        changed = {name: value for name, value in self.config.concerning().items() if value != getattr(usual, name)}
+        method = {"none": "unguided"}.get(self.config.method, self.config.method)
+        return " ".join([method, *(f"{name}={value}" for name, value in (changed | told).items())])
 
     @classmethod
-    def parse(
-        cls, text: str, common: Mapping[str, Any] | None = None, own: Mapping[str, Any] | None = None
-    ) -> "Setting":
-        """A setting from words such as ``guidance=reward strength=2 steps=20``; options of guidance count, too.
+    def parse(cls, text: str, common: Mapping[str, Any] | None = None, own: GuidanceConfig | None = None) -> "Setting":
+        """A setting from words such as ``guidance=reward strength=2 steps=20``.
 
         Args:
-            text: The words.
+            text: The words: fields of a setting and of `GuidanceConfig`.
             common: What holds where the words say nothing.
             own: The generator's own guidance: what holds where neither says anything. The name tells what differs
                 from it, and ``guidance=default`` is what it says.
@@ -186,36 +169,23 @@ class Setting:
                 raise InputError(
                     f"The setting {word!r} is not understood; write KEY=VALUE with one of {', '.join(SETTING_WORDS)}."
                 )
-            given[key] = _value(key, value)
-        if given.get("guidance") == "default":
-            given["guidance"] = "reward" if own else "none"
-        return cls._laid(given, own or {})
-
-    @classmethod
-    def _laid(cls, given: Mapping[str, Any], own: Mapping[str, Any]) -> "Setting":
-        """What is given, over what of the generator's own guidance concerns the way to guide."""
-        way = check_word(given.get("guidance", "none"))
-        own = {name: value for name, value in own.items() if way in CONCERNS.get(name, ("reward",))}
-        made = cls._of({**own, **given})
-        if given.get("name") or not own:
-            return made
-        return replace(made, name=made._describe(vars(cls._of(own))))
-
-    @classmethod
-    def _of(cls, given: Mapping[str, Any]) -> "Setting":
-        """A setting from values of its fields and of those of its options."""
-        parts = {name: value for name, value in given.items() if name in _OPTION_TYPES}
-        whole = {name: value for name, value in given.items() if name not in parts}
-        return cls(**whole, options=replace(DEFAULT_OPTIONS, **parts))
+            given[key] = value
+        asked = check_word(given.pop("guidance", "none"))
+        method: str = asked if asked != "default" else own.method if own else "none"
+        usual = GuidanceConfig.of({"method": method} | (own.concerning(method) if own else {}))
+        guiding = {name: given.pop(name) for name in GuidanceConfig.options() if name in given}
+        named = {name: _value(name, value) for name, value in given.items()}
+        made = cls(guidance=usual.override(guiding), **named)
+        return made if named.get("name") else replace(made, name=made._describe(usual))
 
 
-def default_settings(own: Mapping[str, Any] | None) -> list[Setting]:
+def default_settings(own: GuidanceConfig | None) -> list[Setting]:
     """What is measured where nobody names settings: the generator unguided, and guided as `generate` guides it.
 
     Args:
         own: As for `Setting.resolved`; without any, `generate` does not guide either.
     """
-    return list(dict.fromkeys([Setting(), Setting(guidance="default").resolved(own)]))
+    return list({each.name: each for each in (Setting(), Setting(guidance="default").resolved(own))}.values())
 
 
 def unique_settings(settings: Sequence[Setting]) -> list[Setting]:
@@ -235,35 +205,20 @@ def unique_settings(settings: Sequence[Setting]) -> list[Setting]:
     return list(settings)
 
 
-def _types(kind: type, leave: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {each.name: each.type for each in fields(kind) if each.name not in leave}
-
-
-_SETTING_TYPES, _OPTION_TYPES = _types(Setting, ("options",)), _types(GuidanceOptions)
-SETTING_WORDS = (*_SETTING_TYPES, *_OPTION_TYPES)
-
-
-def _value(key: str, text: str) -> Any:
-    """The value of one word, in the type of its field."""
-    wanted = (_SETTING_TYPES | _OPTION_TYPES)[key]
-    if wanted not in _READ:
-        return text
-    read, name = _READ[wanted]
-    try:
-        return read(text)
-    except (KeyError, ValueError):
-        raise InputError(f"{key}={text} does not fit; give {name}.") from None
-
-
-def _truth(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
-
-
-_WHOLE, _NUMBER = (int, "a whole number"), (float, "a number")
-_READ: dict[Any, tuple[Callable[[str], Any], str]] = {
-    bool: (_truth, "true or false"),
-    int: _WHOLE,
-    int | None: _WHOLE,
-    float: _NUMBER,
-    float | None: _NUMBER,
+_SAMPLING = ("steps", "guidance_scale", "scheduler")
+SETTING_WORDS = ("name", "guidance", *_SAMPLING, *GuidanceConfig.options())
+_READ: dict[str, tuple[Callable[[str], Any], str]] = {
+    "steps": (int, "a whole number"),
+    "guidance_scale": (float, "a number"),
 }
+
+
+def _value(key: str, value: Any) -> Any:
+    """The value of a word of sampling, in the type of its field."""
+    if not isinstance(value, str) or key not in _READ:
+        return value
+    read, name = _READ[key]
+    try:
+        return read(value)
+    except ValueError:
+        raise InputError(f"{key}={value} does not fit; give {name}.") from None

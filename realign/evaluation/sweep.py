@@ -11,18 +11,18 @@ from realign.evaluation.estimate import METHODS
 from realign.evaluation.results import LEARNED, PLAIN, Results, Row
 from realign.evaluation.settings import Setting
 from realign.files import atomic_path
+from realign.guidance.config import GuidanceConfig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = ("R@1", "FID")
 _SAMPLING = ("steps", "guidance_scale", "scheduler")
-_GUIDING = ("mu", "eta", "anchors")
-_OPTIONS = ("strength", "update", "profile", "start", "stop", "interval", "norm", "norm_limit", "point")
+_GUIDING = tuple(GuidanceConfig.options())
 
 
 def sweep_settings(
-    grid: Mapping[str, Sequence[Any]], common: str = "", own: Mapping[str, Any] | None = None
+    grid: Mapping[str, Sequence[Any]], common: str = "", own: GuidanceConfig | None = None
 ) -> list[Setting]:
     """Every combination of the grid's values, and for every way to sample the unguided generator once.
 
@@ -30,7 +30,7 @@ def sweep_settings(
         grid: Values by the words of `Setting.parse`: ``strength``, ``steps``, ``mu``, ``eta``, ``interval`` and so
             on; a strength of 0 is the unguided generator. ``window`` takes pairs (start, stop).
         common: Words for all settings, such as ``profile=signal norm=clip``.
-        own: What holds for guided ones where nothing else is said, by the same words.
+        own: The generator's own guidance, for what is not said.
 
     Raises:
         InputError: No strength, or words or values that do not fit.
@@ -49,7 +49,7 @@ def sweep_settings(
         if each["strength"]:
             found[Setting.parse(" ".join(["guidance=reward", common, *words.values()]), own=own)] = None
     # unguided first: what all others are compared with
-    return sorted(found, key=lambda setting: setting.guidance != "none")
+    return sorted(found, key=lambda setting: setting.config.method != "none")
 
 
 def write_sweep(path: str | Path, results: Results) -> list[Path]:
@@ -64,7 +64,7 @@ def write_sweep(path: str | Path, results: Results) -> list[Path]:
     """
     path = Path(path)
     measures = [*LEARNED, *PLAIN]
-    head = ["name", "guidance", *_GUIDING, *_OPTIONS, *_SAMPLING, "evaluator", "replications", "interval method"]
+    head = ["name", "guidance", *_GUIDING, *_SAMPLING, "evaluator", "replications", "interval method"]
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*head, *(f"{measure}{tail}" for measure in measures for tail in ("", " interval"))])
@@ -132,7 +132,7 @@ def _mean(row: Row, measure: str, evaluator: str) -> float:
 
 
 def _strength(row: Row) -> float:
-    return float((row.setting or {})["options"]["strength"])
+    return float((row.setting or {})["strength"])
 
 
 def _line(row: Row) -> str:
@@ -144,13 +144,10 @@ def _line(row: Row) -> str:
 def _told(row: Row) -> list[Any]:
     """The setting as the columns of the table; of real motions, the name alone."""
     if row.setting is None:
-        return [row.name] + [""] * (1 + len(_GUIDING) + len(_OPTIONS) + len(_SAMPLING))
-    guided = row.setting["guidance"] != "none"
-    options = row.setting["options"] if guided else {"strength": 0.0}
-    guiding = row.setting if guided else {}
-    parts = [*(guiding.get(n, "") for n in _GUIDING), *(options.get(n, "") for n in _OPTIONS)]
+        return [row.name] + [""] * (1 + len(_GUIDING) + len(_SAMPLING))
+    guiding = {"strength": 0.0} if row.setting["guidance"] == "none" else row.setting
     sampling = ["" if row.setting[name] is None else row.setting[name] for name in _SAMPLING]
-    return [row.name, row.setting["guidance"], *parts, *sampling]
+    return [row.name, row.setting["guidance"], *(guiding.get(name, "") for name in _GUIDING), *sampling]
 
 
 def _numbers(row: Row, evaluator: str) -> list[Any]:

@@ -4,30 +4,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from realign.guidance.adapter import guided_output
     from realign.guidance.config import GuidanceConfig
+    from realign.guidance.gradient import Guidance, RewardGradient
     from realign.guidance.objective import RewardObjective
     from realign.guidance.reward import RewardGuidance, ThroughDecoder
     from realign.guidance.steering import BestOfN, RewardSteering, Steering, load_steering
 
 __all__ = [
     "BestOfN",
+    "Guidance",
     "GuidanceConfig",
+    "RewardGradient",
     "RewardGuidance",
     "RewardObjective",
     "RewardSteering",
     "Steering",
     "ThroughDecoder",
+    "guided_output",
     "load_steering",
 ]
 
 _HOMES = {
     "BestOfN": "steering",
+    "Guidance": "gradient",
     "GuidanceConfig": "config",
+    "RewardGradient": "gradient",
     "RewardGuidance": "reward",
     "RewardObjective": "objective",
     "RewardSteering": "steering",
     "Steering": "steering",
     "ThroughDecoder": "reward",
+    "guided_output": "adapter",
     "load_steering": "steering",
 }
 

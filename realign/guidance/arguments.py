@@ -1,7 +1,6 @@
 """The options of guidance on the command line, made from the fields of `GuidanceConfig`."""
 
 import argparse
-from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 from realign.errors import InputError
@@ -29,7 +28,7 @@ def add_guidance_options(group: "argparse._ArgumentGroup", leave: tuple[str, ...
         else:
             kind: Any = each.type
             metavar = {float: "X", int: "N", bool: "BOOL"}[kind]
-            kind = read_bool if kind is bool else kind
+            kind = _truth if kind is bool else kind
             group.add_argument(flag, type=kind, metavar=metavar, help=told, **several)
 
 
@@ -47,7 +46,7 @@ def check_concern(given: dict[str, Any], methods: set[str]) -> None:
     """
     every = GuidanceConfig.options()
     for name in given:
-        concerned = every[name].metadata["methods"]
+        concerned = every[name].metadata["methods"] if name in every else ("reward", "best-of")  # reward and index
         if not methods & set(concerned):
             raise InputError(
                 f"--{name.replace('_', '-')} says nothing with --guidance {' or '.join(sorted(methods))}; add "
@@ -55,33 +54,8 @@ def check_concern(given: dict[str, Any], methods: set[str]) -> None:
             )
 
 
-def read_option(name: str, text: str) -> Any:
-    """The value of an option from a word, in the type of its field.
-
-    Raises:
-        InputError: It does not fit.
-    """
-    kind: Any = GuidanceConfig.options()[name].type
-    reader, wanted = _READERS.get(kind, (str, ""))
-    try:
-        return reader(text)
-    except ValueError:
-        raise InputError(f"{name}={text} does not fit; give {wanted}.") from None
-
-
-def read_bool(text: str) -> bool:
-    """A truth value.
-
-    Raises:
-        ValueError: It is neither true nor false.
-    """
+def _truth(text: str) -> bool:
+    """A truth value."""
     if text.lower() not in ("true", "false"):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
     return text.lower() == "true"
-
-
-_READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
-    bool: (read_bool, "true or false"),
-    int: (int, "a whole number"),
-    float: (float, "a number"),
-}

@@ -90,6 +90,8 @@ class GuidanceConfig:
     def __post_init__(self) -> None:
         for each in fields(self):
             value, least = getattr(self, each.name), each.metadata["at_least"]
+            if not _fits(value, each.type):
+                raise InputError(f"Guidance {each.name}={value!r} is not {_KINDS[each.type]}; give one.")
             if get_origin(each.type) is Literal and value not in get_args(each.type):
                 choices = ", ".join(get_args(each.type))
                 what = "guidance" if each.name == "method" else f"guidance {each.name}"
@@ -111,13 +113,24 @@ class GuidanceConfig:
         return cls(**{**bare, **given})
 
     @classmethod
+    def of(cls, given: "GuidanceConfig | Mapping[str, Any] | str | None") -> "GuidanceConfig":
+        """A configuration as it is, from its fields, from a method's name, or (None) of no guidance.
+
+        Raises:
+            InputError: An unknown name, or a value that makes no sense.
+        """
+        if isinstance(given, GuidanceConfig):
+            return given
+        return cls().override(given if isinstance(given, Mapping) else {"method": given or "none"})
+
+    @classmethod
     def options(cls, method: str | None = None) -> dict[str, "Field[Any]"]:
         """The fields but `method`, by name; those that concern a method where one is named."""
         found = {each.name: each for each in fields(cls) if each.name != "method"}
         return {name: each for name, each in found.items() if method is None or method in each.metadata["methods"]}
 
     def override(self, given: Mapping[str, Any]) -> "GuidanceConfig":
-        """The same but for the fields given by their names.
+        """The same but for the fields given by their names; numbers may come as text.
 
         Raises:
             InputError: An unknown name, or a value that makes no sense.
@@ -125,16 +138,41 @@ class GuidanceConfig:
         unknown = next((name for name in given if name not in self.__dataclass_fields__), None)
         if unknown is not None:
             raise InputError(f"Guidance has no option {unknown!r}; choose of {', '.join(self.__dataclass_fields__)}.")
-        return replace(self, **given)
+        return replace(self, **{name: read_option(name, value) for name, value in given.items()})
 
-    def concerning(self) -> dict[str, Any]:
-        """The options that say something about the method, with their values."""
-        return {name: getattr(self, name) for name in self.options(self.method)}
+    def concerning(self, method: str | None = None) -> dict[str, Any]:
+        """The options that say something about a method, its own when None, with their values."""
+        return {name: getattr(self, name) for name in self.options(method or self.method)}
 
     def weights(self, steps: int) -> dict[int, int]:
         """Indices of the guided ones among all sampling steps, and for how many steps each of them stands."""
         first, end = round(self.start * steps), round(self.stop * steps)
         return {i: min(self.interval, end - i) for i in range(first, end, self.interval)} if self.strength else {}
+
+
+def read_option(name: str, value: Any) -> Any:
+    """A value in the type of its field where it comes as text, as from a shell; any other as it is.
+
+    Raises:
+        InputError: The text does not fit.
+    """
+    kind = GuidanceConfig.__dataclass_fields__[name].type
+    if not isinstance(value, str) or kind not in _KINDS:
+        return value
+    try:
+        return {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)  # type: ignore[operator]
+    except (KeyError, ValueError):
+        raise InputError(f"{name}={value} does not fit; give {_KINDS[kind]}.") from None
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a field's type; a whole number is a number, a truth value is neither."""
+    if kind not in _KINDS:
+        return True
+    return isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+
+
+_KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def check_word(guidance: Any) -> Word:
@@ -149,3 +187,7 @@ def check_word(guidance: Any) -> Word:
     if not isinstance(guidance, str) or guidance not in words:
         raise InputError(f"Unknown guidance {guidance!r}; choose one of {', '.join(words)}.")
     return cast(Word, guidance)
+
+
+USUAL = GuidanceConfig()
+"""How rewards of cosines steer where nothing is said."""

@@ -2,15 +2,13 @@
 
 import torch
 
-from realign.diffusion.guidance import GuidancePoint
 from realign.errors import InputError
+from realign.guidance.config import Point
 from realign.nn.spaces import FeatureSpace, MotionSpace
 from realign.tasks.space import SpaceTask
 
 
-def check_match(
-    reward: SpaceTask, generator: SpaceTask, through_decoder: bool = False, point: GuidancePoint = "x_t"
-) -> None:
+def check_match(reward: SpaceTask, generator: SpaceTask, through_decoder: bool = False, point: Point = "x_t") -> None:
     """Refuse a pair whose motions are not alike. Each reads captions by a text encoder of its own.
 
     Args:

@@ -1,6 +1,5 @@
 """What guidance climbs and best-of-N compares: the reward of arXiv 2511.19217, for captions."""
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -9,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from realign.errors import InputError
+from realign.guidance.config import USUAL, GuidanceConfig
 from realign.index.motion_index import MotionIndex
 from realign.precision import exact_float32
 from realign.tasks.embedding import EmbeddingTask
@@ -27,10 +27,7 @@ class RewardObjective:
     Args:
         reward: The model whose embeddings are compared, in evaluation mode.
         index: Clean embeddings of real motions by the same model; needed where eta is not 0.
-        mu: Weight of R_text.
-        eta: Weight of R_motion.
-        anchors: Motions that make up an anchor.
-        temperature: Of the softmax over several.
+        config: mu, eta, anchors and their temperature.
 
     Raises:
         InputError: A weight or a number does not make sense, eta has no index, another model made the index, or the
@@ -41,22 +38,15 @@ class RewardObjective:
         self,
         reward: EmbeddingTask,
         index: MotionIndex | None = None,
-        mu: float = 1.0,
-        eta: float = 0.0,
-        anchors: int = 1,
-        temperature: float = 0.1,
+        config: GuidanceConfig = USUAL,
     ) -> None:
-        if not (math.isfinite(mu) and math.isfinite(eta)):
-            raise InputError(f"The weights mu={mu} and eta={eta} of the reward must be finite numbers.")
-        if eta and index is None:
+        if config.eta and index is None:
             raise InputError(
-                f"eta={eta} weighs the likeness to real motions, which takes an index of them: name one made with "
-                "this reward, or set eta to 0."
+                f"eta={config.eta} weighs the similarity to real motions, which takes an index of them: name one made "
+                "with this reward, or set eta to 0."
             )
-        if index is not None and not 1 <= anchors <= len(index):
-            raise InputError(f"anchors={anchors} is not between 1 and the {len(index)} motions of the index.")
-        if not temperature > 0:
-            raise InputError(f"The temperature of the anchors must be positive, but is {temperature}.")
+        if index is not None and config.anchors > len(index):
+            raise InputError(f"anchors={config.anchors} is not between 1 and the {len(index)} motions of the index.")
         if reward.model.training:
             raise InputError("The reward is in training mode, where dropout makes its gradient random; call eval().")
         if index is not None and index.fingerprint != reward.fingerprint:
@@ -64,8 +54,7 @@ class RewardObjective:
                 f"The index was made by the model {index.fingerprint!r}, but the reward is {reward.fingerprint!r}; "
                 "build an index with this reward."
             )
-        self.reward, self.index, self.mu, self.eta = reward, index, mu, eta
-        self.anchors, self.temperature = anchors, temperature
+        self.reward, self.index, self.config = reward, index, config
 
     def target(self, captions: Sequence[str], exclude: Sequence[str] | None = None) -> Float[Tensor, "B E"]:
         """mu E_text(c) + eta anchor of each caption: R is the product of a motion's unit embedding with it.
@@ -84,7 +73,8 @@ class RewardObjective:
         # in float32 and as ordinary tensors, that a gradient may flow past, whatever surrounds this call
         with torch.inference_mode(False), torch.no_grad(), exact_float32(device):
             text = self.reward.embed_captions(captions).clone()
-            return self.mu * text + (self.eta * self.anchor(text, exclude) if self.eta else 0.0)
+            anchor = self.config.eta * self.anchor(text, exclude) if self.config.eta else 0.0
+            return self.config.mu * text + anchor
 
     def anchor(self, text: Float[Tensor, "B E"], exclude: Sequence[str] | None = None) -> Float[Tensor, "B E"]:
         """What R_motion compares with: the embedding of the nearest motion, or a weighted mean of the nearest few.
@@ -102,7 +92,7 @@ class RewardObjective:
         found = torch.from_numpy(self.index.vectors(positions.flatten().numpy())).to(text)
         found = found.unflatten(0, tuple(positions.shape))
         scores = torch.einsum("bke,be->bk", found, text)
-        return torch.einsum("bk,bke->be", (scores / self.temperature).softmax(1), found)
+        return torch.einsum("bk,bke->be", (scores / self.config.temperature).softmax(1), found)
 
     def score(
         self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"], target: Float[Tensor, "B E"]
@@ -122,20 +112,20 @@ class RewardObjective:
     ) -> Int[Tensor, "B K"]:
         """Positions of the nearest motions that are not excluded, each row searched as if it were alone."""
         if exclude is None:
-            return torch.from_numpy(index.search(text, self.anchors).positions)
-        k = min(self.anchors + _SPARE, len(index))
+            return torch.from_numpy(index.search(text, self.config.anchors).positions)
+        k = min(self.config.anchors + _SPARE, len(index))
         while True:
             result = index.search(text, k)
             kept = [
                 [int(place) for place, name in zip(places, names, strict=True) if _recording(name) != _recording(own)]
                 for places, names, own in zip(result.positions, result.ids, exclude, strict=True)
             ]
-            if all(len(row) >= self.anchors for row in kept):
-                return torch.tensor([row[: self.anchors] for row in kept])
+            if all(len(row) >= self.config.anchors for row in kept):
+                return torch.tensor([row[: self.config.anchors] for row in kept])
             if k == len(index):
                 raise InputError(
-                    f"The index of {k} motions holds fewer than {self.anchors} besides the excluded ones; ask for "
-                    "fewer anchors or build it from more motions."
+                    f"The index of {k} motions holds fewer than {self.config.anchors} besides the excluded ones; ask "
+                    "for fewer anchors or build it from more motions."
                 )
             k = min(2 * k, len(index))
 

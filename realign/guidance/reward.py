@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor, nn
 
-from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions, RewardGradient
+from realign.guidance.config import USUAL, GuidanceConfig
+from realign.guidance.gradient import RewardGradient
 from realign.guidance.objective import RewardObjective
 from realign.index.motion_index import MotionIndex
 from realign.masking import lengths_to_mask
@@ -22,18 +23,16 @@ ModuleType = TypeVar("ModuleType", bound=nn.Module)
 class RewardGuidance(RewardGradient):
     """Guidance by R = mu R_text + eta R_motion, captions and anchors bound: one for each sample, in order.
 
-    It steers any sampler that works in the reward's space; `realign.diffusion.adapter` puts it into other loops.
+    It steers any sampler that works in the reward's space; `realign.guidance.adapter` puts it into other loops.
 
     Args:
         model: The reward model, in evaluation mode.
         target: What a motion's embedding is multiplied with, from `RewardObjective.target`.
-        options: When and how strongly to steer.
+        config: When and how strongly to steer.
     """
 
-    def __init__(
-        self, model: RewardModel, target: Float[Tensor, "B E"], options: GuidanceOptions = DEFAULT_OPTIONS
-    ) -> None:
-        self.model, self.target, self.options = differentiable(model), target, options
+    def __init__(self, model: RewardModel, target: Float[Tensor, "B E"], config: GuidanceConfig = USUAL) -> None:
+        self.model, self.target, self.config = differentiable(model), target, config
 
     @classmethod
     def bind(
@@ -41,11 +40,7 @@ class RewardGuidance(RewardGradient):
         reward: EmbeddingTask,
         captions: Sequence[str],
         index: MotionIndex | None = None,
-        mu: float = 1.0,
-        eta: float = 0.0,
-        options: GuidanceOptions = DEFAULT_OPTIONS,
-        anchors: int = 1,
-        temperature: float = 0.1,
+        config: GuidanceConfig = USUAL,
         exclude: Sequence[str] | None = None,
     ) -> "RewardGuidance":
         """Guidance for a batch of captions; each is encoded once, here.
@@ -54,18 +49,14 @@ class RewardGuidance(RewardGradient):
             reward: A trained reward, in evaluation mode.
             captions: One a sample.
             index: Clean embeddings of real motions by this reward; needed where eta is not 0.
-            mu: Weight of the cosine to the caption.
-            eta: Weight of the cosine to the anchor.
-            options: When and how strongly to steer.
-            anchors: Motions that make up an anchor.
-            temperature: Of the softmax over several.
+            config: Towards what, when and how strongly to steer.
             exclude: Id of each sample's own motion, which is no anchor for it.
 
         Raises:
             InputError: As `RewardObjective`.
         """
-        objective = RewardObjective(reward, index, mu, eta, anchors, temperature)
-        return cls(reward.model, objective.target(captions, exclude), options)
+        objective = RewardObjective(reward, index, config)
+        return cls(reward.model, objective.target(captions, exclude), config)
 
     def reward(
         self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
@@ -77,7 +68,7 @@ class RewardGuidance(RewardGradient):
 class ThroughDecoder(RewardGradient):
     """Adapter: guidance on motion features steers a latent generator, by the gradient through its decoder.
 
-    The noisy latents (or, with the option ``point="x0"``, the predicted clean ones) are decoded, brought to the
+    The noisy latents (or, with ``point="x0"``, the predicted clean ones) are decoded, brought to the
     reward's own normalisation and judged at their step. This is the published way for MLD (arXiv 2511.19217); a reward
     of the generator's space does without the decoder and costs far less.
 
@@ -91,7 +82,7 @@ class ThroughDecoder(RewardGradient):
     def __init__(
         self, guidance: RewardGradient, generator: SpaceTask, reward: SpaceTask, lengths: Int[Tensor, "B"]
     ) -> None:
-        self.guidance, self.options = guidance, guidance.options
+        self.guidance, self.config = guidance, guidance.config
         self.space = differentiable(generator.space)
         self.denormalize = differentiable(generator.normalizer).denormalize
         self.normalize = differentiable(reward.normalizer).normalize

@@ -4,14 +4,15 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions, RewardGradient
 from realign.errors import InputError
+from realign.guidance.config import USUAL, GuidanceConfig
+from realign.guidance.gradient import RewardGradient
 from realign.guidance.match import check_match
 from realign.guidance.objective import RewardObjective
 from realign.guidance.reward import RewardGuidance, ThroughDecoder
@@ -21,18 +22,16 @@ from realign.tasks.checkpoint import load_task
 from realign.tasks.embedding import EmbeddingTask
 from realign.tasks.generator import GeneratorTask
 
-SteeringName = Literal["reward", "best-of"]
-
 
 class Steering(ABC):
     """Samples a generator towards its captions, without changing it.
 
     Args:
-        objective: What makes a motion better.
+        objective: What makes a motion better; its configuration says how.
     """
 
     def __init__(self, objective: RewardObjective) -> None:
-        self.objective = objective
+        self.objective, self.config = objective, objective.config
         self._checked: weakref.ref[GeneratorTask] | None = None
 
     @abstractmethod
@@ -97,22 +96,11 @@ class RewardSteering(Steering):
 
     Args:
         objective: What makes a motion better.
-        options: When and how strongly to steer.
-        through_decoder: Judge decoded motions, for a reward on features and a generator in latents.
     """
-
-    def __init__(
-        self,
-        objective: RewardObjective,
-        options: GuidanceOptions = DEFAULT_OPTIONS,
-        through_decoder: bool = False,
-    ) -> None:
-        super().__init__(objective)
-        self.options, self.through_decoder = options, through_decoder
 
     def check(self, generator: GeneratorTask) -> None:
         """Refuse a generator whose space, skeleton, statistics or, where it is seen, noise are not the reward's."""
-        check_match(self.objective.reward, generator, self.through_decoder, self.options.point)
+        check_match(self.objective.reward, generator, self.config.through_decoder, self.config.point)
 
     def guidance(
         self,
@@ -123,8 +111,8 @@ class RewardSteering(Steering):
     ) -> RewardGradient:
         """Guidance for one batch; arguments as in `sample`."""
         reward = self.objective.reward
-        guidance = RewardGuidance(reward.model, self.objective.target(captions, exclude), self.options)
-        return ThroughDecoder(guidance, generator, reward, lengths) if self.through_decoder else guidance
+        guidance = RewardGuidance(reward.model, self.objective.target(captions, exclude), self.config)
+        return ThroughDecoder(guidance, generator, reward, lengths) if self.config.through_decoder else guidance
 
     def _sample(
         self,
@@ -140,21 +128,7 @@ class RewardSteering(Steering):
 
 
 class BestOfN(Steering):
-    """Samples several motions a caption and keeps the one with the highest reward; the first is the unguided one.
-
-    Args:
-        objective: What makes a motion better.
-        candidates: Motions a caption.
-
-    Raises:
-        InputError: Fewer than one candidate.
-    """
-
-    def __init__(self, objective: RewardObjective, candidates: int = 4) -> None:
-        super().__init__(objective)
-        if candidates < 1:
-            raise InputError(f"The best of {candidates} motions cannot be taken; ask for at least 1 candidate.")
-        self.candidates = candidates
+    """Samples several motions a caption and keeps the one with the highest reward; the first is the unguided one."""
 
     def check(self, generator: GeneratorTask) -> None:
         """Refuse a generator of another skeleton; finished motions can be judged whatever space they come from."""
@@ -177,7 +151,7 @@ class BestOfN(Steering):
         text, target = generator.encode_text(captions), self.objective.target(captions, exclude)
         best = generator.sample(text, lengths, seeds, **options)
         highest = self._score(best, lengths, target)
-        for number in range(1, self.candidates):
+        for number in range(1, self.config.candidates):
             other = generator.sample(text, lengths, derive(seeds, f"candidate {number}"), **options)
             score = self._score(other, lengths, target)
             best = torch.where((score > highest)[:, None, None], other, best)
@@ -190,46 +164,34 @@ class BestOfN(Steering):
 
 
 def load_steering(
-    way: SteeringName,
     reward: str | Path | EmbeddingTask,
     index: str | Path | MotionIndex | None = None,
+    config: GuidanceConfig = USUAL,
     *,
-    mu: float = 1.0,
-    eta: float = 0.0,
-    anchors: int = 1,
-    temperature: float = 0.1,
-    options: GuidanceOptions = DEFAULT_OPTIONS,
-    through_decoder: bool = False,
-    candidates: int = 4,
     trust_code: bool = False,
 ) -> Steering:
     """A steering from files, or from what was loaded before.
 
     Args:
-        way: ``reward`` for guidance by its gradient, ``best-of`` for `BestOfN`.
         reward: Checkpoint or folder of a reward, or the reward, frozen and in evaluation mode.
-        index: Folder of an index that this reward made, or the index.
-        mu: Weight of the cosine to the caption.
-        eta: Weight of the cosine to the anchor.
-        anchors: Motions that make up an anchor.
-        temperature: Of the softmax over several.
-        options: When and how strongly to steer.
-        through_decoder: Judge decoded motions, for a reward on features and a generator in latents.
-        candidates: Motions a caption of `BestOfN`.
+        index: Folder of an index that this reward made, or the index; needed where eta is not 0.
+        config: The method and its options.
         trust_code: Let the reward's configuration name classes outside realign, whose code then runs.
 
     Raises:
-        InputError: A file is missing, foreign or damaged, or as `RewardObjective`.
+        InputError: A file is missing, foreign or damaged, the method is ``none``, or as `RewardObjective`.
     """
-    if way not in get_args(SteeringName):
-        raise InputError(f"Unknown guidance {way!r}; choose one of {', '.join(get_args(SteeringName))}.")
+    if config.method == "none":
+        raise InputError("Guidance 'none' steers nothing; choose reward or best-of.")
     with torch.inference_mode(False):
         if not isinstance(reward, EmbeddingTask):
             reward = load_task(reward, EmbeddingTask, trust_code=trust_code)  # type: ignore[type-abstract]
             reward.requires_grad_(False)
         if isinstance(index, (str, Path)):
             index = MotionIndex.load(index)
-        objective = RewardObjective(reward, index, mu, eta, anchors, temperature)
-    if way == "best-of":
-        return BestOfN(objective, candidates)
-    return RewardSteering(objective, options, through_decoder)
+        return steer(RewardObjective(reward, index, config))
+
+
+def steer(objective: RewardObjective) -> Steering:
+    """The steering of the objective's method."""
+    return BestOfN(objective) if objective.config.method == "best-of" else RewardSteering(objective)

@@ -1,6 +1,5 @@
 """Load once, call with sentences or motions: what the commands are made of, and what notebooks use."""
 
-from realign.checkpoint.guidance import DefaultGuidance
 from realign.inference.common import (
     UNIT,
     check_sentences,
@@ -18,7 +17,6 @@ __all__ = [
     "SHORTEST",
     "UNIT",
     "CaptionHit",
-    "DefaultGuidance",
     "MotionHit",
     "MotionSearch",
     "TextToMotion",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from realign.checkpoint.guidance import DefaultGuidance
 from realign.errors import InputError, renamed
 from realign.files import model_path
+from realign.guidance.config import GuidanceConfig, Word, check_word
+from realign.guidance.own import OwnGuidance
 from realign.inference.common import UNIT, check_sentences, pick_device, pretrained_folder
 from realign.inference.guide import Guide
 from realign.motion.clip import MotionClip
@@ -20,8 +21,7 @@ from realign.seeding import mix_seed
 from realign.text.sentences import warn_about
 
 if TYPE_CHECKING:
-    from realign.guidance.config import Word
-    from realign.guidance.steering import Steering, SteeringName
+    from realign.guidance.steering import Steering
     from realign.tasks.generator import GeneratorTask
 
 SHORTEST, LONGEST = 20, 196  # frames
@@ -43,12 +43,12 @@ class TextToMotion:
         task: "GeneratorTask",
         seconds: float = 5.0,
         guide: Guide | None = None,
-        default: DefaultGuidance | None = None,
+        default: GuidanceConfig | None = None,
     ) -> None:
         self.task = task.eval().requires_grad_(False)
         self.skeleton = get_skeleton(task.skeleton)
         self.seconds, self.guide, self.default = seconds, guide, default
-        self._loaded: dict[str, Steering] = {}  # by the way to guide
+        self._loaded: dict[str, Steering] = {}  # by method
 
     @classmethod
     def from_pretrained(
@@ -80,20 +80,17 @@ class TextToMotion:
 
         chosen = pick_device(device)
         folder = pretrained_folder("generator") if checkpoint is None else model_path(checkpoint)
-        default = DefaultGuidance.read(folder)
+        own = OwnGuidance.read(folder)
         task = load_task(folder, GeneratorTask, trust_code=trust_code).to(chosen)
-        own = None
-        if default is not None or checkpoint is None:
-            named = default or DefaultGuidance()
-            own = Guide(*named.beside(folder), chosen, trust_code)
-        model = cls(task, guide=own, default=default)
+        guide = None if own is None else Guide(own.reward, own.index, chosen, trust_code)
+        model = cls(task, guide=guide, default=None if own is None else own.config)
         if index is not None:
             model.guide = model._guide(reward, index)
         return model
 
     def load_guidance(
         self,
-        way: "SteeringName" = "reward",
+        method: str = "reward",
         reward: str | Path | None = None,
         index: str | Path | None = None,
         **options: Any,
@@ -101,21 +98,21 @@ class TextToMotion:
         """What `generate` takes as its guidance; a reward that does not fit the generator is refused.
 
         Args:
-            way: ``reward`` steers by the reward's gradient, ``best-of`` keeps the best of several motions.
+            method: ``reward`` steers by the reward's gradient, ``best-of`` keeps the best of several motions.
             reward: Checkpoint, folder or shipped name of a reward; None takes the one that belongs to the generator,
                 else the one in the package.
             index: Folder or shipped name of an index that this reward made, where `eta` is not 0; None as for `reward`.
-            options: mu, eta, anchors, temperature, options, through_decoder and candidates of `load_steering`, and
-                fields of `GuidanceOptions` by their own names; what is left out is the generator's default.
+            options: Fields of `GuidanceConfig`; what is left out is the generator's own.
 
         Raises:
             InputError: A file is missing, foreign or damaged, or the reward was trained for another generator.
         """
         from realign.guidance.steering import load_steering
 
-        chosen, guide = (self.default or DefaultGuidance()).override(options), self._guide(reward, index)
+        chosen = (self.default or GuidanceConfig()).override(options | {"method": method})
+        guide = self._guide(reward, index)
         anchored = chosen.eta or index is not None
-        steering = load_steering(way, guide.reward, guide.index if anchored else None, **chosen.steering())
+        steering = load_steering(guide.reward, guide.index if anchored else None, chosen)
         steering.check(self.task)
         return steering
 
@@ -141,19 +138,18 @@ class TextToMotion:
         Raises:
             InputError: Another word or value, or no reward fits the generator.
         """
-        from realign.guidance.config import check_word
         from realign.guidance.steering import Steering
 
         if isinstance(guidance, Steering):
             return guidance
-        way = check_word(guidance)
-        if way == "default":
-            way = "none" if self.default is None else "reward"
-        if way == "none":
+        method: str = check_word(guidance)
+        if method == "default":
+            method = "none" if self.default is None else self.default.method
+        if method == "none":
             return None
-        if way not in self._loaded:
-            self._loaded[way] = self.load_guidance(way)
-        return self._loaded[way]
+        if method not in self._loaded:
+            self._loaded[method] = self.load_guidance(method)
+        return self._loaded[method]
 
     def frames(self, text: str, seconds: float | None = None) -> int:
         """Frames of a motion for a sentence, a multiple of four.

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from realign.batch import MotionTextBatch, TextFeatures
 from realign.diffusion import NoisePath
-from realign.diffusion.guidance import Guidance
 from realign.diffusion.prediction import truncated_snr
 from realign.diffusion.sampler import Predict, Sampler
+from realign.diffusion.steered import Steers
 from realign.errors import InputError
 from realign.masking import lengths_to_mask, masked_loss
 from realign.motion.clip import MotionClip
@@ -151,7 +151,7 @@ class GeneratorTask(SpaceTask):
         text: TextFeatures | Sequence[str],
         lengths: Int[Tensor, "B"],
         seeds: Int[Tensor, "B"],
-        guidance: Guidance | None = None,
+        guidance: Steers | None = None,
         steps: int | None = None,
         scheduler: SchedulerMixin | str | None = None,
         guidance_scale: float | None = None,

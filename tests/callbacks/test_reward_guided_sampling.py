@@ -13,8 +13,8 @@ from task_parts import CAPTIONS, TinyData, command, feature_generator
 from torch import multiprocessing
 
 from realign.callbacks import RewardGuidedSampling, SampleWriter
-from realign.diffusion.guidance import DEFAULT_OPTIONS, GuidanceOptions
 from realign.errors import InputError
+from realign.guidance.config import USUAL, GuidanceConfig
 from realign.masking import lengths_to_mask
 from realign.tasks import load_task
 from realign.training import TrainingCLI
@@ -24,11 +24,11 @@ MEASURES = {
     "floating_m", "jerk_m_s3", "bone_variation",
 }  # fmt: skip
 JUDGED = {"judge_text", "r1_by_judge", "mm_dist_by_judge", "fid_by_judge"}
-STRONG = GuidanceOptions(norm="normalize", profile="signal")
+STRONG = GuidanceConfig.plain(norm="normalize", profile="signal", eta=0.5)
 
 
 def callback(folder: Path, **options: object) -> RewardGuidedSampling:
-    parts = {"reward": folder / "reward", "index": folder / "index", "eta": 0.5, "options": STRONG, "clips": 0}
+    parts = {"reward": folder / "reward", "index": folder / "index", "guidance": STRONG, "clips": 0}
     return RewardGuidedSampling(**{**parts, **options})  # type: ignore[arg-type]
 
 
@@ -88,7 +88,7 @@ def test_the_numbers_are_those_of_the_motions_that_the_generator_makes(tmp_path:
 
 
 def test_both_ways_start_from_the_same_noise(tmp_path: Path, judged: Path) -> None:
-    watch = callback(judged, options=GuidanceOptions(strength=0.0))
+    watch = callback(judged, guidance=replace(STRONG, strength=0.0))
     (metrics,) = trainer(tmp_path, watch).validate(generator(), TinyData(8), verbose=False)
     for measure in MEASURES:
         assert metrics[f"val_guided/{measure}"] == metrics[f"val_unguided/{measure}"]
@@ -108,11 +108,11 @@ def test_training_goes_as_it_would_without(tmp_path: Path, judged: Path) -> None
 
 @pytest.mark.parametrize("case", ["latent reward", "through the decoder", "best of"])
 def test_every_placement_and_best_of_n_validate(tmp_path: Path, judged: Path, case: str) -> None:
-    latent = {"reward": judged / "latent", "index": None, "eta": 0.0}
+    latent = {"reward": judged / "latent", "index": None, "guidance": replace(STRONG, eta=0.0)}
     watch = {
         "latent reward": callback(judged, **latent),
-        "through the decoder": callback(judged, through_decoder=True),
-        "best of": callback(judged, best_of=3),
+        "through the decoder": callback(judged, guidance=replace(STRONG, through_decoder=True)),
+        "best of": callback(judged, guidance=replace(STRONG, method="best-of", candidates=3)),
     }[case]
     (metrics,) = trainer(tmp_path, watch).validate(generator(case != "best of"), TinyData(8), verbose=False)
     assert names("val") <= metrics.keys()
@@ -129,9 +129,8 @@ def test_a_reward_of_another_generator_is_refused_before_training(tmp_path: Path
         with pytest.raises(InputError, match=reason):
             watch = callback(judged, judge=str(judged / judge))
             trainer(tmp_path, watch).validate(generator(), TinyData(8), verbose=False)
-    for options, told in (({"best_of": 0}, "best_of=0"), ({"suffix": ".gfi"}, "gfi")):
-        with pytest.raises(InputError, match=told):
-            callback(judged, **options)
+    with pytest.raises(InputError, match="gfi"):
+        callback(judged, suffix=".gfi")
     with pytest.raises(InputError, match="every_n_epochs=0"):
         callback(judged, every_n_epochs=0)
 
@@ -160,13 +159,13 @@ def test_an_evaluator_judges_both_ways(tmp_path: Path, judged: Path, kind: str) 
 
 
 def test_it_is_built_from_a_configuration(tmp_path: Path, judged: Path) -> None:
-    options = {"strength": 2.0, "interval": 3, "norm": "normalize"}
-    parts = {"reward": str(judged / "reward"), "mu": 0.5, "options": options, "clips": 0}
+    options = {"mu": 0.5, "strength": 2.0, "interval": 3, "norm": "normalize"}
+    parts = {"reward": str(judged / "reward"), "guidance": options, "clips": 0}
     watch = {"class_path": "realign.callbacks.RewardGuidedSampling", "init_args": parts}
     arguments = command(tmp_path, feature_generator(), callbacks=[watch], limit_train_batches=1, limit_val_batches=1)
     cli = TrainingCLI.from_args(arguments, run=False)
     (built,) = [each for each in cli.trainer.callbacks if isinstance(each, RewardGuidedSampling)]
-    assert built.options == replace(DEFAULT_OPTIONS, **options)
+    assert built.guidance == replace(USUAL, **options)
 
 
 def one_of_two(rank: int, port: int, root: str, judged: str) -> None:

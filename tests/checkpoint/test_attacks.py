@@ -24,10 +24,11 @@ from attack_parts import (
     write_folder,
 )
 
-from realign.checkpoint import DefaultGuidance, admit, read_saved
+from realign.checkpoint import admit, read_saved
 from realign.cli import main
 from realign.errors import InputError
 from realign.guidance import load_steering
+from realign.guidance.own import OwnGuidance
 from realign.nn import Embedder
 from realign.tasks import Task, load_task
 
@@ -90,7 +91,7 @@ def test_loading_runs_nothing(tmp_path: Path, marker: Path, name: str) -> None:
     config, tried = MODELS[name], payloads(marker)
     loaders: list[Callable[[Path], Any]] = [load_task, Task.load_from_checkpoint]
     if "model" in config["init_args"]:
-        loaders += [Embedder.load, lambda path: load_steering("reward", path)]
+        loaders += [Embedder.load, lambda path: load_steering(path)]
     for number, (place, is_path) in enumerate(slots(config)):
         kind = list(WRITERS)[number % 2]
         left_out = place[-1] in ("optimizer", "lr_scheduler")
@@ -199,10 +200,10 @@ def test_a_guidance_reaches_only_what_lies_beside(tmp_path: Path, name: str, pla
     (tmp_path / "shelf/link").symlink_to(tmp_path / "reward")
     (folder / "guidance.yaml").write_text(yaml.safe_dump({name: place}))
     with pytest.raises(InputError, match=f"names the {name} .* beside the generator"):
-        DefaultGuidance.read(folder)
+        OwnGuidance.read(folder)
     (folder / "guidance.yaml").write_text(yaml.safe_dump({name: "other"}))
-    found = DefaultGuidance.read(folder)
-    assert found is not None and tmp_path / "shelf/other" in found.beside(folder)
+    found = OwnGuidance.read(folder)
+    assert found is not None and tmp_path / "shelf/other" in (found.reward, found.index)
 
 
 def test_a_guidance_names_no_class(tmp_path: Path, marker: Path) -> None:
@@ -213,7 +214,7 @@ def test_a_guidance_names_no_class(tmp_path: Path, marker: Path) -> None:
             for content in ({name: payload}, {"options": {"strength": payload}}, payload):
                 (tmp_path / "guidance.yaml").write_text(yaml.safe_dump(content))
                 with pytest.raises(InputError, match="does not describe a guidance"):
-                    DefaultGuidance.read(tmp_path)
+                    OwnGuidance.read(tmp_path)
 
 
 @pytest.mark.parametrize(

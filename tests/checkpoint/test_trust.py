@@ -55,7 +55,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["reward", "reward.ckpt"])
 def test_components_of_ones_own_load_for_who_trusts_them(own: Path, name: str) -> None:
-    for load in (load_task, Embedder.load, lambda path, **trust: load_steering("reward", path, **trust)):
+    for load in (load_task, Embedder.load, lambda path, **trust: load_steering(path, **trust)):
         with pytest.raises(InputError, match=r"names parts_of_ones_own.OwnReward, .* --trust-code .*trust_code=True"):
             load(own / name)
         load(own / name, trust_code=True)

@@ -3,8 +3,9 @@
 import torch
 
 from realign.diffusion import VP, FlowMatching
-from realign.diffusion.guidance import GuidanceOptions, RewardGradient
 from realign.diffusion.sampler import Sampler
+from realign.guidance.config import GuidanceConfig
+from realign.guidance.gradient import RewardGradient
 
 MEAN, STD = 1.0, 0.5
 
@@ -72,7 +73,7 @@ class LinearReward(RewardGradient):
 
     def __init__(self, source, slope, options=None, std=STD):
         self.source, self.slope, self.std = source, slope, std
-        self.options = options or GuidanceOptions()
+        self.config = options or GuidanceConfig.plain()
         self.steps = []
 
     def reward(self, x_t, t, mask):

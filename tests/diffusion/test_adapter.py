@@ -4,17 +4,17 @@ import pytest
 import torch
 from diffusion_parts import LinearReward, exact_denoiser, make_scheduler, sampler, seeds
 
-from realign.diffusion.adapter import guided_output
-from realign.diffusion.guidance import GuidanceOptions
 from realign.diffusion.sampler import starting_noise
 from realign.errors import InputError
+from realign.guidance.adapter import guided_output
+from realign.guidance.config import GuidanceConfig
 
 SHAPE, STEPS = (3, 6, 2), 10
 MASK = torch.ones(SHAPE[:2], dtype=torch.bool)
 OPTIONS = {
-    "every step": GuidanceOptions(strength=0.5),
-    "window and interval": GuidanceOptions(strength=0.5, start=0.2, stop=0.9, interval=3, profile="signal"),
-    "at the clean sample": GuidanceOptions(strength=0.5, point="x0", norm="clip", norm_limit=0.1),
+    "every step": GuidanceConfig.plain(strength=0.5),
+    "window and interval": GuidanceConfig.plain(strength=0.5, start=0.2, stop=0.9, interval=3, profile="signal"),
+    "at the clean sample": GuidanceConfig.plain(strength=0.5, point="x0", norm="clip", norm_limit=0.1),
 }
 
 
@@ -58,15 +58,17 @@ def test_a_loop_of_ones_own_is_steered_like_our_sampler():
 
 def test_outputs_keep_their_type_and_rest_outside_the_window():
     scheduler, x = make_scheduler("ddim"), start()
-    guidance = LinearReward(scheduler, 1.0, GuidanceOptions(start=0.5))
+    guidance = LinearReward(scheduler, 1.0, GuidanceConfig.plain(start=0.5))
     output = x.bfloat16()
     assert guided_output(guidance, output, x, 500, 0.5, step=(4, 10)) is output
     found = guided_output(guidance, output, x, 500, 0.5, step=(5, 10))
     assert found.dtype == torch.bfloat16 and not torch.equal(found, output)
-    assert guided_output(LinearReward(scheduler, 1.0, GuidanceOptions(strength=0.0)), output, x, 500, 0.5) is output
+    assert (
+        guided_output(LinearReward(scheduler, 1.0, GuidanceConfig.plain(strength=0.0)), output, x, 500, 0.5) is output
+    )
 
 
 def test_updates_of_the_next_sample_are_refused():
     scheduler, x = make_scheduler("ddim"), start()
     with pytest.raises(InputError, match="'additive' changes the next sample"):
-        guided_output(LinearReward(scheduler, 1.0, GuidanceOptions(update="additive")), x, x, 500, 0.5)
+        guided_output(LinearReward(scheduler, 1.0, GuidanceConfig.plain(update="additive")), x, x, 500, 0.5)

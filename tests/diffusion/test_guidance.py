@@ -4,11 +4,12 @@ import pytest
 import torch
 from diffusion_parts import LinearReward, ancestral_step, exact_denoiser, make_scheduler, sampler, seeds
 
-from realign.diffusion.guidance import GuidanceOptions, RewardGradient
 from realign.diffusion.prediction import Level
 from realign.diffusion.sampler import starting_noise, step_noise
-from realign.diffusion.updates import UPDATES
 from realign.errors import InputError
+from realign.guidance.config import GuidanceConfig
+from realign.guidance.gradient import RewardGradient, scaled
+from realign.guidance.updates import UPDATES
 from realign.masking import lengths_to_mask
 
 SHAPE = (4, 8, 3)
@@ -19,7 +20,7 @@ class NeuralReward(RewardGradient):
     """A small network's score of each sample."""
 
     def __init__(self, options=None):
-        self.options = options or GuidanceOptions()
+        self.config = options or GuidanceConfig.plain()
         self.dtypes = []
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -95,7 +96,7 @@ def test_guided_sampling_works_without_autograd(context):
 @pytest.mark.parametrize("update", UPDATES)
 def test_zero_strength_is_no_guidance_bit_for_bit(name, update):
     scheduler = make_scheduler(name)
-    guidance = LinearReward(scheduler, 1.0, GuidanceOptions(strength=0.0, update=update))
+    guidance = LinearReward(scheduler, 1.0, GuidanceConfig.plain(strength=0.0, update=update))
     if name == "unipc" and update != "score_shift":
         with pytest.raises(InputError, match="UniPC.*undoes guidance update.*use 'score_shift'"):
             guided(guidance, scheduler)
@@ -122,14 +123,14 @@ def test_a_vanishing_push_changes_nothing_bit_for_bit():
 )
 def test_gradients_are_computed_at_the_steps_asked_for_and_no_others(options, expected):
     scheduler = make_scheduler("ddim")
-    guidance = LinearReward(scheduler, 1.0, GuidanceOptions(**options))
+    guidance = LinearReward(scheduler, 1.0, GuidanceConfig.plain(**options))
     guided(guidance, scheduler)
     scheduler.set_timesteps(10)
     assert guidance.steps == [int(scheduler.timesteps[i]) for i in expected]
 
 
 def test_an_interval_stands_for_every_step_of_the_window():
-    assert GuidanceOptions(interval=4, start=0.2, stop=0.8).weights(10) == {2: 4, 6: 2}
+    assert GuidanceConfig.plain(interval=4, start=0.2, stop=0.8).weights(10) == {2: 4, 6: 2}
 
 
 @pytest.mark.parametrize("update", ["additive", "ddpm"])
@@ -137,7 +138,7 @@ def test_an_interval_stands_for_every_step_of_the_window():
 @pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm"])
 def test_updates_of_the_next_sample_are_those_of_a_plain_loop(name, kind, update):
     scheduler, steps, mask = make_scheduler(name, kind), 8, torch.ones(2, 8, dtype=torch.bool)
-    guidance = LinearReward(scheduler, 1.0, GuidanceOptions(strength=0.3, update=update))
+    guidance = LinearReward(scheduler, 1.0, GuidanceConfig.plain(strength=0.3, update=update))
     found = guided(guidance, scheduler, steps, mask, rows=(0, 1))
     model = exact_denoiser(scheduler)
     x = starting_noise(seeds(0, 1), mask, 3)
@@ -161,7 +162,8 @@ def test_additive_updates_add_the_gradient_to_the_next_sample():
     scheduler, steps = make_scheduler("ddim"), 10
     x, x_plain = (
         guided(
-            LinearReward(scheduler, 1.0, GuidanceOptions(strength=strength, update="additive", start=0.9)), scheduler
+            LinearReward(scheduler, 1.0, GuidanceConfig.plain(strength=strength, update="additive", start=0.9)),
+            scheduler,
         )
         for strength in (0.3, 0.0)
     )
@@ -181,13 +183,13 @@ def test_norm_control_acts_on_each_sample_over_its_valid_entries():
     gradient[MASK] = 1.0
     gradient *= torch.tensor([0.0, 0.5, 2.0, 8.0]).reshape(4, 1, 1)
     for norm, expected in (("none", [0, 0.5, 2, 8]), ("clip", [0, 0.5, 1, 1]), ("normalize", [0, 1, 1, 1])):
-        pushed = GuidanceOptions(strength=3.0, norm=norm).push(gradient, Level.of(0.5), MASK)
+        pushed = scaled(GuidanceConfig.plain(strength=3.0, norm=norm), gradient, Level.of(0.5), MASK)
         torch.testing.assert_close(pushed.amax((1, 2)), 3 * torch.tensor(expected).float())
 
 
 @pytest.mark.parametrize(("profile", "factor"), [("constant", 1.0), ("noise", 0.8), ("signal", 0.6)])
 def test_profiles_scale_the_strength(profile, factor):
-    pushed = GuidanceOptions(strength=2.0, profile=profile).push(torch.ones(4, 8, 3), Level.of(0.36), MASK)
+    pushed = scaled(GuidanceConfig.plain(strength=2.0, profile=profile), torch.ones(4, 8, 3), Level.of(0.36), MASK)
     assert pushed.unique().item() == pytest.approx(2 * factor)
 
 
@@ -200,10 +202,18 @@ def test_profiles_scale_the_strength(profile, factor):
         ({"point": "x1"}, "guidance point 'x1'"),
         ({"start": 0.7, "stop": 0.2}, r"window \[0.7, 0.2\]"),
         ({"stop": 1.5}, "within"),
-        ({"interval": 0}, "interval 0"),
-        ({"norm_limit": 0.0}, "norm_limit 0.0"),
+        ({"interval": 0}, "interval=0 is too small; give 1 or more"),
+        ({"strength": -1.0}, "strength=-1.0 is too small"),
+        ({"candidates": 0}, "candidates=0"),
+        ({"temperature": 0.0}, "temperature=0.0 must be positive"),
+        ({"mu": float("nan")}, "mu=nan is not a finite number"),
+        ({"interval": 1.5}, "interval=1.5 is not a whole number"),
+        ({"through_decoder": 1}, "through_decoder=1 is not true or false"),
+        ({"strength": True}, "strength=True is not a number"),
+        ({"method": "guess"}, "Unknown guidance 'guess'; choose one of none, reward, best-of"),
+        ({"norm_limit": 0.0}, "norm_limit=0.0"),
     ],
 )
 def test_bad_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        GuidanceOptions(**options)
+        GuidanceConfig.plain(**options)

@@ -7,9 +7,9 @@ import torch
 from diffusion_parts import MEAN, LinearReward, exact_denoiser, make_scheduler, sampler, seeds
 
 from realign.diffusion import FlowMatching
-from realign.diffusion.guidance import GuidanceOptions
 from realign.diffusion.sampler import starting_noise
 from realign.errors import InputError
+from realign.guidance.config import GuidanceConfig
 from realign.masking import lengths_to_mask
 
 LENGTHS = [7, 20, 20, 1, 13, 7, 19, 20]
@@ -54,7 +54,7 @@ def run(variant, rows, kind="epsilon", guided=False, width=5, size=None, steps=1
     name, options, eta = VARIANTS[variant]
     source, scheduler = source_of(name, kind, **options)
     mask = lengths_to_mask(torch.tensor([LENGTHS[row] for row in rows]), size)
-    guidance = LinearReward(source, 0.5, GuidanceOptions(interval=2)) if guided else None
+    guidance = LinearReward(source, 0.5, GuidanceConfig.plain(interval=2)) if guided else None
     shape = (*mask.shape, width)
     with torch.no_grad():
         x = sampler(source, steps, scheduler, eta).sample(TokenMixer().on(mask), shape, mask, guidance, seeds(*rows))
@@ -168,7 +168,7 @@ def test_a_schedule_that_starts_from_zero_signal_samples_and_steers():
         way = sampler(scheduler, steps, eta=1.0)
         assert way.sample(exact_denoiser(scheduler), (2, 4, 5), mask).isfinite().all()
     for update in ("score_shift", "additive", "ddpm"):
-        guidance = LinearReward(scheduler, 1.0, GuidanceOptions(update=update))
+        guidance = LinearReward(scheduler, 1.0, GuidanceConfig.plain(update=update))
         assert sampler(scheduler, 10).sample(exact_denoiser(scheduler), (2, 4, 5), mask, guidance).isfinite().all()
 
 
@@ -256,6 +256,6 @@ def test_flows_reach_the_clean_sample_in_any_number_of_steps(name, steps):
 @pytest.mark.parametrize("update", ["additive", "ddpm"])
 def test_updates_of_the_next_sample_are_refused_for_flows(update):
     flow, mask = FlowMatching(), torch.ones(2, 4, dtype=torch.bool)
-    guidance = LinearReward(flow, 1.0, GuidanceOptions(update=update))
+    guidance = LinearReward(flow, 1.0, GuidanceConfig.plain(update=update))
     with pytest.raises(InputError, match=f"{update}' is defined for diffusions, not for a flow; use 'score_shift'"):
         sampler(flow, 2).sample(exact_denoiser(flow), (2, 4, 5), mask, guidance)

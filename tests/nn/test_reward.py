@@ -4,8 +4,8 @@ from torch import Tensor
 
 from realign.batch import TextFeatures
 from realign.diffusion import CLEAN_STEP
-from realign.diffusion.guidance import RewardGradient
 from realign.errors import InputError
+from realign.guidance.gradient import RewardGradient
 from realign.masking import lengths_to_mask
 from realign.nn.reward import RewardModel
 from realign.text.hashing import HashingEncoder

@@ -6,21 +6,21 @@ from steer_parts import LENGTHS, PLACEMENTS, captions, generator, motion_index, 
 
 from realign.batch import TextFeatures
 from realign.diffusion import CLEAN_STEP, VP, FlowMatching
-from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError
 from realign.guidance import RewardGuidance, RewardObjective, RewardSteering
+from realign.guidance.config import GuidanceConfig
 from realign.masking import lengths_to_mask
 from realign.nn import Denoiser
 from realign.tasks import GeneratorTask
 
-STRONG = GuidanceOptions(norm="normalize")
+STRONG = GuidanceConfig.plain(norm="normalize")
 ROWS = list(range(8))
 
 
-def steering(placement: str, options: GuidanceOptions = STRONG, mu: float = 1.0, eta: float = 0.5) -> RewardSteering:
+def steering(placement: str, config: GuidanceConfig = STRONG, mu: float = 1.0, eta: float = 0.5) -> RewardSteering:
     task = reward(PLACEMENTS[placement][0])
-    objective = RewardObjective(task, motion_index(task), mu, eta, anchors=2)
-    return RewardSteering(objective, options, through_decoder=placement == "decoder")
+    config = replace(config, mu=mu, eta=eta, anchors=2, through_decoder=placement == "decoder")
+    return RewardSteering(RewardObjective(task, motion_index(task), config))
 
 
 def sample(
@@ -69,7 +69,7 @@ def test_the_gradient_is_that_of_finite_differences(placement: str, t: int) -> N
 @pytest.mark.parametrize("options", [{"strength": 300.0}, {"norm": "normalize", "profile": "signal"}])
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_guided_motion_is_the_same_alone_and_among_32_of_mixed_lengths(placement: str, options: dict) -> None:
-    task, way = generator(PLACEMENTS[placement][1]), steering(placement, GuidanceOptions(**options))
+    task, way = generator(PLACEMENTS[placement][1]), steering(placement, GuidanceConfig.plain(**options))
     rows = list(range(32))
     lengths = torch.tensor([12 + 7 * row % 13 for row in rows])  # every length from 12 to 24
     together = sample(task, way, rows, lengths)
@@ -136,7 +136,7 @@ def test_a_reward_trained_on_a_flow_guides_a_flow(point: str, scheduler: str) ->
 def test_no_strength_and_no_weights_are_no_guidance_bit_for_bit(placement: str) -> None:
     task = generator(PLACEMENTS[placement][1])
     plain = sample(task, None)
-    assert torch.equal(sample(task, steering(placement, GuidanceOptions(strength=0.0))), plain)
+    assert torch.equal(sample(task, steering(placement, GuidanceConfig.plain(strength=0.0))), plain)
     assert torch.equal(sample(task, steering(placement, mu=0.0, eta=0.0)), plain)
 
 
@@ -194,14 +194,12 @@ def test_bind_is_the_same_guidance_from_its_parts() -> None:
     way = steering("feature")
     task, rows = way.objective.reward, [2, 5, 1]
     own = [str(row) for row in rows]
-    bound = RewardGuidance.bind(
-        task, captions(rows), way.objective.index, 1.0, 0.5, STRONG, anchors=2, exclude=own
-    )  # fmt: skip
+    bound = RewardGuidance.bind(task, captions(rows), way.objective.index, way.config, own)
     maker = generator()
     expected = way.guidance(maker, captions(rows), LENGTHS[rows], own)
     x, mask = some_tokens(maker, rows)
     t = torch.tensor([3, 50, CLEAN_STEP])
-    assert torch.equal(bound.gradient(x, t, mask), expected.gradient(x, t, mask)) and bound.options is STRONG
+    assert torch.equal(bound.gradient(x, t, mask), expected.gradient(x, t, mask)) and bound.config is way.config
     plain = RewardGuidance.bind(task, captions(rows))
     with torch.no_grad():
         torch.testing.assert_close(plain.reward(x, t, mask), task.model(x, t, mask, task.encode_text(captions(rows))))

@@ -7,9 +7,9 @@ from task_parts import TinyData, command
 from task_parts import reward as reward_config
 
 from realign.diffusion import VP
-from realign.diffusion.guidance import GuidanceOptions
 from realign.errors import InputError
 from realign.guidance import BestOfN, RewardObjective, RewardSteering, load_steering
+from realign.guidance.config import GuidanceConfig
 from realign.seeding import derive
 from realign.tasks import GeneratorTask, load_task, save_pretrained
 from realign.training import TrainingCLI
@@ -19,7 +19,7 @@ ROWS = list(range(4))
 
 def best_of(candidates: int, latent: bool = False) -> BestOfN:
     task = reward(latent)
-    return BestOfN(RewardObjective(task, motion_index(task), eta=0.5), candidates)
+    return BestOfN(RewardObjective(task, motion_index(task), GuidanceConfig(eta=0.5, candidates=candidates)))
 
 
 def take(way: BestOfN, task: GeneratorTask, rows: list[int] = ROWS) -> torch.Tensor:
@@ -79,33 +79,35 @@ def other_statistics() -> GeneratorTask:
 @pytest.mark.parametrize(
     ("way", "task", "reason"),
     [
-        (lambda o: RewardSteering(o, GuidanceOptions(point="x_t")), other_noise, "noise schedule"),
-        (lambda o: RewardSteering(o), other_statistics, "Mean and Std"),
-        (lambda o: RewardSteering(o), other_skeleton, "skeleton"),
-        (lambda o: RewardSteering(o), lambda: generator(True), "through the decoder"),
-        (lambda o: BestOfN(o, 2), other_skeleton, "skeleton"),
-        (lambda o: BestOfN(o, 0), generator, "at least 1 candidate"),
+        (RewardSteering, other_noise, "noise schedule"),
+        (RewardSteering, other_statistics, "Mean and Std"),
+        (RewardSteering, other_skeleton, "skeleton"),
+        (RewardSteering, lambda: generator(True), "through the decoder"),
+        (BestOfN, other_skeleton, "skeleton"),
     ],
 )
 def test_a_generator_that_the_reward_does_not_belong_to_is_refused(way, task, reason: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=reason):
-        way(RewardObjective(reward())).sample(task(), ["walk"], LENGTHS[:1], seeds(0))
+        way(RewardObjective(reward(), config=GuidanceConfig(point="x_t"))).sample(
+            task(), ["walk"], LENGTHS[:1], seeds(0)
+        )
 
 
 def test_a_steering_comes_back_from_files(tmp_path: Path) -> None:
     TrainingCLI.from_args(["fit", *command(tmp_path, reward_config())], run=True)
     checkpoint = next(tmp_path.rglob("*.ckpt"))
     motion_index(load_task(checkpoint)).save(tmp_path / "index")  # type: ignore[arg-type]
-    options = GuidanceOptions(strength=2.0)
+    config = GuidanceConfig(mu=0.5, eta=0.25, strength=2.0)
     with torch.inference_mode():  # weights must not become inference tensors
-        way = load_steering("reward", checkpoint, tmp_path / "index", mu=0.5, eta=0.25, options=options)
-    assert isinstance(way, RewardSteering) and way.options is options and not way.through_decoder
-    assert (way.objective.mu, way.objective.eta, len(way.objective.index or [])) == (0.5, 0.25, 8)
+        way = load_steering(checkpoint, tmp_path / "index", config)
+    assert isinstance(way, RewardSteering) and way.config is config and len(way.objective.index or []) == 8
     assert not any(each.requires_grad or each.is_inference() for each in way.objective.reward.parameters())
-    several = load_steering("best-of", checkpoint, candidates=3)
-    assert isinstance(several, BestOfN) and several.candidates == 3
+    several = load_steering(checkpoint, config=GuidanceConfig(method="best-of", candidates=3))
+    assert isinstance(several, BestOfN) and several.config.candidates == 3
     with pytest.raises(InputError, match="no checkpoint at"):
-        load_steering("reward", tmp_path / "nowhere.ckpt")
+        load_steering(tmp_path / "nowhere.ckpt")
+    with pytest.raises(InputError, match="steers nothing; choose reward or best-of"):
+        load_steering(checkpoint, config=GuidanceConfig(method="none"))
 
 
 @pytest.mark.parametrize("kind", ["RewardTask", "RetrieverTask"])
@@ -118,13 +120,13 @@ def test_a_reward_of_another_text_encoder_and_noise_guides_at_clean_samples(tmp_
     folder = save_pretrained(trained, tmp_path / "reward")
     task, draws = generator(), captions(ROWS)
     plain = task.sample(draws, LENGTHS[ROWS], seeds(*ROWS))
-    way = load_steering("reward", folder, options=GuidanceOptions(strength=300.0, profile="signal", point="x0"))
+    way = load_steering(folder, config=GuidanceConfig(start=0.0, interval=1))
     guided = way.sample(task, draws, LENGTHS[ROWS], seeds(*ROWS))
     assert not torch.allclose(guided, plain, atol=1e-3)
     target = way.objective.target(draws)
     gain = way.objective.score(guided, LENGTHS[ROWS], target) - way.objective.score(plain, LENGTHS[ROWS], target)
     assert gain.mean() > 0
-    noisy = load_steering("reward", folder, options=GuidanceOptions(point="x_t"))
+    noisy = load_steering(folder, config=GuidanceConfig(point="x_t"))
     reason = "has never seen noise.*point x0" if kind == "RetrieverTask" else "noise schedule.*point x0"
     with pytest.raises(InputError, match=reason):
         noisy.sample(task, draws, LENGTHS[ROWS], seeds(*ROWS))

@@ -4,41 +4,9 @@ import torch
 from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
-from realign.diffusion.guidance import Guidance
-from realign.diffusion.path import CLEAN_STEP
-from realign.diffusion.prediction import Level, PredictionType, score_shift, to_sample
+from realign.diffusion.prediction import Level, PredictionType, score_shift
 from realign.errors import InputError
-from realign.masking import apply_mask
-
-
-def push_at(
-    guidance: Guidance,
-    output: Float[Tensor, "B N W"],
-    x_t: Float[Tensor, "B N W"],
-    t: Real[Tensor, "B"],
-    level: Level,
-    kind: PredictionType,
-    mask: Bool[Tensor, "B N"],
-) -> Float[Tensor, "B N W"]:
-    """Strength times gradient at one step, in float32: at x_t, or at the clean sample that the output stands for.
-
-    Args:
-        guidance: Says where to and how strongly.
-        output: What the model predicted.
-        x_t: The noisy samples it saw, zero at padding.
-        t: Training steps.
-        level: Signal and noise of the step.
-        kind: What the output is.
-        mask: True where a token exists.
-    """
-    options = guidance.options
-    if options.point == "x_t":
-        gradient = guidance.gradient(x_t, t, mask)
-    else:
-        x0 = apply_mask(to_sample(output, x_t, level, kind), mask)
-        along = level.alpha / (level.alpha**2 + level.sigma**2)
-        gradient = along * guidance.gradient(x0, torch.full_like(t, CLEAN_STEP), mask)
-    return options.push(apply_mask(gradient.float(), mask), level, mask)
+from realign.guidance.gradient import Guidance
 
 
 def guided_output(
@@ -75,7 +43,7 @@ def guided_output(
         abar: Fraction of signal variance of the step, or its level.
         kind: What the output is.
         mask: True where a token exists; everywhere when None.
-        step: Number of this sampling step, from 0, and of all steps, by which the options' window and interval go;
+        step: Number of this sampling step, from 0, and of all steps, by which the window and interval go;
             guided at full strength when None.
 
     Returns:
@@ -84,17 +52,17 @@ def guided_output(
     Raises:
         InputError: The guidance's update acts on the next sample, which this function does not see.
     """
-    options = guidance.options
-    if options.update != "score_shift":
+    config = guidance.config
+    if config.update != "score_shift":
         raise InputError(
-            f"Guidance update {options.update!r} changes the next sample, not the model's output; use 'score_shift' "
+            f"Guidance update {config.update!r} changes the next sample, not the model's output; use 'score_shift' "
             "or realign.diffusion.sampler.Sampler."
         )
-    weight = (1 if options.strength else 0) if step is None else options.weights(step[1]).get(step[0], 0)
+    weight = (1 if config.strength else 0) if step is None else config.weights(step[1]).get(step[0], 0)
     if not weight:
         return output
     mask = x_t.new_ones(x_t.shape[:2], dtype=torch.bool) if mask is None else mask
     t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
     level = abar if isinstance(abar, Level) else Level.of(torch.as_tensor(abar, dtype=torch.float32))
-    push = weight * push_at(guidance, output.detach().float(), x_t, t, level, kind, mask)
+    push = weight * guidance.push(output.detach().float(), x_t, t, level, kind, mask)
     return score_shift(output.float(), push, level, kind).to(output.dtype)
