@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent / "tasks"))
 from kill_parts import kills, run
 from task_parts import VAE, command
 

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from kill_parts import die, end, start
 from lightning.fabric.plugins import TorchCheckpointIO
 from task_parts import VAE, command
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from kill_parts import die, end, start
 
 from realign.tasks.checkpoint_io import AtomicCheckpointIO
 from realign.training import TrainingCLI

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent / "callbacks"))
 from index_parts import ROOT, write_model
 
 from realign.cli import build, main

@@ -8,7 +8,7 @@ from realign.cli import build
 from realign.data.store import KINDS, PackedMotions
 from realign.errors import InputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def make_shelf(folder: Path) -> Path:

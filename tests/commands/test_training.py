@@ -24,7 +24,7 @@ from realign.launcher import check_launcher
 from realign.motion.clip import MotionClip
 from realign.trainer import check_numbers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VAE = ROOT / "configs/tiny/vae.yaml"
 COMPOSED = yaml.safe_dump(read_config(VAE))
 QUICK = [

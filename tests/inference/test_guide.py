@@ -17,7 +17,7 @@ from realign.index import MotionIndex, MotionItem
 from realign.inference import TextToMotion
 from realign.tasks.checkpoint import load_task, save_pretrained
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STRONG = asdict(GuidanceConfig.plain(norm="normalize", mu=2.0, eta=0.5))
 
 

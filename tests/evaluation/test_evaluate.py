@@ -4,7 +4,6 @@ import argparse
 import csv
 import json
 import shutil
-import sys
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from evaluate_parts import make_shelf, open_file, refuse
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from torch.nn.functional import pad
@@ -45,9 +45,6 @@ from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.tasks.generator import GeneratorTask
 from realign.text.cache import CachedTextEncoder
 from realign.text.hashing import HashingEncoder
-
-sys.path.insert(0, str(Path(__file__).parent))
-from evaluate_parts import make_shelf, open_file, refuse
 
 PLAIN, GUIDED = Setting(steps=2), Setting.parse("guidance=reward steps=2 strength=3 norm=normalize")
 

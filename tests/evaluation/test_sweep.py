@@ -1,10 +1,10 @@
 """The sweep through the pipeline and the command line, with untrained parts that belong together."""
 
 import csv
-import sys
 from pathlib import Path
 
 import pytest
+from evaluate_parts import make_shelf
 from matplotlib.figure import Figure
 
 from realign.cli import main
@@ -13,9 +13,6 @@ from realign.evaluation.results import Results
 from realign.evaluation.settings import Setting
 from realign.evaluation.sweep import draw_sweep, sweep_settings, write_sweep
 from realign.guidance.config import GuidanceConfig
-
-sys.path.insert(0, str(Path(__file__).parent))
-from evaluate_parts import make_shelf
 
 
 @pytest.fixture(scope="module")
