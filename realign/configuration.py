@@ -4,8 +4,15 @@
     let: {epochs: 3000}                                      # ${epochs} anywhere in the result, bases included
     trainer: {max_epochs: "${epochs}"}
 
-Mappings merge key by key, a `class_path` that differs drops the `init_args` beneath it, anything else is replaced.
-``${config}`` is the configuration's own name, such as ``generator_mld_kit``.
+Mappings merge key by key, a `class_path` that differs drops the `init_args` beneath it, a key that ends in ``+`` adds
+its list to the one below, anything else is replaced. A base that is not a file there is one that comes with the
+package, so that a file of one's own in any folder can be as short as
+
+    base: generator/mld_humanml3d
+    trainer: {max_epochs: 100, callbacks+: [{class_path: LearningRateMonitor}]}
+
+``${config}`` is the folder and the name of the outermost file, such as ``generator_mld_kit``. Of several ``--config``
+words each is composed alone, with values of its own, and the later one is laid over the earlier.
 """
 
 import difflib
@@ -36,21 +43,36 @@ def find_config(name: str | Path) -> Path:
         InputError: There is none of that name.
     """
     path = Path(name)
-    if path.is_file():
-        return path
-    folder = configs_folder()
-    shipped = folder / f"{path.parent / path.stem}.yaml"
-    if not path.is_absolute() and ".." not in path.parts and shipped.is_file():
-        return shipped
+    found = path if path.is_file() else _shipped(path)
+    if found is not None:
+        return found
     if path.is_dir():
         raise InputError(f"The configuration {str(name)!r} is a folder; name a file in it.")
-    names = [each.relative_to(folder).with_suffix("").as_posix() for each in folder.glob("*/*.yaml")]
-    names = [each for each in names if not each.startswith("base/")]
-    near = difflib.get_close_matches((path.parent / path.stem).as_posix(), names, n=3, cutoff=0.5)
+    near = _near(path, bases=False)
     raise InputError(
         f"There is no configuration {str(name)!r}; give a file"
-        + (f", or one that comes with realign, such as {' or '.join(near)}." if near else ".")
+        + (f", or one that comes with realign, such as {near}." if near else ".")
     )
+
+
+def _bare(path: Path) -> str:
+    """A path as a name of configurations that come with the package: without suffix and without climbing."""
+    parts = [part for part in path.parts if part not in ("..", path.anchor)]
+    return Path(*parts).as_posix().removesuffix(".yaml").removesuffix(".yml") if parts else ""
+
+
+def _shipped(path: Path) -> Path | None:
+    """The configuration of that name that comes with the package."""
+    found = configs_folder() / f"{_bare(path)}.yaml"
+    return None if path.is_absolute() or ".." in path.parts or not found.is_file() else found
+
+
+def _near(path: Path, bases: bool) -> str:
+    """Names of configurations that come with the package and are close to one that is nowhere."""
+    folder = configs_folder()
+    names = [each.relative_to(folder).with_suffix("").as_posix() for each in sorted(folder.glob("*/*.yaml"))]
+    names = [each for each in names if bases or not each.startswith("base/")]
+    return " or ".join(difflib.get_close_matches("/".join(_bare(path).split("/")[-2:]), names, n=3, cutoff=0.5))
 
 
 def read_config(name: str | Path) -> dict[str, Any]:
@@ -94,14 +116,27 @@ def _with_bases(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise InputError(f"The configuration {path} is not YAML ({detail}); correct it.") from error
     if not isinstance(own, dict):
         raise InputError(f"The configuration {path} holds no names with values; give a file such as those in configs/.")
-    bases = own.pop("base", None) or []
+    if not isinstance(own.get("let") or {}, dict):
+        raise InputError(f"The configuration {path} sets let to {own['let']!r}; give it names with values.")
     merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
-        below = path.parent / base
-        if not below.is_file():
-            raise InputError(f"The configuration {path} names the base {base!r}, but there is no {below}; correct it.")
-        merged = merge(merged, _with_bases(below, (*above, path.resolve())))
+    for base in _as_list(own.pop("base", None)):
+        merged = merge(merged, _with_bases(_find_base(base, path), (*above, path.resolve())))
     return merge(merged, own)
+
+
+def _find_base(base: Any, path: Path) -> Path:
+    """The file that the configuration at `path` calls its base."""
+    if not isinstance(base, str):
+        raise InputError(f"The configuration {path} names the base {base!r}; give a path or a name, or a list of such.")
+    below = path.parent / base
+    found = below if below.is_file() else _shipped(Path(base))
+    if found is None:
+        near = _near(Path(base), bases=True)
+        raise InputError(
+            f"The configuration {path} names the base {base!r}, but there is no {below}"
+            + (f"; one that comes with realign is {near}." if near else "; correct it.")
+        )
+    return found
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,9 +145,20 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     if "class_path" in above and below.get("class_path", above["class_path"]) != above["class_path"]:
         result.pop("init_args", None)
     for key, value in above.items():
+        plain = key.removesuffix("+") if isinstance(key, str) else key
+        if plain == key:
+            result.pop(f"{key}+", None)
+        else:  # where nothing lies below, it adds to the configuration of an earlier --config
+            key = plain if plain in result else key
+            value = [*_as_list(result.get(key)), *_as_list(value)]
         old = result.get(key)
         result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A list itself; nothing is empty, and anything else its only entry."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _fill(value: Any, values: Mapping[str, Any], path: Path) -> Any:

@@ -1,10 +1,13 @@
 """Configurations that build on others."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from realign.callbacks import EMA
+from realign.cli import build, main
 from realign.configuration import compose_arguments, find_config, merge, read_config
 from realign.errors import InputError
 
@@ -64,3 +67,70 @@ def test_only_the_configurations_of_a_command_line_are_replaced(tmp_path: Path) 
     words = compose_arguments(["fit", "--config", str(path), f"--config={path}", "--a.b", "3"])
     assert [words[0], *words[5:]] == ["fit", "--a.b", "3"]
     assert [yaml.safe_load(each) for each in (words[2], words[4])] == [{"a": {"b": 2}}] * 2
+
+
+def test_a_base_is_a_file_beside_else_one_that_comes_with_the_package(tmp_path: Path) -> None:
+    path = write(tmp_path, "mine/own.yaml", "base: [tiny/vae, base/features.yaml]\nlet: {features: 7}\n")
+    found = read_config(path)
+    assert found == read_config("tiny/vae") | found and found["model"]["class_path"] == "realign.tasks.VAETask"
+    assert "runs/mine_own" in str(found) and "tiny_vae" not in str(found["trainer"])
+    write(tmp_path, "mine/tiny/vae", "model: 1\n")
+    assert read_config(path)["model"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("base: tiny/vea\n", "tiny/vae"),
+        ("base: ../base/generater.yaml\n", "base/generator"),
+        ("base: [3]\n", "names the base 3"),
+        ("base: {tiny: vae}\n", "names the base {'tiny': 'vae'}"),
+        ("base: /tiny/vae\n", "comes with realign is tiny/vae"),
+        ("let: [a]\n", "sets let to"),
+    ],
+)
+def test_what_is_no_base_is_told_with_one_that_is(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(InputError, match=re.escape(told)):
+        read_config(write(tmp_path, "own.yaml", text))
+
+
+def test_a_key_with_a_plus_adds_to_the_list_below() -> None:
+    add = {"list+": [3]}
+    assert merge({"list": [1, 2]}, add) == {"list": [1, 2, 3]}
+    assert merge({"list": 1}, {"list+": 2}) == {"list": [1, 2]}
+    assert merge({"list": None}, add) == {"list": [3]}
+    assert merge({}, add) == add  # for an earlier --config
+    assert merge(add, {"list+": [4]}) == {"list+": [3, 4]}
+    assert merge(add, {"list": [5]}) == {"list": [5]}
+
+
+@pytest.mark.parametrize("words", [["--config", "own.yaml"], ["-c=own.yaml"], ["--config=tiny/vae", "-c", "add.yaml"]])
+def test_a_command_line_takes_lists_that_are_added_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    add = "trainer: {callbacks+: [{class_path: realign.callbacks.EMA, init_args: {decay: 0.5}}]}\n"
+    write(tmp_path, "add.yaml", add)
+    write(tmp_path, "own.yaml", f"base: tiny/vae\n{add}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *words, "--print_config"])
+    callbacks = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
+    assert end.value.code == 0
+    assert [each["class_path"].rpartition(".")[2] for each in callbacks] == ["ModelCheckpoint", "SampleWriter", "EMA"]
+    callbacks = build(words).trainer.callbacks
+    assert [each.decay for each in callbacks if isinstance(each, EMA)] == [0.5]
+
+
+def test_a_configuration_is_printed_without_its_data_and_a_wrong_name_is_still_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", "generator/mdm_humanml3d", "--print_config=skip_null"])
+    assert yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["data"] == "prepared/humanml3d"
+    assert main(["fit", "--config=tiny/vae", "--config", "generator/mdm_humanml", "--print_config"]) == 2
+    assert "generator/mdm_humanml3d" in capsys.readouterr().err
+    # the folder of the first configuration stands when the second only changes the size of batches
+    write(tmp_path, "small.yaml", "data: {init_args: {batch_size: 2}}\n")
+    assert main(["fit", "--config", "generator/mdm_humanml3d", "--config", "small.yaml"]) == 2
+    assert "realign prepare" in capsys.readouterr().err

@@ -6,11 +6,12 @@ import pickletools
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from realign.configuration import read_config
+from realign.configuration import merge, read_config
 from realign.errors import InputError
 from realign.launcher import check_launcher
 
@@ -59,7 +60,9 @@ def check_training(args: Sequence[str], environment: Mapping[str, str] = os.envi
             close = difflib.get_close_matches(name, OPTIONS, 1)
             remedy = f"did you mean {close[0]!r}?" if close else "such are config, trainer, model, data and ckpt_path."
             raise InputError(f"{name!r} is not an option of realign {args[0]}; {remedy}")
-    whole = {key: value for config in configs for key, value in config.items()}
+    if "print_config" in names:
+        return  # which reads no data and needs no model
+    whole: dict[str, Any] = reduce(merge, configs, {})
     for part, example in (("model", "realign.tasks.GeneratorTask"), ("data", "realign.data.MotionDataModule")):
         if part not in names and not whole.get(part):
             raise InputError(
