@@ -1,7 +1,13 @@
 """Every configuration builds and computes a loss and its gradient; the tiny ones train, in the order they need."""
 
 import csv
+import json
+import re
+from contextlib import nullcontext
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +17,13 @@ from realign.batch import MotionTextBatch
 from realign.cli import build, main
 from realign.configuration import read_config
 from realign.diffusion import CLEAN_STEP
+from realign.errors import InputError
+from realign.guidance.match import check_match
 from realign.guidance.reward import RewardGuidance
 from realign.nn.reward import RewardModel
 from realign.nn.spaces import LatentSpace
 from realign.tasks import save_pretrained
+from realign.text import TextEncoder
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "base")
@@ -36,17 +45,33 @@ def some_batch(features: int) -> MotionTextBatch:
     return MotionTextBatch(motion, torch.tensor([48, 40, 48]), ["walk", "run", "bow"], ["a", "b", "c"], torch.arange(3))
 
 
+def encoder(options: dict[str, Any]) -> TextEncoder:
+    """A real text encoder of a configuration, which knows its width without its weights."""
+    module, _, kind = options["class_path"].rpartition(".")
+    arguments = {
+        key: encoder(value) if isinstance(value, dict) and "class_path" in value else value
+        for key, value in options.get("init_args", {}).items()
+    }
+    return getattr(import_module(module), kind)(**arguments)
+
+
+def real_width(options: dict[str, Any]) -> int:
+    return _width(json.dumps(options))
+
+
+@cache
+def _width(options: str) -> int:
+    return encoder(json.loads(options)).dim
+
+
 def full_size(path: Path) -> LightningModule:
-    """The task of a configuration; the real text encoders are downloads or slow to load, and tested on their own."""
+    """The task of a configuration; in the place of its text encoders, others of exactly their widths."""
     options = read_config(path)["model"]["init_args"]
     args = ["--config", str(path), f"--model.init_args.skeleton={'kit' if 'kit' in path.stem else 'humanml3d'}"]
     for part in {"text_encoder", "sentence_encoder"} & options.keys():
-        if options[part] is None:
-            continue
-        encoder = options[part]["init_args"]["encoder"]["class_path"]
-        width = 384 if encoder.endswith("MiniLMEncoder") else 768
-        args.append(f'--model.init_args.{part}={{"class_path": "realign.text.HashingEncoder", '
-                    f'"init_args": {{"dim": {width}}}}}')  # fmt: skip
+        if options[part] is not None:
+            hashing = {"class_path": "realign.text.HashingEncoder", "init_args": {"dim": real_width(options[part])}}
+            args.append(f"--model.init_args.{part}={json.dumps(hashing)}")
     return build(args).model
 
 
@@ -96,13 +121,67 @@ def test_the_ablations_that_a_reward_names_are_what_they_say(path: Path) -> None
     assert built == [plain, blind, clean, contrastive]
 
 
-def test_the_reward_that_a_flow_names_meets_its_noise() -> None:
-    flow = ROOT / "configs/generator/flow_mocap.yaml"
-    about = " ".join(line.strip("# \n") for line in flow.read_text().splitlines() if line.startswith("#"))
-    words = about.partition("A reward for it: realign fit ")[2].split()
-    reward, generator = build(words).model, build(["--config", str(flow)]).model
-    assert reward.path.fingerprint == generator.path.fingerprint == "flow-1000"
-    assert reward.space.width == generator.space.width
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path != BLIND and path not in ABLATION], ids=name)
+def test_networks_take_the_width_that_the_real_text_encoder_gives(path: Path) -> None:
+    options = read_config(path)["model"]["init_args"]
+    networks = [options[part]["init_args"] for part in ("denoiser", "model") if part in options]
+    assert bool(networks) == ("text_encoder" in options)
+    for network in networks:
+        assert network["text_dim"] == real_width(options["text_encoder"])
+
+
+def shapes(path: Path) -> LightningModule:
+    """The task of a configuration with shapes alone, but for what a comparison of two tasks reads."""
+    with torch.device("meta"):
+        task = full_size(path)
+    for part in (task.space, task.normalizer):  # of trained tasks both hold the same
+        for value in part.to_empty(device="cpu").state_dict().values():
+            value.zero_()
+    return task
+
+
+def configs_of(part: str, data: str) -> dict[str, Path]:
+    """Configurations of rewards or generators for a data set, by their kind."""
+    if data == "tiny":
+        return {path.stem.removeprefix(f"{part}_"): path for path in (ROOT / "configs/tiny").glob(f"{part}_*.yaml")}
+    return {path.stem.removesuffix(f"_{data}"): path for path in (ROOT / "configs" / part).glob(f"*_{data}.yaml")}
+
+
+@pytest.mark.parametrize("data", ["humanml3d", "kit", "mocap", "tiny"])
+def test_each_reward_fits_the_generator_of_its_kind_and_no_other(data: str) -> None:
+    rewards, generators = configs_of("reward", data), configs_of("generator", data)
+    partners = {kind: {"feature": "mdm", "latent": "mld"}.get(kind, kind) for kind in rewards}
+    assert data == "tiny" or set(partners.values()) == generators.keys()
+    tasks = {kind: shapes(path) for kind, path in generators.items()}
+    for kind, path in rewards.items():
+        reward = shapes(path)
+        for other, generator in tasks.items():
+            with nullcontext() if other == partners[kind] else pytest.raises(InputError):
+                check_match(reward, generator, point="x_t")
+        assert reward.space.checkpoint == tasks[partners[kind]].space.checkpoint
+        ours, theirs = read_config(path)["data"], read_config(generators[partners[kind]])["data"]
+        assert ours["class_path"] == theirs["class_path"]
+        assert [each.get("init_args", {}).get("data") for each in (ours, theirs)].count(f"prepared/{data}") in (0, 2)
+
+
+def test_what_a_configuration_starts_from_is_made_by_another_and_fits() -> None:
+    names = {f"{path.parent.name}_{path.stem}": path for path in CONFIGS}
+    continued = 0
+    for path in (path for path in CONFIGS if path.parent.name != "ablation"):
+        options = read_config(path)["model"]["init_args"]
+        space, own = options.get("space", {}).get("init_args", {}), options.get("checkpoint")
+        if "checkpoint" in space:
+            maker = read_config(names[re.fullmatch(r"runs/(\w+)/last.ckpt", space["checkpoint"])[1]])
+            assert maker["model"]["init_args"]["vae"] == space["vae"], f"{path} has another autoencoder"
+        if own is not None:
+            maker = names[re.fullmatch(r"runs/(\w+)/last.ckpt", own)[1]]
+            with torch.device("meta"):
+                ours, theirs = full_size(path).model.state_dict(), full_size(maker).model.state_dict()
+            assert {key: value.shape for key, value in ours.items()} == {
+                key: value.shape for key, value in theirs.items()
+            }
+            continued += 1
+    assert continued == 3  # the rewards on mocap
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +200,10 @@ def ablated(tmp_path_factory: pytest.TempPathFactory) -> Path:
             configs = [
                 word for path in [ROOT / "configs/tiny/reward_feature.yaml", *laid] for word in ("--config", str(path))
             ]
-            noise = "--model.scheduler.init_args.beta_schedule=squaredcos_cap_v2"
             # the tiny reward's callbacks name another folder; the ablation's own file names the one it means
             place = [] if laid else [f"--trainer.callbacks=[{{class_path: ModelCheckpoint, init_args: "
                                      f"{{dirpath: runs/{name}, filename: last}}}}]"]  # fmt: skip
-            assert main(["fit", *configs, data, noise, *place, "--trainer.max_epochs=1", *quiet]) == 0
+            assert main(["fit", *configs, data, *place, "--trainer.max_epochs=1", *quiet]) == 0
             words = ["--checkpoint", f"runs/{name}/last.ckpt", "--data", "data", "-o", f"runs/{name}/index"]
             assert main(["index", "build", *words]) == 0
     return folder
@@ -203,4 +281,4 @@ def test_first_captions_make_no_pair_a_negative_on_mocap_alone() -> None:
     told = {}
     for path in (path for path in FULL if path.parent.name in ("evaluator", "reward", "retriever")):
         told[name(path)] = read_config(path)["data"]["init_args"]["exclude_same_first_caption"]
-    assert len(told) == 16 and all(value == each.endswith("mocap") for each, value in told.items())
+    assert len(told) == 17 and all(value == each.endswith("mocap") for each, value in told.items())

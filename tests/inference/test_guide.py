@@ -27,8 +27,6 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shelf")
     for name, config in (("generator", "generator_mdm"), ("reward", "reward_feature")):
         options = ["--config", str(ROOT / f"configs/tiny/{config}.yaml"), f"--data.init_args.folder={folder / 'data'}"]
-        if name == "reward":
-            options.append("--model.scheduler.init_args.beta_schedule=squaredcos_cap_v2")
         cli = build(options)
         cli.model.normalizer.fit(*cli.datamodule.statistics)
         cli.model.hparams["skeleton"] = "humanml3d"

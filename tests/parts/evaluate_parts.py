@@ -17,7 +17,7 @@ def make_shelf(folder: Path) -> Path:
 
     parts = {
         "generator": ("generator_mdm", []),
-        "reward": ("reward_feature", ["--model.scheduler.init_args.beta_schedule=squaredcos_cap_v2"]),
+        "reward": ("reward_feature", []),
         "judge": ("retriever", ["--seed_everything=3"]),
         "second": ("retriever", ["--seed_everything=4"]),
     }
