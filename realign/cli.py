@@ -10,9 +10,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
+from keyword import iskeyword
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from realign.errors import explain
+from realign.errors import explain, renamed
 
 if TYPE_CHECKING:
     from realign.training import TrainingCLI
@@ -21,9 +23,11 @@ TRAINING = {
     "fit": "train the task of a configuration",
     "validate": "run its validation",
     "test": "run its test protocol",
-    "predict": "run its predictions over a dataset",
+    "predict": "write its predictions for the test split",
 }
-COMMANDS = ("prepare", "generate", "render", "index", "search", "evaluate", "sweep", "export", "adopt")
+COMMANDS = ("prepare", "generate", "render", "index", "search", "evaluate", "sweep", "export", "import")
+OLD_NAMES = {"adopt": "import"}
+"""Commands under names that work in this version only."""
 
 
 def build(args: Sequence[str]) -> "TrainingCLI":
@@ -49,10 +53,15 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"realign {import_module('realign').__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in TRAINING.items():
-        commands.add_parser(name, help=f"{text} (LightningCLI: realign {name} --config FILE)", add_help=False)
+        commands.add_parser(name, help=f"{text} (realign {name} --config NAME)", add_help=False)
     for name in COMMANDS:
-        import_module(f"realign.commands.{name}").add_parser(commands)
+        _module(name).add_parser(commands)
     return top
+
+
+def _module(command: str) -> ModuleType:
+    """Where a command lives; `import` is a word of Python."""
+    return import_module(f"realign.commands.{command}{'_' * iskeyword(command)}")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -60,14 +69,17 @@ def main(args: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a sentence may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # a caption may hold what the terminal cannot show
     try:
         if arguments and arguments[0] in TRAINING:
             _train(arguments)
         else:
             with import_module("realign.commands.common").warnings_as_notes():
+                if arguments and arguments[0] in OLD_NAMES:
+                    old, arguments[0] = arguments[0], OLD_NAMES[arguments[0]]
+                    renamed(f"realign {old}", f"realign {arguments[0]}")
                 options = parser().parse_args(arguments)
-                import_module(f"realign.commands.{options.command}").run(options)
+                _module(options.command).run(options)
         sys.stdout.flush()
     except (KeyboardInterrupt, SystemExit) as error:
         status = _stopped(error)

@@ -8,7 +8,7 @@ from realign.commands.common import add_trust
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command and its options."""
-    parser = commands.add_parser("export", help="turn a checkpoint into a folder of weights to share")
+    parser = commands.add_parser("export", help="write a checkpoint as a folder of weights to share")
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .ckpt written by `realign fit`")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write")
     add_trust(parser)
@@ -16,7 +16,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(options: argparse.Namespace) -> None:
-    """Load, write safetensors and YAML, say where and how large."""
+    """Load, write safetensors and YAML, print where and how large."""
     from realign.tasks.base import Task
     from realign.tasks.checkpoint import load_task, save_pretrained
 

@@ -25,13 +25,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     build.add_argument("--factory", help="FAISS factory, such as Flat or HNSW32 (default: by the number of motions)")
     build.add_argument(
         "--with-motions", action="store_true",
-        help="keep the motions too (about 45 bytes a frame), so that hits can be drawn without --data",
+        help="store the motions too (about 45 bytes per frame), so that hits can be drawn without --data",
     )  # fmt: skip
     build.add_argument(
         "--without-captions", action="store_true",
-        help="index no captions: enough for guidance and lengths, but motions are not described",
+        help="index no captions: enough for guidance and lengths, but no captions can be found for a motion",
     )  # fmt: skip
-    build.add_argument("--batch-size", type=int, default=64, help="motions a batch of one device (default: 64)")
+    build.add_argument("--batch-size", type=int, default=64, help="motions per batch and device (default: 64)")
     add_trust(build)
     build.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     build.add_argument("--devices", type=int, default=1, metavar="N", help="devices to embed on, by DDP (default: 1)")
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
 
     check_replaceable(options.output)
     device = pick_device(options.device)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are is no news
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # without its list of devices
     wrote = build_index(
         load_task(options.checkpoint or pretrained_folder("retriever"), EmbeddingTask, trust_code=options.trust_code),
         options.data,

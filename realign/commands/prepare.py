@@ -1,4 +1,4 @@
-"""`realign prepare`: motions into one packed set."""
+"""`realign prepare`: a folder of motions into one set to train on."""
 
 import argparse
 from typing import Any
@@ -10,17 +10,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Declare the command's options; imports nothing heavy."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "prepare",
-        help="turn a folder of motions into a packed set to train on",
+        help="turn a folder of motions into a set to train on",
         description="Compute features, Mean, Std and splits of a HumanML3D- or KIT-layout folder, or of BVH files with "
         "a captions file, and write them as one memory-mapped set. Clips that cannot be used are reported.",
     )
     parser.add_argument("source", metavar="SOURCE", help="folder with new_joints or new_joint_vecs, or with .bvh files")
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--captions", metavar="FILE", help="CSV or JSONL: id or file, caption[, start, end][, split]")
-    parser.add_argument("--skeleton", choices=("humanml3d", "kit"), help="default: told from the files")
+    parser.add_argument("--skeleton", choices=("humanml3d", "kit"), help="default: found from the files")
     add_motion_options(parser)
     parser.add_argument(
-        "--splits", metavar="FOLDER|SHARES", help="folder with train.txt, val.txt, test.txt, or shares such as 80/5/15"
+        "--splits",
+        metavar="FOLDER|PERCENT",
+        help="folder with train.txt, val.txt, test.txt, or per cent of each, such as 80/5/15",
     )
     parser.add_argument("--overwrite", action="store_true", help="make the set again even when OUT is there")
     return parser

@@ -1,4 +1,4 @@
-"""`realign render`: existing motions into pictures, films, a player or other files."""
+"""`realign render`: existing motions into pictures, videos, a player or other files."""
 
 import argparse
 from pathlib import Path
@@ -23,10 +23,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="caption of a motion, once for each in their order (default: the file's name)",
     )  # fmt: skip
     add_motion_options(parser)
-    parser.add_argument("--size", type=int, metavar="PIXELS", help="height of a panel or of a pose in a strip")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="height of a picture, or of a pose in a strip")
     parser.add_argument(
         "--camera", choices=("auto", "fixed", "follow"), default="auto",
-        help="frame the whole way, go along, or go along where the way is long (default: auto)",
+        help="fixed: show the whole trajectory; follow: move along; auto (default): by its length",
     )  # fmt: skip
     parser.add_argument(
         "--azimuth", type=float, default=40.0, metavar="DEGREES",

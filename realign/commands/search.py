@@ -1,4 +1,4 @@
-"""`realign search`: sentences or motions in, the nearest motions and captions out."""
+"""`realign search`: captions or motions in, the nearest motions and captions out."""
 
 import argparse
 from pathlib import Path
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command and its options."""
-    parser = commands.add_parser("search", help="find motions by sentence or by motion, and captions by motion")
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="a sentence; several are several queries")
-    parser.add_argument("--file", type=Path, help="read one sentence a line from a text file")
+    parser = commands.add_parser("search", help="find motions by text or by motion, and captions by motion")
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="a caption; several are several queries")
+    parser.add_argument("--file", type=Path, help="read captions from a text file, one per line")
     parser.add_argument(
         "--motion", action="extend", nargs="+", type=Path, default=[], metavar="CLIP",
-        help=".npy or .bvh files to find motions like them and captions for them; sentences go before it",
+        help=".npy or .bvh files: find motions like them, and captions for them; give TEXT before this option",
     )  # fmt: skip
     add_motion_options(parser)
-    parser.add_argument("-k", type=int, metavar="K", help="hits a query (default: 10)")
+    parser.add_argument("-k", type=int, metavar="K", help="hits per query (default: 10)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
         "--render", type=Path, metavar="OUT",
-        help="draw the hits side by side: .png .html .gif .mp4, or save them: .bvh .npy; one file a query",
+        help="draw the hits side by side: .png .html .gif .mp4, or save them: .bvh .npy; one file per query",
     )  # fmt: skip
     parser.add_argument("--index", type=model_path, metavar="DIR", help="folder of an index (default: the shipped one)")
     parser.add_argument(
         "--checkpoint", type=model_path, help="the model that made the index (default: the shipped one)"
     )
-    parser.add_argument("--data", type=Path, help="prepared set with the motions, where the index keeps none")
+    parser.add_argument("--data", type=Path, help="prepared set with the motions, if the index holds none")
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def search(model: "MotionSearch", texts: list[str], clips: list["MotionClip"], k: int | None) -> list[dict[str, Any]]:
-    """One answer a query, sentences first: query, kind, motions, and captions for a motion."""
+    """One answer per query, captions first: query, kind, motions, and captions for a motion."""
     answers: list[dict[str, Any]] = []
     if texts:
         for text, hits in zip(texts, model.by_text(texts, k), strict=True):
@@ -75,8 +75,8 @@ def search(model: "MotionSearch", texts: list[str], clips: list["MotionClip"], k
     if clips:
         motions = model.by_motion(clips, k)
         captions = [[] for _ in clips] if model.library.captions is None else model.captions_for(clips, k)
-        for clip, hits, sentences in zip(clips, motions, captions, strict=True):
-            answers.append({"query": clip.caption, "kind": "motion", "motions": hits, "captions": sentences})
+        for clip, hits, found in zip(clips, motions, captions, strict=True):
+            answers.append({"query": clip.caption, "kind": "motion", "motions": hits, "captions": found})
     return answers
 
 
@@ -93,7 +93,7 @@ def render(model: "MotionSearch", answers: list[dict[str, Any]], out: Path, data
 
 
 def print_json(answers: list[dict[str, Any]]) -> None:
-    """One JSON list with an object a query."""
+    """One JSON list with an object per query."""
     import json
     from dataclasses import asdict
 
@@ -105,7 +105,7 @@ def print_json(answers: list[dict[str, Any]]) -> None:
 
 
 def print_tables(answers: list[dict[str, Any]]) -> None:
-    """A table of motions a query, and one of captions below it for a motion."""
+    """A table of motions per query, and one of captions below it for a motion."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -128,10 +128,10 @@ def print_tables(answers: list[dict[str, Any]]) -> None:
 
 
 def _queries(path: Path, options: argparse.Namespace) -> "list[MotionClip]":
-    """The motions of a file, called after it and, where it holds several, numbered."""
+    """The motions of a file, named after it, and numbered if it holds several."""
     if path.suffix.lower() not in (".bvh", ".npy"):
         raise InputError(
-            f"--motion {str(path)!r} is neither a .npy nor a .bvh file; give motions there, and sentences before it."
+            f"--motion {str(path)!r} is neither a .npy nor a .bvh file; give motions there, and captions before it."
         )
     clips = read_motions(path, options)
     for number, clip in enumerate(clips, start=1):

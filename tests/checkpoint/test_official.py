@@ -23,7 +23,7 @@ def test_the_files_become_a_folder_that_loads(
     tmp_path: Path, channels: int, skeleton: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, glove = write_official(tmp_path, channels)
-    assert main(["adopt", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 0
+    assert main(["import", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 0
     assert f"evaluator of {skeleton}, {channels + 4} features" in capsys.readouterr().out
     task = load_task(tmp_path / "out", EvaluatorTask)
     assert task.skeleton == skeleton and not task.training
@@ -147,8 +147,16 @@ def test_what_is_wrong_is_told_in_one_sentence(tmp_path: Path, name: str, capsys
     with pytest.raises(InputError, match=message):
         adopt_official(folder, glove, tmp_path / "out")
     assert not (tmp_path / "out").exists() and not (folder / "harm").exists()
-    assert main(["adopt", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 2
+    assert main(["import", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_old_name_of_the_command_works_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, glove = write_official(tmp_path)
+    assert main(["adopt", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith("realign: note: realign adopt is now called realign import;")
+    assert load_task(tmp_path / "out", EvaluatorTask).skeleton == "humanml3d" and "evaluator of" in printed.out
 
 
 def test_plain_pickles_of_every_protocol_are_read(tmp_path: Path) -> None:

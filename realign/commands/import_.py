@@ -1,4 +1,4 @@
-"""`realign adopt`: the published evaluator of Guo et al. as a folder of weights that every command reads."""
+"""`realign import`: the published evaluator of Guo et al. as a folder of weights that every command reads."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,12 @@ from pathlib import Path
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command and its options."""
-    parser = commands.add_parser("adopt", help="turn the published files of the Guo evaluator into a folder of weights")
+    parser = commands.add_parser(
+        "import",
+        help="import the published evaluator of Guo et al.",
+        description="Check the published files of the evaluator of Guo et al. (CVPR 2022), and write them as a folder "
+        "of weights, for `realign evaluate --evaluator`. Nothing pickled is executed.",
+    )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="t2m or kit, with text_mot_match/model/finest.tar")
     parser.add_argument("--glove", type=Path, required=True, metavar="DIR", help="folder of our_vab_data.npy and so on")
     parser.add_argument("--meta", type=Path, metavar="DIR", help="folder of the evaluator's mean.npy and std.npy")
@@ -14,7 +19,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(options: argparse.Namespace) -> None:
-    """Read, check, write, and say for which motions."""
+    """Read, check, write, and print which motions it evaluates."""
     from realign.tasks.official import adopt_official
 
     task = adopt_official(options.folder, options.glove, options.output, options.meta)
