@@ -13,12 +13,12 @@ from realign.masking import lengths_to_mask
 
 @dataclass
 class TextFeatures:
-    """Frozen features of B sentences: L words of width D and one pooled vector each.
+    """Frozen features of B captions: L words of width D and one pooled vector each.
 
     Attributes:
         tokens: Word features, zero where the mask is False.
         mask: True where a word exists.
-        pooled: One vector for the sentence.
+        pooled: One vector for the caption.
     """
 
     tokens: Float[Tensor, "B L D"]
@@ -63,7 +63,7 @@ class MotionTextBatch:
     Attributes:
         motion: Motion features as stored (not normalised), zero-padded to F frames.
         lengths: Frames of each motion.
-        captions: One sentence each.
+        captions: One each.
         ids: Names of the clips.
         seeds: One seed a sample: every random draw that concerns the sample comes from it.
     """

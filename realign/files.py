@@ -44,7 +44,7 @@ def model_path(given: str | Path) -> Path:
 def named_path(given: str) -> tuple[str | None, Path]:
     """Name and path of NAME=PATH, or None and the path.
 
-    It is a path where one lies under the whole of it, and where what stands before the first "=" is no plain name:
+    It is a path where one lies under the whole of it, and where what stands before the first "=" is not a plain name:
     checkpoints are called epoch=3-step=200.ckpt.
     """
     name, found, path = given.partition("=")
@@ -61,7 +61,7 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
         errors: What stands for bytes that are not text, as in `bytes.decode`.
 
     Raises:
-        InputError: It is not such text; the line is named. Or it is no archive that can be unpacked.
+        InputError: It is not such text; the line is named. Or it is not an archive that can be unpacked.
         OSError: It cannot be read.
     """
     content = Path(path).read_bytes()
@@ -108,7 +108,7 @@ def load_npy(path: str | Path, mapped: bool = False) -> "NDArray[Any]":
             if not mapped:
                 return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
         return np.lib.format.open_memmap(path, mode="r")
-    # a header is parsed as Python: a damaged one fails in all of these ways
+    # a header is parsed as Python: a damaged one raises any of these
     except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, tokenize.TokenError) as error:
         lines = str(error.args[0] if error.args else "").splitlines()
         raise ValueError(lines[0] if lines else type(error).__name__) from error

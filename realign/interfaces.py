@@ -50,7 +50,7 @@ class TextToMotionModel(ABC):
 
 
 class RewardModel(nn.Module, ABC):
-    """One embedding space for sentences and motions at any timestep of a noise path.
+    """One embedding space for captions and motions at any timestep of a noise path.
 
     Attributes:
         width: Width W of the motions' tokens.
@@ -79,4 +79,4 @@ class RewardModel(nn.Module, ABC):
 
     @abstractmethod
     def embed_text(self, text: TextFeatures) -> Float[Tensor, "B E"]:
-        """Unit embeddings of sentences."""
+        """Unit embeddings of captions."""

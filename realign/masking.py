@@ -30,7 +30,7 @@ def masked_mean(x: Float[Tensor, "B N *C"], mask: Bool[Tensor, "B N"]) -> Float[
 def masked_loss(error: Float[Tensor, "B N C"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, ""]:
     """Mean over channels and valid entries of each sample, then over samples.
 
-    The mean is taken per sample first, so that equal shares of a batch on several processes average to the value one
+    The mean is taken per sample first, so that equal parts of a batch on several processes average to the value one
     process computes for the whole batch.
     """
     return masked_mean(error.mean(-1, keepdim=True), mask).mean()

@@ -121,7 +121,7 @@ def make_parent(path: Path) -> None:
     """Make the folder that a path is in.
 
     Raises:
-        NotADirectoryError: A file is in its way.
+        NotADirectoryError: A file is in its place.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "realign"
-# A package may import the packages of a higher number, and itself; never a sibling on its own level.
+# A package may import the packages of a higher number, and itself; never another one on its own level.
 LEVEL = {
     "cli": 0, "commands": 0, "training": 0, "trainer": 0,
     "evaluation": 1, "callbacks": 1,
@@ -49,7 +49,7 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_down_only(path: Path) -> None:
     package = package_of(path)
-    assert package in LEVEL, f"{package} has no level: place it in the house first"
+    assert package in LEVEL, f"{package} has no level: give it one in LEVEL"
     for name in imports_of(path):
         parts = name.split(".")
         if parts[0] == "lightning":

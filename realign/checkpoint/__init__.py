@@ -1,4 +1,4 @@
-"""The only border to files of strangers: they are read here, checked, and rebuilt; nothing in them is executed."""
+"""All reading of checkpoints of others: they are checked and rebuilt here, and nothing in them is executed."""
 
 from realign.checkpoint.admission import admit
 from realign.checkpoint.export import save_pretrained

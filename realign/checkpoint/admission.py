@@ -1,4 +1,4 @@
-"""What a configuration from a stranger may name. It is checked before anything that it names is imported."""
+"""What a configuration of others may name. It is checked before anything that it names is imported."""
 
 import re
 from collections.abc import Mapping, Sequence

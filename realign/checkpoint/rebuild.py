@@ -44,7 +44,7 @@ def rebuild(saved: Saved, base: type[nn.Module], kind: type[ModuleType]) -> Modu
         return parser.instantiate_classes(parsed).module
     except InputError:
         raise
-    except Exception as error:  # numbers without meaning fail in any way
+    except Exception as error:  # values out of range can raise any exception
         raise _cannot_build(saved.path, error) from error
 
 

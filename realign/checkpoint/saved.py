@@ -90,10 +90,10 @@ def _without(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     content = read_tensors(path, "checkpoint of this project", "give one written by `realign fit`")
     if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
-        raise InputError(f"{path} is no checkpoint of a task; give one written by `realign fit`.")
+        raise InputError(f"{path} is not a checkpoint of a task; give one written by `realign fit`.")
     options, state = content["hyper_parameters"], content["state_dict"]
     if not isinstance(options, dict) or not isinstance(state, dict):
-        raise InputError(f"{path} is no checkpoint of a task; give one written by `realign fit`.")
+        raise InputError(f"{path} is not a checkpoint of a task; give one written by `realign fit`.")
     # With EMAWeightAveraging, Lightning keeps the averaged weights here and the raw ones in current_model_state.
     return class_and_options(options, str(path)), state
 

@@ -20,7 +20,7 @@ class MotionDataModule(pl.LightningDataModule):
 
     Training draws a caption, a crop and (with `mirror`) a side at random for each sample; the other loaders are
     deterministic: first caption, from the first frame, in the order of the set. With several processes each takes its
-    share of every global batch of `batch_size` times their number; no setting of the Trainer is needed.
+    part of every global batch of `batch_size` times their number; no setting of the Trainer is needed.
 
     Args:
         data: Folder written by `realign prepare`.
@@ -109,7 +109,7 @@ class MotionDataModule(pl.LightningDataModule):
         return _with_mirrored(found)
 
     def plain_captions(self, split: str = "all") -> dict[str, str]:
-        """The first caption of its clip by caption: clips that share it show the same, whatever they are called else.
+        """The first caption of its clip by caption: clips with the same one show the same.
 
         Captions with left and right exchanged are among them, since training mirrors some samples.
         """

@@ -21,12 +21,11 @@ class SeededBatchSampler(Sampler[list[Key]]):
     process of rank r takes rows r, r + W, r + 2 W ... of it: together they see what one process with that larger batch
     sees. Seeds depend on the run's seed, the epoch (when shuffling) and the index only.
 
-    Every rank has the same number of batches, each sample comes at most once an epoch, and at least once in any two.
-    With `drop_last`, what does not fill a global batch is left out. When shuffling that is a part of one random order
-    of all samples, the next part of it every epoch: what an epoch leaves out, the next one takes, whatever its length.
-    Fewer samples than one global batch are shared out as the only one. Without `drop_last` the incomplete batch is
-    shared out too, and a rest of fewer samples than processes joins the batch before, which then has one sample more on
-    some ranks.
+    Every rank has the same number of batches. Each sample comes at most once in an epoch and at least once in any two.
+    With `drop_last`, what does not fill a global batch is left out. When shuffling, that is a part of one random order
+    of all samples, every epoch the next part: what one epoch leaves out, the next one takes, whatever its length.
+    Fewer samples than one global batch become the only batch. Without `drop_last` the incomplete batch is used too, and
+    a rest of fewer samples than processes joins the batch before, which then has one sample more on some ranks.
 
     Args:
         size: Samples in the dataset.
@@ -124,7 +123,7 @@ class SeededBatchSampler(Sampler[list[Key]]):
 class MotionLoader:
     """Batches of a dataset, the work being done by a `DataLoader` inside.
 
-    It is no DataLoader itself, so that Lightning leaves its sampler alone: the shares of the processes are dealt here.
+    It is not a DataLoader itself, so that Lightning leaves its sampler alone: it splits batches over processes itself.
     Lightning sets the epoch through `batch_sampler`.
 
     Args:

@@ -1,7 +1,7 @@
 """Motions computed from a few sines, with captions that say what they do.
 
-They need no download, so that every task, configuration and notebook can be tried in seconds. They are no substitute
-for motion capture.
+They need no download, so that every task, configuration and notebook can be tried in seconds. They do not
+replace motion capture.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def procedural_clip(number: int, seed: int = 0) -> tuple[npt.NDArray[np.float32]
         seed: Varies length, phase and speed.
 
     Returns:
-        Joints (frames, 22, 3) in metres, 60 to 99 frames, Y up, floor near 0; and a sentence.
+        Joints (frames, 22, 3) in metres, 60 to 99 frames, Y up, floor near 0; and a caption.
     """
     rng = np.random.default_rng([seed, number])
     gait, turn, arms = _combination(number)

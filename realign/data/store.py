@@ -90,7 +90,7 @@ class PackedMotions:
         """Open a folder that `realign prepare` wrote.
 
         Raises:
-            InputError: The folder is no prepared set, or one of its files is cut off.
+            InputError: The folder is not a prepared set, or one of its files is cut off.
         """
         folder = Path(folder)
         if not folder.exists():
@@ -103,7 +103,7 @@ class PackedMotions:
         if features.ndim != 2 or features.shape[1] != width or mean.shape != (width,) or std.shape != (width,):
             raise InputError(f"The arrays in {folder} are not {width} wide as meta.json says; prepare the set again.")
         if clips.dtype != CLIP or len(clips) == 0:
-            raise InputError(f"{folder / 'clips.npy'} is no table of clips; prepare the set again.")
+            raise InputError(f"{folder / 'clips.npy'} is not a table of clips; prepare the set again.")
         for name, offsets, blob in (
             ("captions", caption_offsets, captions),
             ("tokens", token_offsets, tokens),

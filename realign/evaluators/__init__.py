@@ -1,4 +1,4 @@
-"""Frozen judges of motions and sentences, by whose embeddings generators are measured."""
+"""Networks that embed motions and captions, and by whose distances generators are measured."""
 
 from realign.evaluators.base import Evaluator
 from realign.evaluators.contrastive import ContrastiveEvaluator

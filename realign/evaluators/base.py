@@ -1,4 +1,4 @@
-"""What every evaluator offers: embeddings of motions and sentences between which distances mean something."""
+"""What every evaluator offers: embeddings of motions and captions in which distances are meaningful."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ nothing shows in a motion but its joints."""
 
 
 class Evaluator(nn.Module, ABC):
-    """Embeds motions and sentences so that matching ones lie close together by Euclidean distance.
+    """Embeds motions and captions so that matching ones lie close together by Euclidean distance.
 
-    What a sample gets depends neither on the batch it shares nor on the batch's padding.
+    The embedding of a sample depends neither on the other samples of its batch nor on padding.
 
     Args:
         features: Channels C of the motion features, the four foot contacts included.
@@ -51,7 +51,7 @@ class Evaluator(nn.Module, ABC):
 
     @abstractmethod
     def embed_text(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Embeddings of sentences, in the order given."""
+        """Embeddings of captions, in the order given."""
 
     def learn_words(self, captions: Sequence[str]) -> None:
         """Build the vocabulary from the captions of a training set; nothing where words have vectors already."""

@@ -18,7 +18,7 @@ class ContrastiveEvaluator(Evaluator):
     """Two towers that meet on a sphere.
 
     Embeddings have the norm sqrt(E). Between vectors of one norm the Euclidean distance that the metrics use ranks as
-    the cosine that the towers are trained by, and a judged motion cannot gain by running off to a large norm; sqrt(E)
+    the cosine that the towers are trained by, and a motion cannot improve its figures by a large norm; sqrt(E)
     puts the channels at about unit variance, so that FID and matching distance have a readable scale.
 
     Args:
@@ -31,7 +31,7 @@ class ContrastiveEvaluator(Evaluator):
         dropout: Dropout probability of both towers.
         max_frames: Longest motion.
         vocabulary: Most words that have a vector of their own.
-        buckets: Vectors that unknown words share.
+        buckets: Vectors for unknown words, each by its hash.
         unknown: Share of words treated as unknown while training.
 
     Raises:
@@ -131,7 +131,7 @@ class MotionTower(nn.Module):
             InputError: A motion has no frames, or more than there are positions.
         """
         if not bool(mask.any(1).all()):
-            raise InputError("A motion without frames cannot be judged; leave it out.")
+            raise InputError("A motion without frames cannot be embedded; leave it out.")
         if bool(mask[:, self.max_frames :].any()):
             raise InputError(f"A motion has {int(mask.sum(1).max())} frames, this evaluator reads {self.max_frames}.")
         mask, motion = mask[:, : self.max_frames], motion[:, : self.max_frames]
@@ -161,7 +161,7 @@ class TextTower(nn.Module):
         self.write = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, embedding))
 
     def forward(self, words: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
-        """One vector for every sentence."""
+        """One vector for every caption."""
         packed = nn.utils.rnn.pack_padded_sequence(self.drop(words), lengths, batch_first=True, enforce_sorted=False)
         with torch.autocast(words.device.type, enabled=False):  # short sequences: float32 costs nothing
             x, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True)

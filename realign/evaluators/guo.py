@@ -87,12 +87,12 @@ class GuoEvaluator(Evaluator):
         return self.motion_encoder(self.movement_encoder(padded[..., :-CONTACTS]), lengths // UNIT)
 
     def embed_text(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Embeddings of sentences, by the words and tags that `take_tokens` was given; see `read_tokens` otherwise."""
+        """Embeddings of captions, by the words and tags that `take_tokens` was given; see `read_tokens` otherwise."""
         self._complain(captions)
         pairs = [read_tokens(self._tokens.get(caption, ""), caption) for caption in captions]
-        rows, known = self.words.find([word for sentence in pairs for word, _ in sentence])
-        tags = tag_numbers([pair for sentence in pairs for pair in sentence], known.tolist())
-        lengths = torch.tensor([len(sentence) for sentence in pairs])
+        rows, known = self.words.find([word for caption in pairs for word, _ in caption])
+        tags = tag_numbers([pair for caption in pairs for pair in caption], known.tolist())
+        lengths = torch.tensor([len(caption) for caption in pairs])
         one_hot = F.one_hot(torch.tensor(tags, device=rows.device), len(TAGS)).to(self.words.vectors.weight)
         vectors, one_hot = (
             nn.utils.rnn.pad_sequence(list(each.split(lengths.tolist())), batch_first=True)
@@ -103,8 +103,8 @@ class GuoEvaluator(Evaluator):
     def learn_words(self, captions: Sequence[str]) -> None:
         """Build the vocabulary, unless there is one."""
         if not self.words.ready:
-            sentences = (read_tokens(self._tokens.get(caption, ""), caption) for caption in captions)
-            self.words.learn([word for word, _ in sentence] for sentence in sentences)
+            tokens = (read_tokens(self._tokens.get(caption, ""), caption) for caption in captions)
+            self.words.learn([word for word, _ in each] for each in tokens)
 
     def take_tokens(self, tokens: Mapping[str, str]) -> None:
         """Remember words and tags by caption; they are data, and no part of the weights."""
@@ -189,7 +189,7 @@ class WordEncoder(RecurrentEncoder):
     def forward(  # type: ignore[override]
         self, words: Float[Tensor, "B L D"], tags: Float[Tensor, "B L P"], lengths: Int[Tensor, "B"]
     ) -> Float[Tensor, "B E"]:
-        """One vector for every sentence of words with one-hot tags."""
+        """One vector for every caption of words with one-hot tags."""
         return super().forward(words + self.pos_emb(tags), lengths)
 
 

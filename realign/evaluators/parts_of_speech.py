@@ -10,7 +10,7 @@ TAGS = ("VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV",
 
 OTHER = TAGS.index("OTHER")
 START, END = ("sos", "OTHER"), ("eos", "OTHER")
-MAX_WORDS = 20  # further words of a sentence are not read; start and end come on top
+MAX_WORDS = 20  # further words of a caption are not read; start and end come on top
 
 _SPECIAL_WORDS = {
     "Loc_VIP": "left right clockwise counterclockwise anticlockwise forward back backward up down straight curve",
@@ -29,7 +29,7 @@ def read_tokens(tokens: str, caption: str) -> list[tuple[str, str]]:
 
     Args:
         tokens: "word/POS word/POS ..." as the text files of the data sets hold them; empty where there are none.
-        caption: The sentence, whose lower-case words without punctuation, each tagged OTHER, stand in for them then.
+        caption: The caption, whose lower-case words without punctuation, each tagged OTHER, stand in for them then.
     """
     if tokens.strip():
         pairs = [(word, tag) for word, _, tag in (token.rpartition("/") for token in tokens.split())]

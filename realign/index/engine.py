@@ -1,4 +1,4 @@
-"""All that touches FAISS: making, training and placing an index, effort of a search, and its errors as sentences."""
+"""All that touches FAISS: making, training and placing an index, effort of a search, and its errors."""
 
 import re
 from collections.abc import Iterator
@@ -161,7 +161,7 @@ def read_index(path: Path, mmap: bool) -> Any:
     """Read an index written by `write_index`; with mmap its vectors stay in the file until a search touches them."""
     faiss = load_faiss()
     mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)  # before 1.11 only inverted lists can be mapped
-    with faiss_errors(f"{path} is no index that this FAISS ({faiss.__version__}) reads", "build the index again"):
+    with faiss_errors(f"{path} is not an index that this FAISS ({faiss.__version__}) reads", "build the index again"):
         index = faiss.read_index(str(path), (mapped if mmap else 0) | faiss.IO_FLAG_READ_ONLY)
     inverted = _core(index, faiss.IndexIVF)
     outside = getattr(faiss, "OnDiskInvertedLists", None)

@@ -83,14 +83,14 @@ def write_library(
         about_joints: Entries of the motions' manifest: skeleton and fps.
 
     Raises:
-        InputError: The path is no index to replace, or an embedding holds NaN.
+        InputError: The path is not an index to replace, or an embedding holds NaN.
     """
     storage.check_replaceable(Path(folder))
     with atomic_path(folder) as temporary:
         motions.save(temporary)
         if captions:
             texts = list(captions)
-            # 16-bit numbers cost no measurable rank and half the room; captions outnumber motions.
+            # 16-bit numbers change no rank measurably and take half the memory; there are more captions than motions.
             factory = "SQfp16" if len(texts) < engine.EXACT_BELOW else None
             index = MotionIndex.build(
                 np.stack([captions[text] for text in texts]),

@@ -46,7 +46,7 @@ class SearchResult:
 class MotionIndex:
     """Motions findable by embedding: FAISS index, items, and the fingerprint of the model that made the embeddings.
 
-    Make one with `build` or `load`. Vectors are normalised on the way in, so scores are cosines. An index that `load`
+    Make one with `build` or `load`. Vectors are normalised when added, so scores are cosines. An index that `load`
     has memory-mapped is read-only.
 
     Attributes:
@@ -191,7 +191,7 @@ class MotionIndex:
         """Write the index to a folder, all or nothing; an index that is there is replaced.
 
         Raises:
-            InputError: The index is memory-mapped (its folder can be copied), or the path is no index to replace.
+            InputError: The index is memory-mapped (its folder can be copied), or the path is not an index to replace.
         """
         self._refuse_read_only("saved")
         folder = Path(folder)

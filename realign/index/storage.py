@@ -36,7 +36,7 @@ def check_replaceable(folder: Path) -> None:
     damaged = content is None and (folder / MANIFEST).is_file()  # to be built again where it lies
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not (empty or damaged or _is_manifest(content)):
-        raise InputError(f"{folder} exists and is no index; choose another folder")
+        raise InputError(f"{folder} exists and is not an index; choose another folder")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def check_files(folder: Path, manifest: dict[str, Any], verify: bool | None = No
             32 pieces of 4 MiB spread from the first to the last.
 
     Raises:
-        InputError: A file is missing, truncated or altered; the sentence names it.
+        InputError: A file is missing, truncated or altered; the message names it.
     """
     for name, entry in manifest["files"].items():
         path = folder / name

@@ -1,4 +1,4 @@
-"""The check that every vector passes on its way into an index."""
+"""The check that every vector passes before it enters an index."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def unit_vectors(embeddings: Any, what: str, dim: int | None = None) -> np.ndarr
     vectors = np.array(embeddings, dtype=np.float32, order="C")
     if vectors.ndim != 2 or vectors.shape[1] != (dim or vectors.shape[1] or -1):
         raise InputError(
-            f"the {what} have shape {vectors.shape}; give one row of width {dim or 'E'} a motion or sentence"
+            f"the {what} have shape {vectors.shape}; give one row of width {dim or 'E'} per motion or caption"
         )
     norms = np.sqrt(np.einsum("ne,ne->n", vectors, vectors))
     if len(bad := np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))):

@@ -1,4 +1,4 @@
-"""Losses that pull the embeddings of a motion and its sentence together and push all others apart."""
+"""Losses that pull the embeddings of a motion and its caption together and push all others apart."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -47,9 +47,9 @@ def info_nce(
     both directions; excluded pairs are in no denominator.
 
     Args:
-        text: Embeddings of sentences.
+        text: Embeddings of captions.
         motion: Embeddings of their motions.
-        excluded: Pairs that are no negatives; see `near_duplicates`.
+        excluded: Pairs that are not negatives; see `near_duplicates`.
         temperature: Divides the cosines.
     """
     scores = _cosines(text, motion) / temperature
@@ -73,9 +73,9 @@ def hard_negative_loss(
     being cosines.
 
     Args:
-        text: Embeddings of sentences.
+        text: Embeddings of captions.
         motion: Embeddings of their motions.
-        excluded: Pairs that are no negatives; see `near_duplicates`.
+        excluded: Pairs that are not negatives; see `near_duplicates`.
         top: Wrong hits of each query; all there are in a smaller batch.
         margin: Cosine by which the match shall lead.
         temperature: Divides the differences; the smaller, the more the worst hits weigh.

@@ -22,9 +22,9 @@ class PairLoss(nn.Module, ABC):
         """The loss of a batch.
 
         Args:
-            text: Embeddings of sentences.
+            text: Embeddings of captions.
             motion: Embeddings of their motions.
-            excluded: Pairs that are no negatives; see `near_duplicates`.
+            excluded: Pairs that are not negatives; see `near_duplicates`.
         """
 
 
@@ -52,7 +52,7 @@ class MarginContrast(PairLoss):
     """Squared distance of matched pairs, squared lack of a margin of others (Guo et al., CVPR 2022, section 4.4).
 
     With d the Euclidean distance: the mean of d^2 over matched pairs plus the mean of max(0, margin - d)^2 over all
-    mismatched pairs of the batch, where the paper draws one mismatched sentence a motion.
+    mismatched pairs of the batch, where the paper draws one mismatched caption per motion.
 
     Args:
         margin: Distance beyond which a mismatched pair costs nothing.

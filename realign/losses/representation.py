@@ -1,4 +1,4 @@
-"""Losses between the Gaussians that sentences and motions are embedded as."""
+"""Losses between the Gaussians that captions and motions are embedded as."""
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,6 @@ def joint_kl(
     other_mean: Float[Tensor, "B E"],
     other_logvar: Float[Tensor, "B E"],
 ) -> Float[Tensor, ""]:
-    """The four divergences of TEMOS (Petrovich et al., ECCV 2022, section 3.3): both ways, and each from the unit."""
+    """The four divergences of TEMOS (Petrovich et al., ECCV 2022, section 3.3): of each from the other and the unit."""
     first, second = (mean, logvar), (other_mean, other_logvar)
     return gaussian_kl(*first, *second) + gaussian_kl(*second, *first) + gaussian_kl(*first) + gaussian_kl(*second)

@@ -62,15 +62,15 @@ def r_precision(
     nearer = (distances < nearest).sum(-1)
     tied = distances == nearest
     equal, hits = tied.sum(-1), (tied & right).sum(-1)
-    shares = []
+    fractions = []
     for k in top:
         missed = torch.ones(nearer.shape, dtype=widest(distances.device), device=distances.device)
         for j in range(k):
             # beyond the last of the equal ones nothing can be missed any more: one of them is right
             step = (equal - hits - j).clamp(min=0) / (equal - j).clamp(min=1)
             missed = torch.where(j < k - nearer, missed * step, missed)
-        shares.append(1 - missed.mean())
-    return torch.stack(shares)
+        fractions.append(1 - missed.mean())
+    return torch.stack(fractions)
 
 
 def mm_dist(text: Float[Tensor, "N E"], motion: Float[Tensor, "N E"]) -> Float[Tensor, ""]:

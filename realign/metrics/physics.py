@@ -69,7 +69,7 @@ def jerk(joints: Float[Tensor, "B F J 3"], mask: Bool[Tensor, "B F"], fps: float
 def bone_length_variation(
     joints: Float[Tensor, "B F J 3"], mask: Bool[Tensor, "B F"], parents: Sequence[int]
 ) -> Float[Tensor, "B"]:
-    """Standard deviation of a bone's length over the motion, in shares of its mean length, averaged over bones.
+    """Standard deviation of a bone's length over the motion, as a fraction of its mean length, averaged over bones.
 
     Args:
         joints: Positions (m).

@@ -1,4 +1,4 @@
-"""Retrieval between sentences and motions: ranks with averaged ties, recall, median rank, the four TMR protocols."""
+"""Retrieval between captions and motions: ranks with averaged ties, recall, median rank, the four TMR protocols."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _ROWS = 512  # rows compared at once: the difference stays in the processor's ca
 
 
 def similarity_matrix(text: Float[Tensor, "N E"], motion: Float[Tensor, "M E"]) -> Float[Tensor, "N M"]:
-    """Cosine of every sentence with every motion.
+    """Cosine of every caption with every motion.
 
     Computed in float64 (on the CPU where the device knows none) and rounded: equal embeddings then have equal
     similarities wherever they stand in the matrix, so that ties are ties, which blocked float32 products do not give.
@@ -36,17 +36,17 @@ def retrieval_ranks(
     *,
     copies: bool = False,
 ) -> tuple[Float[Tensor, "*B N"], Float[Tensor, "*B N"]]:
-    """Best 0-based rank of a right answer for every sentence and every motion; a tie takes the average of its ranks.
+    """Best 0-based rank of a right answer for every caption and every motion; a tie takes the average of its ranks.
 
     With g entries above the best right answer and e equal to it (itself included), the rank is g + (e - 1) / 2. One
     pass counts both, since the signs of all N differences sum to 2 g + e - N.
 
     Args:
-        similarity: Sentences in rows, motions in columns; row i describes motion i.
-        positives: Further right answers, symmetric or not; None means that only motion i answers sentence i.
+        similarity: Captions in rows, motions in columns; row i describes motion i.
+        positives: Further right answers, symmetric or not; None means that only motion i answers caption i.
         copies: Right answers that tie are copies of one answer, and cost each other nothing: the rank is
             g + (e - c) / 2 with c of them. The published protocol averages over them too, so that one of three
-            identical sentences in front has the rank 1.
+            identical captions in front has the rank 1.
 
     Returns:
         Ranks of the text-to-motion and of the motion-to-text search, possibly fractional.
@@ -56,7 +56,7 @@ def retrieval_ranks(
     """
     similarity = similarity if similarity.dtype == torch.float64 else similarity.float()
     if bool(similarity.sum().isnan()):
-        raise InputError("a similarity between a sentence and a motion is not a number; check the embeddings for NaN")
+        raise InputError("a similarity between a caption and a motion is not a number; check the embeddings for NaN")
     best_row, best_column = _best_positive(similarity, positives)
     size = similarity.shape[-1]
     rows, columns = [], torch.zeros_like(best_column)
@@ -89,7 +89,7 @@ def _best_positive(
 
 
 def recall_and_median(ranks: Float[Tensor, "*B N"], at: Sequence[int] = RECALL_AT) -> dict[str, float]:
-    """R@k, the share of queries with rank < k, and MedR, the 1-based median rank, averaged over leading dimensions.
+    """R@k, the fraction of queries with rank < k, and MedR, the 1-based median rank, averaged over leading dimensions.
 
     Args:
         ranks: 0-based ranks, possibly fractional.
@@ -112,7 +112,7 @@ def retrieval_metrics(
 ) -> dict[str, float]:
     """R@1/2/3/5/10 and MedR in both directions, as "t2m/R@1" ... "m2t/MedR"; arguments as for `retrieval_ranks`."""
     ranks = dict(zip(("t2m", "m2t"), retrieval_ranks(similarity, positives, copies=copies), strict=True))
-    return {f"{way}/{name}": value for way in ranks for name, value in recall_and_median(ranks[way]).items()}
+    return {f"{side}/{name}": value for side in ranks for name, value in recall_and_median(ranks[side]).items()}
 
 
 def small_batches(ids: Sequence[str], size: int = 32) -> Int[Tensor, "K S"]:
@@ -140,7 +140,7 @@ def small_batch_recall(
     """The protocol of small batches from embeddings alone, for validation.
 
     Args:
-        text: Embeddings of the sentences.
+        text: Embeddings of the captions.
         motion: Embeddings of their motions, in the same order.
         ids: Names that fix the order before the shuffle; the order given when None.
         captions: When given, a motion with the same caption counts as right.
@@ -186,10 +186,10 @@ def retrieval_protocols(
     missing (similarities of texts, a list, enough pairs) is left out.
 
     Args:
-        similarity: Sentences in rows, motions in columns; row i describes motion i.
+        similarity: Captions in rows, motions in columns; row i describes motion i.
         ids: One name a pair; small batches are drawn from their sorted order.
         captions: When given, identical captions count as right in every protocol, and as one answer where they tie.
-        text_similarity: Cosine of the captions under a sentence encoder.
+        text_similarity: Cosine of the captions by a sentence encoder.
         threshold: Captions with a cosine above 2 * threshold - 1 count as the same.
         subset: Ids of the dissimilar subset; chosen by `dissimilar_subset` when None and text_similarity is given.
         size: Pairs of a small batch.

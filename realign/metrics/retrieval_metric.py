@@ -55,7 +55,7 @@ class RetrievalMetrics(OrderedMetric):
             motion: Embeddings of the motions they describe.
             ids: One name a pair, at most 128 bytes.
             captions: The captions themselves.
-            reference: Their embeddings under a sentence encoder, for the protocol with a threshold; always or never.
+            reference: Their embeddings by a sentence encoder, for the protocol with a threshold; always or never.
 
         Raises:
             InputError: An id is too long.

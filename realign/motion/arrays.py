@@ -1,4 +1,4 @@
-"""Arrays in the shapes that tools of the field save motions in, as clips; and what tells them from other things."""
+"""Clips from arrays in the shapes that common tools save, and checks that an array is one."""
 
 import warnings
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _SHAPES = (
 )
 _UNITS = {"metres": 1.0, "centimetres": 0.01, "inches": 0.0254, "millimetres": 0.001}
 _BODIES = (0.25, 4.0)  # leg lengths of a clip, in those of an adult, that need no explanation
-_CLOSE = 1.5  # the same either way around another unit
+_CLOSE = 1.5  # the same factor above and below another unit
 _CONTACTS = (-0.5, 1.5)
 
 
@@ -45,7 +45,7 @@ class Clips:
 
 
 def split_clips(array: np.ndarray, name: str | Path) -> Clips:
-    """Tell by its shape what an array holds.
+    """Recognise by its shape what an array holds.
 
     Args:
         array: Joints (..., F, J, 3), (..., J, 3, F) as MDM writes them or (..., F, 3 J), or features (..., F, C) or
@@ -76,7 +76,7 @@ def split_clips(array: np.ndarray, name: str | Path) -> Clips:
 
 
 def _check_rigid(joints: np.ndarray, name: str | Path) -> None:
-    """Refuse rows of numbers that are no positions: rotations of SMPL come in rows of the same widths."""
+    """Refuse rows of numbers that are not positions: rotations of SMPL come in rows of the same widths."""
     body = _body(joints.reshape(-1, *joints.shape[-2:]).astype(np.float64), _SKELETONS[joints.shape[-2]])
     sizes = []
     for side in ("left", "right"):

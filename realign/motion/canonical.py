@@ -63,7 +63,7 @@ def uniform_skeleton(joints: Float[Tensor, "*B T J 3"], skeleton: Skeleton = HUM
 
 
 def _ancestors(skeleton: Skeleton) -> Tensor:
-    """Matrix (J, J) that sums the offsets along the way from the root to each joint."""
+    """Matrix (J, J) that sums the offsets along the chain from the root to each joint."""
     matrix = torch.eye(skeleton.num_joints)
     for chain in skeleton.chains:
         for joint, child in zip(chain, chain[1:], strict=False):

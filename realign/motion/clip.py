@@ -37,7 +37,7 @@ class MotionClip:
                 f"joints of shape {joints.shape} do not fit skeleton {self.skeleton!r}: give (frames, {expected}, 3)"
             )
         if joints.dtype.kind not in "fiu":
-            raise InputError(f"joints of type {joints.dtype} are no positions: give floating-point numbers")
+            raise InputError(f"joints of type {joints.dtype} are not positions: give floating-point numbers")
         if not np.isfinite(joints).all():
             raise InputError("joints hold NaN or infinite values: repair the clip or leave it out")
         check_fps(self.fps)

@@ -8,8 +8,8 @@ Where the published steps are undefined this module is not, and elsewhere it cha
 adds nothing to the smoothed facing; where that vanishes the frame takes the one of the nearest earlier frame that has
 one (else the nearest later, else Z+); opposite vectors turn half a turn about a fixed axis; a bone of no length points
 along its neutral direction. One value is corrected: when the facing passes through Z- the root quaternion changes sign,
-and the published yaw velocity of that one step comes out negated, so that joints recovered from it turn the wrong way;
-here the step is taken the short way.
+and the published yaw velocity of that one step comes out negated, so that joints recovered from it turn in the wrong
+direction; here the step takes the smaller angle.
 """
 
 import math
@@ -98,7 +98,7 @@ def _smooth(x: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T 2"]:
 
 
 def _half_angle(forward: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T 1"]:
-    """Half the angle about Y that takes the facing to Z+, within a quarter turn either way."""
+    """Half the angle about Y that takes the facing to Z+, within a quarter turn to either side."""
     return torch.atan2(-forward[..., :1], forward[..., 1:]) / 2
 
 

@@ -19,11 +19,11 @@ _PLAIN = re.compile(r"(b1|[iu][1248]|f[248]|[US]\d{1,6})")
 
 
 def is_pickled(path: str | Path) -> bool:
-    """Whether a .npy file says that it holds pickled objects; False for any file that is no such file."""
+    """Whether a .npy file says that it holds pickled objects; False for any other file."""
     try:
         with open(path, "rb") as file:
             return _read_header(file).hasobject
-    except Exception:  # a damaged header fails in many ways; the plain reader says which
+    except Exception:  # a damaged header fails with many exceptions; the plain reader says why
         return False
 
 
@@ -49,7 +49,7 @@ def read_pickled(path: str | Path) -> Any:
             f"cannot read {path}: its pickle asks for {refused}, and only arrays, texts, numbers, lists and dicts are "
             "taken from a pickle; save the joints alone by numpy.save"
         ) from None
-    except Exception as error:  # a damaged pickle fails in as many ways as there are operations
+    except Exception as error:  # a damaged pickle can raise almost any exception
         raise InputError(
             f"cannot read {path} ({type(error).__name__}): its pickle is damaged; save the joints alone by numpy.save"
         ) from error

@@ -12,7 +12,7 @@ from realign.errors import InputError
 from realign.precision import double
 
 LEAST_FPS, MOST_FPS = 0.01, 1000
-"""Frames per second: what lies outside is a mistake, which fills memories or films that nobody sees the end of."""
+"""Frames per second: a rate outside is a mistake, and would make arrays and videos far too long."""
 
 Offsets = tuple[tuple[float, float, float], ...]
 
@@ -158,7 +158,7 @@ HUMANML3D = Skeleton(
 _KIT_CHAINS = ((0, 11, 12, 13, 14, 15), (0, 16, 17, 18, 19, 20), (0, 1, 2, 3, 4), (3, 5, 6, 7), (3, 8, 9, 10))
 
 # The dataset gives no joint names. Sides follow its facing joints and feet (right hip 11, left hip 16); its raw offsets
-# point the other way along x, and both are part of the representation.
+# point in the opposite direction along x, and both are part of the representation.
 KIT = Skeleton(
     name="kit",
     joints=(

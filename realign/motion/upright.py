@@ -10,14 +10,14 @@ UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
 _UPRIGHT = 0.7  # mean cosine between a body and an axis from which on it stands along it rather than lies
 _RESTS = 0.8  # the same for one pose
 _NEAR = 0.15  # leg lengths from height 0 within which the lowest joint is on the floor
-_ABOVE = 0.06  # leg lengths above it that the joints have on average even of those who lie
-_CLIMB = 1.2  # leg lengths that nobody goes up or down who does not climb
+_ABOVE = 0.06  # leg lengths above it at which the joints are on average, even of a body that lies
+_CLIMB = 1.2  # leg lengths that a body moves up or down only when it climbs
 _BACKWARD = -0.5  # cosine of the feet with straight ahead in a mirrored world; toes turned in do not come near it
 _TINY = 1e-9
 
 
 def parse_up(text: str) -> str:
-    """An axis of `UP_AXES` from what a person wrote.
+    """An axis of `UP_AXES` from user input.
 
     Args:
         text: Such as "z", "+Z" or "-y".
@@ -32,7 +32,7 @@ def parse_up(text: str) -> str:
 
 
 def turn_up(positions: np.ndarray, up: str) -> np.ndarray:
-    """Positions turned the shortest way, without mirroring, so that what points along `up` points along Y.
+    """Positions turned by the smallest angle, without mirroring, so that what points along `up` points along Y.
 
     Args:
         positions: (..., 3) positions.
@@ -53,7 +53,7 @@ def find_up(
 
     A rest pose that stands along Y or Z says which axis is up, else it is Y; only a motion that stands along another
     axis overrules that. Since people also lie and crawl, it must fit better to the floor at height 0 and to the root's
-    path, unless there is no floor to see and no rest pose that stands.
+    path, unless no floor is seen and no rest pose stands.
 
     Args:
         positions: (T, S, 3) positions of all joints.
@@ -78,8 +78,8 @@ def find_up(
 def _trunk(body: Mapping[str, np.ndarray]) -> np.ndarray:
     """Mean unit vector from the ankles to the shoulders; zero for a body without size."""
     ankles = body["left_ankle"] + body["right_ankle"]
-    way = np.atleast_2d(body["left_shoulder"] + body["right_shoulder"] - ankles)
-    return np.asarray((way / np.maximum(np.linalg.norm(way, axis=-1, keepdims=True), _TINY)).mean(axis=0))
+    trunk = np.atleast_2d(body["left_shoulder"] + body["right_shoulder"] - ankles)
+    return np.asarray((trunk / np.maximum(np.linalg.norm(trunk, axis=-1, keepdims=True), _TINY)).mean(axis=0))
 
 
 def _main_axis(direction: np.ndarray, least: float) -> str | None:
@@ -104,7 +104,7 @@ def _on_floor(positions: np.ndarray, leg: float, axis: str) -> bool:
 
 
 def _fits(positions: np.ndarray, root: np.ndarray, leg: float, axis: str) -> float:
-    """How well an axis does as the upright one: up to 1 for a floor at height 0, -1 for a root that flies along it."""
+    """How well an axis fits as the upright one: up to 1 for a floor at height 0, -1 for a root that flies along it."""
     flies = bool(np.ptp(_along(root, axis)) > _CLIMB * leg)
     depth = float(np.median(np.abs(_along(positions, axis).min(axis=-1)))) / leg
     # Of two floors the one that is touched more closely counts.

@@ -1,4 +1,4 @@
-"""Where a motion is seen from: a camera in front of the person that frames the way or goes along."""
+"""Where a motion is seen from: a camera in front of the person that shows the whole trajectory or moves along."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +8,8 @@ import numpy as np
 from realign.render.figure import Figure, moving_average
 
 _MARGIN = 0.14  # metres around the points, for the thickness of limbs and head
-_LONGEST_FRAMED = 3.2  # metres of way up to which a resting camera still shows a person of good size
-_NEAR = 0.05  # share of the distance in front of the camera at which lines are cut off
+_LONGEST_FRAMED = 3.2  # metres of trajectory up to which a resting camera shows the person large enough
+_NEAR = 0.05  # fraction of the distance in front of the camera at which lines are cut off
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Camera:
         depth, limit = view[..., 2], self._limit
         view, depth = view[depth.min(axis=1) <= limit], depth[depth.min(axis=1) <= limit]
         run = view[:, ::-1] - view
-        share = (limit - depth) / np.where(np.abs(run[..., 2]) > 1e-9, run[..., 2], 1.0)
-        cut = np.where((depth > limit)[..., None], view + share[..., None] * run, view)
+        fraction = (limit - depth) / np.where(np.abs(run[..., 2]) > 1e-9, run[..., 2], 1.0)
+        cut = np.where((depth > limit)[..., None], view + fraction[..., None] * run, view)
         return [(a, b, c, d) for a, b, c, d in self.to_pixels(cut).reshape(-1, 4).tolist()]
 
     def polygon(self, corners: np.ndarray, frame: int) -> list[tuple[float, float]]:
@@ -70,7 +70,7 @@ class Camera:
 
 
 def choose_follow(figures: Sequence[Figure], camera: str) -> bool:
-    """Whether the camera goes along: as told, or ("auto") when one of the ways is too long to be framed."""
+    """Whether the camera moves along: as given, or ("auto") if a trajectory is too long to be shown whole."""
     if camera != "auto":
         return camera == "follow"
     return any(float(np.ptp(f.points[:, 0, [0, 2]], axis=0).max()) > _LONGEST_FRAMED for f in figures)
@@ -111,7 +111,7 @@ def aim(
 
 
 def _turn(figure: Figure, follow: bool, azimuth: float, elevation: float, exact: bool) -> Camera:
-    """A camera of scale 1 that stands far enough away, looking at the middle of the body or of the way."""
+    """A camera of scale 1 that stands far enough away, looking at the middle of the body or of the trajectory."""
     root = figure.points[:, 0].copy()
     root[:, 1] = 0.85
     if follow:

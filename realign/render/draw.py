@@ -1,4 +1,4 @@
-"""A small software rasteriser: floor, way, shadow and a rounded person, painted with Pillow at twice the size."""
+"""A small software rasteriser: floor, trajectory, shadow and a rounded person, painted by Pillow at double size."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -56,7 +56,7 @@ class Painter:
         return image
 
     def _paint_way(self, draw: ImageDraw.ImageDraw, frame: int) -> None:
-        """The root's way on the floor: behind in a strong line, ahead in a faint one."""
+        """The root's trajectory on the floor: past in a strong line, future in a faint one."""
         view = self.camera.to_view(self._way, frame)
         visible = view[:, 2] < 0.8 * self.camera.distance
         pixels = self.camera.to_pixels(view)
@@ -94,7 +94,7 @@ class Painter:
     def _paint_head(
         self, draw: ImageDraw.ImageDraw, pixels: list[Pixel], depths: np.ndarray, scales: list[float]
     ) -> None:
-        """Hair all round, a face and a nose towards the front: which way the person looks shows at any size."""
+        """Hair all round, a face and a nose towards the front: the direction of view shows at any size."""
         head, nose = self.figure.head
         radius = Figure.HEAD_RADIUS * scales[head]
         (x, y), (nose_x, nose_y) = pixels[head], pixels[nose]
@@ -193,8 +193,8 @@ def floor_grid(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return corners, np.array(lines)
 
 
-def _mix(colour: Colour, other: Colour, share: float) -> Colour:
-    r, g, b = (round(c + (o - c) * share) for c, o in zip(colour, other, strict=True))
+def _mix(colour: Colour, other: Colour, fraction: float) -> Colour:
+    r, g, b = (round(c + (o - c) * fraction) for c, o in zip(colour, other, strict=True))
     return r, g, b
 
 

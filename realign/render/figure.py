@@ -110,7 +110,7 @@ def make_figure(clip: MotionClip) -> Figure:
 
 
 def body_height(joints: np.ndarray, skeleton: Skeleton) -> float:
-    """Height of a person from bone lengths: the longest way from a toe over the root to the head.
+    """Height of a person from bone lengths: the longest chain from a toe over the root to the head.
 
     Args:
         joints: (F, J, 3).

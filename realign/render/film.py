@@ -20,7 +20,7 @@ class Film:
     Args:
         clips: At least one motion.
         size: Height and width in pixels of a panel, without its caption.
-        camera: "fixed" frames the whole way, "follow" goes along, "auto" follows where the way is long.
+        camera: "fixed" shows the whole trajectory, "follow" moves along, "auto" follows long trajectories.
         azimuth: Degrees from straight in front of the first pose towards the person's right-hand side.
         elevation: Degrees of the camera above the horizon.
         most_fps: Frames are left out where the clips have more a second.

@@ -28,7 +28,7 @@ class Look:
 
     Attributes:
         size: Height in pixels of a panel (GIF, MP4) or of a pose (PNG).
-        camera: "fixed" frames the whole way, "follow" goes along, "auto" follows where the way is long.
+        camera: "fixed" shows the whole trajectory, "follow" moves along, "auto" follows long trajectories.
         azimuth: Degrees from straight in front of the first pose towards the person's right-hand side.
         elevation: Degrees of the camera above the horizon.
         poses: Number of poses in a PNG strip.
@@ -46,7 +46,7 @@ class Look:
         if self.camera not in CAMERAS:
             raise InputError(f"unknown camera {self.camera!r}: choose one of {', '.join(CAMERAS)}")
         if not np.isfinite(self.azimuth):
-            raise InputError(f"azimuth {self.azimuth} is no angle: give degrees, for example 40")
+            raise InputError(f"azimuth {self.azimuth} is not an angle: give degrees, for example 40")
         if not -10 <= self.elevation <= 85:
             raise InputError(f"an elevation of {self.elevation} degrees does not work: choose -10 to 85")
         if not 2 <= self.poses <= 40:
@@ -163,7 +163,7 @@ def _write_png(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
 
 
 def _panel(clips: Sequence[MotionClip], usual: int) -> int:
-    """Side length of a panel: many clips share the width of about three."""
+    """Side length of a panel: many clips together are about three panels wide."""
     from realign.render.film import column_count
 
     columns = column_count(len(clips))
@@ -193,7 +193,7 @@ def _write_html(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
 
 
 def _describe(figure: Figure) -> dict[str, Any]:
-    """What the player needs of a figure; positions as 16-bit steps, finer than 0.1 mm for a way of 3 m."""
+    """What the player needs of a figure; positions as 16-bit steps, finer than 0.1 mm for a trajectory of 3 m."""
     step = max(float(np.abs(figure.points).max()), 1e-6) / 32767
     steps = np.rint(figure.points / step).astype("<i2")
     ahead = figure.forward[0]

@@ -1,4 +1,4 @@
-"""Motions on paper: a row of poses in time, and the way from above."""
+"""Pictures of motions: a row of poses in time, and the trajectory from above."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from realign.render.lettering import FAINT_INK, font, line_height, wrap, write_l
 def draw_strip(
     clips: Sequence[MotionClip], *, size: int = 260, azimuth: float = 40.0, elevation: float = 16.0, poses: int = 8
 ) -> Image.Image:  # fmt: skip
-    """A row of poses for each clip, time from left to right, and its way seen from above.
+    """A row of poses for each clip, time from left to right, and its trajectory from above.
 
     Args:
         clips: At least one motion.
@@ -51,7 +51,7 @@ def draw_strip(
 
 
 def draw_map(figure: Figure, shown: Sequence[int], size: int) -> Image.Image:
-    """The way from above, the first facing upwards: a left turn bends left; the arrows show where the chest faces.
+    """The trajectory from above, the first facing upwards: a left turn bends left; arrows show the facing.
 
     Args:
         figure: Who walks.
@@ -61,22 +61,22 @@ def draw_map(figure: Figure, shown: Sequence[int], size: int) -> Image.Image:
     ahead = figure.forward[0]
     to_right = np.array([-ahead[2], 0.0, ahead[0]])
     plane = np.stack([to_right, -ahead], axis=1)  # picture x to the person's first right, y against the first forward
-    way = (figure.points[:, 0] - figure.points[0, 0]) @ plane
+    trail = (figure.points[:, 0] - figure.points[0, 0]) @ plane
     large = size * OVERSAMPLING
-    low, high = way.min(axis=0), way.max(axis=0)
+    low, high = trail.min(axis=0), trail.max(axis=0)
     extent = float((high - low).max())
-    pixels = (way - (low + high) / 2) * (0.68 * large / max(extent, 1.0)) + (0.5 * large, 0.53 * large)
+    pixels = (trail - (low + high) / 2) * (0.68 * large / max(extent, 1.0)) + (0.5 * large, 0.53 * large)
     image = Image.new("RGB", (large, large), BACKGROUND)
     draw = ImageDraw.Draw(image)
     draw.rectangle((10, 10, large - 11, large - 11), outline=WAY_AHEAD, width=OVERSAMPLING)
-    if len(way) > 1:
+    if len(trail) > 1:
         draw.line([(x, y) for x, y in pixels.tolist()], fill=WAY_AHEAD, width=3 * OVERSAMPLING, joint="curve")
     for number, frame in enumerate(shown):
         fade = 0.7 * (1 - number / max(len(shown) - 1, 1))
         r, g, b = (round(c + (255 - c) * fade) for c in (36, 42, 54))
         _arrow(draw, pixels[frame], figure.forward[frame] @ plane, 0.085 * large, (r, g, b))
     image = image.reduce(OVERSAMPLING)
-    label = f"from above, way {extent:.1f} m wide" if extent >= 0.5 else "from above, on the spot"
+    label = f"from above, {extent:.1f} m wide" if extent >= 0.5 else "from above, on the spot"
     ImageDraw.Draw(image).text((11, 9), label, fill=FAINT_INK, font=font(max(10, round(size / 22))))
     return image
 

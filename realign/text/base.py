@@ -63,14 +63,14 @@ class TextEncoder(nn.Module, ABC):
             Float32 features on the module's device, padded to the longest sentence.
 
         Raises:
-            InputError: `texts` is no list of sentences, is empty, or holds a blank one.
+            InputError: `texts` is not a list of sentences, is empty, or holds a blank one.
         """
 
 
 class _Slot:
     """Holds a built backbone where neither `nn.Module`, a checkpoint, a pickle nor an EMA copy finds it.
 
-    Copies share it, since frozen weights never differ; another process builds its own.
+    Copies use the same one, since frozen weights never differ; another process builds its own.
     """
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class FrozenTextEncoder(TextEncoder):
     def backbone(self) -> nn.Module:
         """The pretrained network on the module's device, loaded at the first call."""
         if self._slot.module is None:
-            # Random initialisation on the way must not move the generator that training draws from.
+            # Random initialisation must not move the generator that training draws from.
             with torch.inference_mode(False), torch.random.fork_rng(devices=[]), torch.device("cpu"):
                 torch.default_generator.manual_seed(0)
                 self._slot.module = self.build().float().eval().requires_grad_(False)
@@ -146,10 +146,10 @@ def encode_captions(encoder: TextEncoder, captions: Sequence[str]) -> TextFeatur
 
 
 def check_texts(texts: Any) -> None:
-    """Refuse what is no list of sentences.
+    """Refuse what is not a list of sentences.
 
     Raises:
-        InputError: A single string, an empty list, an entry that is no string or only white space.
+        InputError: A single string, an empty list, an entry that is not a string or only white space.
     """
     if isinstance(texts, str) or not texts:
         raise InputError(f"Encoding text needs a list of at least one sentence, not {texts!r}.")

@@ -1,4 +1,4 @@
-"""Frozen sentence features kept on disk, so that every caption is encoded once."""
+"""Frozen text features kept on disk, so that every caption is encoded once."""
 
 import os
 import re
@@ -25,7 +25,7 @@ class CachedTextEncoder(TextEncoder):
     """Remembers the features of a frozen encoder, in memory and in one file on disk, and encodes only what is new.
 
     Captions are the keys, to the letter; the file is named after the encoder's fingerprint. Several workers and
-    processes may share it. The encoder's weights are not even loaded while all captions are known. Where the folder
+    processes may use it. The encoder's weights are not even loaded while all captions are known. Where the folder
     cannot be written, a warning is given once and memory alone is used.
 
     Args:

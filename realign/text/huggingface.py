@@ -26,7 +26,7 @@ class HuggingFaceEncoder(FrozenTextEncoder):
 
     Words are the last hidden states. With ``pooling="auto"`` the sentence vector is the one that sentence-transformers
     gives: pooling, dense layers and normalisation are those that the folder's ``modules.json`` lists (the mean without
-    that file). Dense layers are applied to every word as well, so that words and sentence share the width; choose a
+    that file). Dense layers are applied to every word as well, so that words and sentence have the same width; choose a
     pooling by name to leave them out. Only safetensors are read, and no code that comes with a model is run.
 
     Args:
@@ -125,7 +125,7 @@ class HuggingFaceEncoder(FrozenTextEncoder):
             )
         except ImportError:  # a broken installation, not a broken folder
             raise
-        except Exception as error:  # readers of many formats, each failing in its own way
+        except Exception as error:  # readers of many formats, each with exceptions of its own
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise InputError(f"{self.folder} cannot be read as a text encoder of transformers: {reason}.") from error
 

@@ -24,7 +24,7 @@ class OpenClipEncoder(FrozenTextEncoder):
     """The text half of a CLIP model from open-clip-torch.
 
     The sentence vector is CLIP's text embedding, not normalised; the final layer norm and the text projection are
-    applied to every word too, so that words and sentence share the width. Words count up to and including the
+    applied to every word too, so that words and sentence have the same width. Words count up to and including the
     end-of-text token; longer captions are cut at the context length.
 
     Args:
@@ -135,7 +135,7 @@ class OpenClipEncoder(FrozenTextEncoder):
             result = open_clip.load_checkpoint(model, path, strict=False)
         except ImportError:  # a broken installation, not a broken file
             raise
-        except Exception as error:  # readers of many formats, each failing in its own way
+        except Exception as error:  # readers of many formats, each with exceptions of its own
             raise InputError(
                 f"{path} holds no weights for {self.name!r} that can be read safely ({_first_line(error)}); "
                 "give a .safetensors file or a state_dict saved by torch.save."

@@ -41,7 +41,7 @@ def plain_sentence(text: str) -> str:
     """
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise InputError(
-            f"The sentence {text!r} is no UTF-8 text; set the terminal or file to UTF-8 and write it again."
+            f"The sentence {text!r} is not UTF-8 text; set the terminal or file to UTF-8 and write it again."
         )
     if text.isascii() and text.isprintable():
         return " ".join(text.split())

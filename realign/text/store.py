@@ -1,4 +1,4 @@
-"""A file of sentence features that several processes may read and write at once."""
+"""A file of text features that several processes may read and write at once."""
 
 import sqlite3
 import time

@@ -25,14 +25,14 @@ def split_words(text: str) -> list[str]:
 
 
 class WordVectors(nn.Module):
-    """A table of word vectors, learned or given; words outside the vocabulary share the vectors of a few buckets.
+    """A table of word vectors, learned or given; words outside the vocabulary have the vectors of a few buckets.
 
     The vocabulary is a buffer of sorted 63-bit hashes, so that it travels with the weights and holds no strings.
 
     Args:
         width: Width D of a vector.
         vocabulary: Most words that have a vector of their own; the most frequent are kept.
-        buckets: Vectors that unknown words share, each by its hash.
+        buckets: Vectors for unknown words, each by its hash.
         unknown: Share of words that are treated as unknown while training, which trains the buckets.
 
     Raises:
@@ -45,7 +45,7 @@ class WordVectors(nn.Module):
         super().__init__()
         if vocabulary < 1 or buckets < 1 or not 0 <= unknown < 1:
             raise InputError(
-                f"vocabulary={vocabulary} and buckets={buckets} must be at least 1, and unknown={unknown} a share "
+                f"vocabulary={vocabulary} and buckets={buckets} must be at least 1, and unknown={unknown} a fraction "
                 "below 1."
             )
         self.width, self.buckets, self.unknown = width, buckets, unknown

@@ -107,7 +107,7 @@ def test_what_cannot_end_well_is_refused_before_anything_is_embedded(
     parts: tuple[EmbeddingTask, PackedMotions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(InputError, match="is no index; choose another folder"):
+    with pytest.raises(InputError, match="is not an index; choose another folder"):
         build_index(parts[0], parts[1].folder, tmp_path)
     assert (tmp_path / "precious.txt").read_text() == "mine"
     with pytest.raises(InputError, match="split 'tset' is unknown"):

@@ -127,7 +127,7 @@ WRONG = {
     "a part missing": (save_weights(drop_part), "movement_encoder, motion_encoder, text_encoder are needed"),
     "a part empty": (save_weights(empty_part), "no weights under text_encoder"),
     "weights cut": (cut("finest.tar"), "damaged or cut short"),
-    "words cut": (cut("our_vab_words.pkl"), "damaged or no pickle"),
+    "words cut": (cut("our_vab_words.pkl"), "damaged or not a pickle"),
     "vectors cut": (cut("our_vab_data.npy"), "cut short"),
     "statistics of another width": (save_array("mean.npy", np.zeros(251)), r"shape \(251,\), but 263"),
     "statistics with NaN": (save_array("mean.npy", np.full(263, np.nan)), "263 finite"),

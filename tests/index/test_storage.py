@@ -106,7 +106,7 @@ def test_saving_replaces_an_index_and_nothing_else(folder, tmp_path):
     with pytest.raises(InputError, match=r"holds no index \(meta.json is of something else\)"):
         MotionIndex.load(tmp_path / "prepared")
     for target in (tmp_path / "precious", tmp_path / "precious" / "file", tmp_path / "prepared"):
-        with pytest.raises(InputError, match="exists and is no index"):
+        with pytest.raises(InputError, match="exists and is not an index"):
             index.save(target)
 
 

@@ -87,7 +87,7 @@ def test_a_clip_is_checked():
             MotionClip(joints, rate)
     with pytest.raises(InputError, match="NaN"):
         MotionClip(joints * np.inf, 20.0)
-    with pytest.raises(InputError, match="no positions"):
+    with pytest.raises(InputError, match="not positions"):
         MotionClip(joints.astype(complex), 20.0)
 
 

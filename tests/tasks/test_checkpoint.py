@@ -129,8 +129,8 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "hyper_parameters": {}}, unnamed)
     for path, reason in (
         (text, "text.ckpt"),
-        (lines, "lines.ckpt is no checkpoint"),
-        (foreign, "no checkpoint of a task"),
+        (lines, "lines.ckpt is not a checkpoint"),
+        (foreign, "not a checkpoint of a task"),
         (objects, "never executed"),
         (unnamed, "does not say how it was built"),
     ):

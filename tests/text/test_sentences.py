@@ -27,7 +27,7 @@ def test_what_looks_the_same_is_the_same(text):
 
 
 def test_half_a_character_is_refused():
-    with pytest.raises(InputError, match="no UTF-8 text"):
+    with pytest.raises(InputError, match="not UTF-8 text"):
         plain_sentence("a person \udce9")
 
 

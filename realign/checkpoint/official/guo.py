@@ -1,4 +1,4 @@
-"""The published files of the evaluator of Guo et al.: read without executing anything, checked, and taken over."""
+"""The published files of the evaluator of Guo et al.: read without executing anything, checked, and imported."""
 
 import io
 import pickle
@@ -24,7 +24,7 @@ def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
     """State of the three encoders from `finest.tar`.
 
     Raises:
-        InputError: The file is missing, damaged, asks for code, or lacks one of the encoders.
+        InputError: The file is missing, damaged, asks for code, or one of the encoders is absent.
     """
     _check_file(path, "the weights of the evaluator")
     content = read_tensors(path, "file of weights", "take the published one")
@@ -116,7 +116,7 @@ def read_plain(path: Path) -> Any:
     except InputError as error:
         raise InputError(f"{path} {error}") from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise InputError(f"{path} is damaged or no pickle; copy it again.") from error
+        raise InputError(f"{path} is damaged or not a pickle; copy it again.") from error
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -131,7 +131,7 @@ def _array(path: Path) -> np.ndarray:
     try:
         return load_npy(path)
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} is no array of numbers, or is cut short; copy it again.") from error
+        raise InputError(f"{path} is not an array of numbers, or is cut short; copy it again.") from error
 
 
 def _check_file(path: Path, what: str) -> None:

@@ -53,7 +53,7 @@ class BvhFolder(Source):
             captions: CSV or JSONL with id or file, caption and optionally start, end, split.
             skeleton: Name of the skeleton to bring the recordings to; HumanML3D when None.
             rig: YAML map of joint names for rigs that are not recognised.
-            splits: Folder with split lists, or shares such as "80/5/15".
+            splits: Folder with split lists, or per cent such as "80/5/15".
             fps: True frames per second of the recordings, where their headers are wrong.
             up: The axis that points up in them; found when None.
         """
@@ -142,7 +142,7 @@ class BvhFolder(Source):
 
 
 class _Names:
-    """Recordings of a folder by id: the file's name, or its path where files of several folders share the name.
+    """Recordings of a folder by id: the file's name, or its path if files of several folders have the same name.
 
     Args:
         root: The folder.

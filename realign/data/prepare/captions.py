@@ -1,4 +1,4 @@
-"""Sentences about motions: reading them from text files, and swapping left and right in them."""
+"""Captions of motions: reading them from text files, and swapping left and right in them."""
 
 import math
 import re
@@ -19,10 +19,10 @@ _SIDES = re.compile(
 
 @dataclass(frozen=True)
 class Caption:
-    """A sentence about a motion or, where `end` > 0, about its part from `start` to `end` (seconds).
+    """A caption of a motion or, where `end` > 0, about its part from `start` to `end` (seconds).
 
     Attributes:
-        text: The sentence.
+        text: The caption.
         start: Beginning of the part.
         end: End of the part; 0 for the whole motion.
         tokens: "word/POS word/POS ..." where known, for evaluators that read parts of speech.
@@ -35,7 +35,7 @@ class Caption:
 
     @property
     def whole(self) -> bool:
-        """Whether the sentence is about the whole motion."""
+        """Whether the caption is about the whole motion."""
         return self.start == 0 and self.end == 0
 
 
@@ -87,12 +87,12 @@ def read_seconds(value: Any, where: str, remedy: str = "") -> float:
 
 
 def parse_line(line: str, where: str = "caption") -> Caption | None:
-    """Read one line of a HumanML3D text file, `sentence#word/POS ...#from#to`; None for a line without words.
+    """Read one line of a HumanML3D text file, `caption#word/POS ...#from#to`; None for a line without words.
 
-    The sentence may hold `#` itself, and may stand alone or with the tagged words alone.
+    The caption may hold `#` itself, and may stand alone or with the tagged words alone.
 
     Args:
-        line: The line; a plain sentence is about the whole motion.
+        line: The line; a plain caption is about the whole motion.
         where: Named in errors.
 
     Raises:
@@ -104,14 +104,14 @@ def parse_line(line: str, where: str = "caption") -> Caption | None:
     elif len(pieces) > 1 and all(map(_is_tagged, pieces[-1].split() or ["no"])):
         text, tokens, times = line.rpartition("#")[0], pieces[-1], ["", ""]
     elif any(map(_is_tagged, pieces[1:])) or (len(pieces) == 3 and all(map(_is_time, pieces[1:]))):
-        raise InputError(f"{where}: {line.strip()!r} lacks a mark #; write sentence#word/POS word/POS#from#to.")
+        raise InputError(f"{where}: {line.strip()!r} has too few marks #; write caption#word/POS word/POS#from#to.")
     else:
         text, tokens, times = line, "", ["", ""]
     start, end = (read_seconds(time, where) for time in times)
     if tokens and not _is_tagged(tokens):
         raise InputError(
             f"{where}: {tokens!r} holds no words with tags (walk/VERB) though it stands before the times; write "
-            "sentence#word/POS word/POS#from#to, or ## where there are no tags."
+            "caption#word/POS word/POS#from#to, or ## where there are no tags."
         )
     text = plain_sentence(text)
     return Caption(text, start, end, tokens) if text else None

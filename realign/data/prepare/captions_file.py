@@ -21,7 +21,7 @@ class CaptionRow:
 
     Attributes:
         key: Which motion: an id, or the path of a file without its suffix and with plain slashes.
-        caption: The sentence.
+        caption: The caption.
         split: Where the file names one.
     """
 
@@ -39,11 +39,11 @@ def read_captions_file(path: str | Path) -> list[CaptionRow]:
     """Read a file of captions: CSV with a header, JSON lines, or JSON with a list of objects or captions by id.
 
     Args:
-        path: Columns or keys `id` or `file`, `caption` (in JSON a sentence or a list of them), and optionally `start`,
+        path: Columns or keys `id` or `file`, `caption` (in JSON a text or a list of them), and optionally `start`,
             `end` (seconds), `split` (train, val or test). One that ends in .gz is unpacked.
 
     Raises:
-        InputError: The file is missing, not readable, or a row lacks what it needs or would lose a part of its caption.
+        InputError: The file is missing, not readable, or a row is incomplete or would lose a part of its caption.
     """
     path = Path(path)
     is_json = any(suffix.lower() in (".jsonl", ".json", ".ndjson") for suffix in path.suffixes[-2:])
@@ -74,7 +74,7 @@ def _read(record: dict[str, Any], where: str, quote: str) -> Iterator[CaptionRow
         raise InputError(f"{where}: the split {split!r} is unknown; use train, val or test{quote}.")
     for text in texts:
         if not isinstance(text, str):
-            raise InputError(f"{where}: the caption {text!r} is not a sentence; write a text or a list of texts.")
+            raise InputError(f"{where}: the caption {text!r} is not text; write text or a list of texts.")
         try:
             sentence = plain_sentence(text)
         except InputError as error:

@@ -55,12 +55,12 @@ def fingerprint_of(source: Source, skeleton: str | None, splits: str | None, fps
 
 
 def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport | None:
-    """The set that is already there, when it is what would be made; refuses to replace anything that is no such set."""
+    """The set that is already there, if it is what would be made; refuses to replace anything but a prepared set."""
     sweep(out)  # brings back what a killed process had taken away
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not out.is_dir() or not (out / "meta.json").is_file() or not (out / "clips.npy").is_file():
-        raise InputError(f"{out} exists and is no prepared set; choose another folder with -o.")
+        raise InputError(f"{out} exists and is not a prepared set; choose another folder with -o.")
     if overwrite:
         return None
     packed = PackedMotions.open(out)

@@ -18,7 +18,7 @@ from realign.files import data_files, load_npy
 from realign.motion.arrays import check_features, split_clips, to_joints
 from realign.motion.skeleton import HUMANML3D, Skeleton, get_skeleton
 
-_SENTENCES = "humanml3d_captions.json.gz"
+_CAPTIONS_FILE = "humanml3d_captions.json.gz"
 _BROKEN = "unreadable captions"
 
 
@@ -76,7 +76,7 @@ class LayoutFolder(Source):
             root: The folder.
             captions: A captions file instead of `texts`.
             skeleton: Name of the skeleton; told from the files when None.
-            splits: Folder with split lists, or shares such as "80/5/15".
+            splits: Folder with split lists, or per cent such as "80/5/15".
             up: The axis that points up in new_joints; Y when None.
         """
         features = (root / "new_joint_vecs").is_dir()
@@ -99,8 +99,8 @@ class LayoutFolder(Source):
             yield from data_files(self.root / "texts", ".txt")
         lists = Path(self.splits_option) if self.splits_option and Path(self.splits_option).is_dir() else self.root
         names = [lists / f"{name}.txt" for name in SPLITS]
-        names += [self.root / name for name in ("index.csv", "Mean.npy", "Std.npy", _SENTENCES)]
-        yield from (path for path in [*names, self.root.parent / _SENTENCES] if path.is_file())
+        names += [self.root / name for name in ("index.csv", "Mean.npy", "Std.npy", _CAPTIONS_FILE)]
+        yield from (path for path in [*names, self.root.parent / _CAPTIONS_FILE] if path.is_file())
 
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """The folder's Mean.npy and Std.npy, which belong to its new_joint_vecs and which papers use."""
@@ -183,7 +183,7 @@ class LayoutFolder(Source):
             return _Texts(self.root / "texts", self.problems).read(p.stem for p in self._paths), dict(kinds), {}
         if labels:
             self.captions_from = "described from index.csv and what the joints show (the folder has no texts)"
-            return self._sentences(), labels, {}
+            return self._written(), labels, {}
         raise InputError(
             f"{self.root} has no captions: give --captions FILE (CSV or JSONL with id, caption), "
             "or a folder texts with one <id>.txt for each clip."
@@ -203,14 +203,14 @@ class LayoutFolder(Source):
             labels[row["id"]] = (kind, (row["content"], row.get("style") or "") if described else None)
         return labels
 
-    def _sentences(self) -> dict[str, list[Caption]]:
-        """People's sentences for HumanML3D ids, from the file beside the folder."""
-        for path in (self.root / _SENTENCES, self.root.parent / _SENTENCES):
+    def _written(self) -> dict[str, list[Caption]]:
+        """Captions of HumanML3D by id, from the file beside the folder."""
+        for path in (self.root / _CAPTIONS_FILE, self.root.parent / _CAPTIONS_FILE):
             if path.is_file():
-                sentences: dict[str, list[Caption]] = {}
+                captions: dict[str, list[Caption]] = {}
                 for row in read_captions_file(path):
-                    sentences.setdefault(row.key, []).append(row.caption)
-                return sentences
+                    captions.setdefault(row.key, []).append(row.caption)
+                return captions
         return {}
 
 

@@ -81,7 +81,7 @@ def prepare(
         captions: CSV or JSONL file of captions; needed for BVH files.
         skeleton: "humanml3d" or "kit"; told from the files, or HumanML3D for BVH, when None.
         rig: YAML map of joint names for BVH rigs that are not recognised.
-        splits: Folder with train.txt, val.txt, test.txt, or shares such as "80/5/15".
+        splits: Folder with train.txt, val.txt, test.txt, or per cent such as "80/5/15".
         fps: True frames per second of BVH files whose headers are wrong.
         up: The axis that points up in joints or BVH files, one of `upright.UP_AXES`; Y, or found for BVH, when None.
         overwrite: Make the set again even when it is there.
@@ -123,9 +123,9 @@ class _Run:
         items = self.source.items()
         writer = PackedWriter(self.folder, self.skeleton.num_features)
         try:
-            for item, features, sentences in self._features(items):
+            for item, features, captions in self._features(items):
                 fps, least = self.skeleton.fps, self.skeleton.min_frames
-                args = (sentences, item.splits, item.kind, fps, _LEAST)
+                args = (captions, item.splits, item.kind, fps, _LEAST)
                 for name in writer.add(item.id, features, *args):
                     self._leave(name, LeftOut("too short", "the captioned part holds less than four frames"))
                 if not least <= len(features) <= MAX_FRAMES:
@@ -162,9 +162,9 @@ class _Run:
             if not self.source.gives_features and arrays:
                 tensors = clips_to_features([torch.from_numpy(array) for array in arrays], self.skeleton)
                 arrays = [tensor.numpy() for tensor in tensors]
-            for (item, _, sentences), features in zip(loaded, arrays, strict=True):
+            for (item, _, captions), features in zip(loaded, arrays, strict=True):
                 if np.isfinite(features).all():
-                    yield item, features, sentences
+                    yield item, features, captions
                 else:
                     self._leave(item.id, LeftOut("NaN", "the features of its joints are not finite"))
             if self.progress:
@@ -188,10 +188,10 @@ class _Run:
                 raise LeftOut("unreadable", "all joints lie in one point")
             if fault := clip_fault(torch.from_numpy(array), self.skeleton):
                 raise LeftOut("unreadable", fault)
-        sentences: Sequence[Caption] = item.captions
-        if not sentences and item.label is not None:
-            sentences = [Caption(text) for text in describe(item.id, *item.label, array, self.skeleton.fps)]
-        return item, np.ascontiguousarray(array, dtype=np.float32), sentences
+        captions: Sequence[Caption] = item.captions
+        if not captions and item.label is not None:
+            captions = [Caption(text) for text in describe(item.id, *item.label, array, self.skeleton.fps)]
+        return item, np.ascontiguousarray(array, dtype=np.float32), captions
 
     def _write_tables(self, items: list[Item], clips: NDArray[np.void], about: dict[str, Any]) -> None:
         """Everything beside the packed arrays: statistics, splits, report and meta.json."""

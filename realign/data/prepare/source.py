@@ -1,4 +1,4 @@
-"""What `prepare` reads from: a list of items, each with captions and splits, and a way to load the motion of one."""
+"""What `prepare` reads from: a list of items with captions and splits, and how the motion of one is loaded."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from realign.errors import InputError
 from realign.files import read_lines
 from realign.motion.skeleton import Skeleton
 
-SHARES = (80, 5, 15)  # per cent of train, val and test where a folder brings no split lists
+SHARES = (80, 5, 15)  # per cent of train, val and test if a folder has no split lists
 
 
 class LeftOut(Exception):
@@ -34,9 +34,9 @@ class Item:
     Attributes:
         id: Its name.
         path: Its file.
-        captions: Sentences; may be empty where `label` lets them be written.
-        splits: Bits of `packed.SPLITS`.
-        kind: One of `packed.KINDS`.
+        captions: May be empty if `label` lets them be written.
+        splits: Bits of `store.SPLITS`.
+        kind: One of `store.KINDS`.
         label: Content and style, from which captions are described.
         start: First second to keep of the file.
         end: Last second to keep; 0 for all.
@@ -60,7 +60,7 @@ class Source(ABC):
         root: The folder.
         skeleton: Its joints.
         gives_features: Whether `load` gives features (F, C) instead of joints (T, J, 3).
-        captions_from: Said in the report: where the sentences come from.
+        captions_from: Said in the report: where the captions come from.
         problems: (id, reason, detail) of what was left out before loading.
     """
 
@@ -88,7 +88,7 @@ class Source(ABC):
 
 
 def parse_shares(text: str) -> tuple[float, ...]:
-    """Read "80/5/15" (train/val/test) as shares.
+    """Read "80/5/15" (train/val/test) as proportions.
 
     Raises:
         InputError: Not three numbers that add up to more than 0.
@@ -99,7 +99,7 @@ def parse_shares(text: str) -> tuple[float, ...]:
         shares = ()
     if len(shares) != 3 or min(shares) < 0 or sum(shares) <= 0:
         raise InputError(
-            f"--splits {text!r} is neither a folder with train.txt, val.txt, test.txt nor shares such as 80/5/15."
+            f"--splits {text!r} is neither a folder with train.txt, val.txt, test.txt nor per cent such as 80/5/15."
         )
     return shares
 
@@ -124,10 +124,10 @@ def read_split_lists(folder: Path) -> dict[str, int]:
 
 
 class Splitter:
-    """Gives every id its split: lists of a folder, else shares.
+    """Gives every id its split: lists of a folder, else proportions.
 
     Args:
-        option: `--splits`: a folder with lists, shares such as "80/5/15", or None.
+        option: `--splits`: a folder with lists, per cent such as "80/5/15", or None.
         fallback: Folder whose lists count when there is no option.
     """
 
@@ -148,7 +148,7 @@ class Splitter:
 
         Args:
             clip_id: Looked up in the lists.
-            key: What shares are drawn by: parts of one recording and mirrored doubles belong together.
+            key: What the random split is drawn by: parts of one recording and mirrored doubles belong together.
         """
         if self.lists:
             return self.lists.get(clip_id, self.lists.get(key or clip_id, 0))

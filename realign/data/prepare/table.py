@@ -146,5 +146,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _object(entry: Any, where: str) -> dict[str, Any]:
     """An object with its keys in lower case."""
     if not isinstance(entry, dict):
-        raise InputError(f"{where}: {json.dumps(entry)[:80]} is no JSON object; write {_EXAMPLE}.")
+        raise InputError(f"{where}: {json.dumps(entry)[:80]} is not a JSON object; write {_EXAMPLE}.")
     return {name.strip().lower(): value for name, value in entry.items()}

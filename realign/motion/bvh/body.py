@@ -11,13 +11,13 @@ from realign.motion.bvh.rig_map import ResolvedRig
 LEG = 0.8158
 _LEFT_HIP, _RIGHT_HIP = np.array([0.0590, -0.0828, -0.0175]), np.array([-0.0604, -0.0908, -0.0137])
 _TOES, _NECK, _HEAD = np.array([0.0, -0.055, 0.13]), np.array([0.0, 0.07, 0.0]), np.array([0.0, 0.089, 0.050])
-# A bone shorter than this part of the legs is not there: its end stands where its beginning does.
+# A bone shorter than this fraction of the legs counts as absent: its end is at its beginning.
 _NO_LENGTH = 1e-3
-# Heights of spine1 and spine2 as shares of the way from between the hips to the neck. Where the rig has a joint within
-# `_SNAP` of them, that one is taken: the back bends there.
+# Heights of spine1 and spine2 as fractions of the line from between the hips to the neck. If the rig has a joint within
+# `_SNAP` of one, that joint is taken: the back bends there.
 _SPINE1, _SPINE2, _SNAP = 0.34, 0.58, 0.08
-# Shares of the way from spine2 to the neck: spine3, and the top of the breastbone, from where collars reach half way
-# to the shoulders.
+# Fractions of the line from spine2 to the neck: spine3, and the top of the breastbone, from where collars reach half
+# the way to the shoulders.
 _SPINE3, _BREASTBONE = 0.2, 2 / 3
 _LEG_BONES = (("hip", "knee"), ("knee", "ankle"))
 _TINY = 1e-9
@@ -49,8 +49,8 @@ def place_joints(positions: np.ndarray, rig: ResolvedRig) -> dict[str, np.ndarra
         body["neck"] = between + body_frame(shoulders, between - middle) @ _NECK * size
     trunk = np.stack([middle, *(positions[:, index] for index in rig.spine), body["neck"]])
     chest = _snapped(trunk, _SPINE2)
-    for name, share in (("spine1", _snapped(trunk, _SPINE1)), ("spine2", chest), ("spine3", _beyond(chest, _SPINE3))):
-        body.setdefault(name, _along(trunk, share))
+    for name, place in (("spine1", _snapped(trunk, _SPINE1)), ("spine2", chest), ("spine3", _beyond(chest, _SPINE3))):
+        body.setdefault(name, _along(trunk, place))
     pelvis = body_frame(hips, body["spine2"] - middle)
     if "pelvis" not in body:
         body["pelvis"] = middle - pelvis @ (_LEFT_HIP + _RIGHT_HIP) * (size / 2)
@@ -112,28 +112,28 @@ def body_frame(across: np.ndarray, up: np.ndarray) -> np.ndarray:
 
 
 def _ends(points: np.ndarray) -> np.ndarray:
-    """Shares (K,) of a polyline's mean length at which its points (K, T, 3) stand."""
+    """Fractions (K,) of a polyline's mean length at which its points (K, T, 3) stand."""
     lengths = np.linalg.norm(np.diff(points, axis=0), axis=-1).mean(axis=1)
     return np.concatenate([[0.0], np.cumsum(lengths)]) / max(float(lengths.sum()), _TINY)
 
 
-def _snapped(points: np.ndarray, share: float) -> float:
-    """The share of the polyline's nearest inner point where that is near enough, else the share itself."""
+def _snapped(points: np.ndarray, fraction: float) -> float:
+    """The fraction of the polyline's nearest inner point if that is near enough, else the fraction itself."""
     inner = _ends(points)[1:-1]
-    nearest = float(inner[np.abs(inner - share).argmin()]) if inner.size else share
-    return nearest if abs(nearest - share) < _SNAP else share
+    nearest = float(inner[np.abs(inner - fraction).argmin()]) if inner.size else fraction
+    return nearest if abs(nearest - fraction) < _SNAP else fraction
 
 
-def _beyond(share: float, part: float) -> float:
-    """The share that lies a part of the rest further."""
-    return share + part * (1 - share)
+def _beyond(fraction: float, part: float) -> float:
+    """A fraction moved by `part` of what remains to 1."""
+    return fraction + part * (1 - fraction)
 
 
-def _along(points: np.ndarray, share: float) -> np.ndarray:
-    """Positions (T, 3) at a share of the mean length of a polyline (K, T, 3)."""
+def _along(points: np.ndarray, fraction: float) -> np.ndarray:
+    """Positions (T, 3) at a fraction of the mean length of a polyline (K, T, 3)."""
     ends = _ends(points)
-    piece = int(np.clip(np.searchsorted(ends, share), 1, len(ends) - 1))
-    weight = (share - ends[piece - 1]) / max(float(ends[piece] - ends[piece - 1]), _TINY)
+    piece = int(np.clip(np.searchsorted(ends, fraction), 1, len(ends) - 1))
+    weight = (fraction - ends[piece - 1]) / max(float(ends[piece] - ends[piece - 1]), _TINY)
     return points[piece - 1] * (1 - weight) + points[piece] * weight
 
 

@@ -23,7 +23,7 @@ def read_text(path: Path) -> str:
     if not text.strip():
         raise InputError(f"{path} is empty; export it again.")
     if not text.lstrip().upper().startswith("HIERARCHY"):
-        raise InputError(f"{path} does not begin with HIERARCHY, so it is no BVH file; give a .bvh motion file.")
+        raise InputError(f"{path} does not begin with HIERARCHY, so it is not a BVH file; give a .bvh motion file.")
     return text
 
 
@@ -66,7 +66,7 @@ def parse_hierarchy(
         elif keyword == "CHANNELS":
             channels[-1] = _channel_names(words[1:], names[-1], path)
         elif keyword not in ("", "HIERARCHY"):
-            raise InputError(f"{path}: {line.strip()[:60]!r} is no line of a BVH hierarchy; export the file again.")
+            raise InputError(f"{path}: {line.strip()[:60]!r} is not a line of a BVH hierarchy; export the file again.")
     if open_joints or not names:
         raise InputError(f"{path}: the hierarchy leaves {len(open_joints)} braces open; export the file again.")
     return names, parents, offsets, channels

@@ -132,7 +132,7 @@ def read_bvh(path: str | Path, fps: float | None = None) -> Bvh:
         The hierarchy with its motion.
 
     Raises:
-        InputError: The file is empty, cut off, no BVH, or holds values that are no finite numbers.
+        InputError: The file is empty, cut off, not BVH, or holds values that are not finite numbers.
     """
     text = read_text(Path(path))
     header, mark, body = split_motion(text)

@@ -81,7 +81,7 @@ def import_bvh(
 
 
 def _motion(bvh: Bvh, rig: RigMap, joints: ResolvedRig, path: str | Path) -> np.ndarray:
-    """(T, J, 3) positions with Y up, without leading frames that are no motion."""
+    """(T, J, 3) positions with Y up, without the leading frames of a rest pose."""
     positions = bvh.global_positions()
     leg = leg_length(joints.body(positions))
     if leg < _TINY:

@@ -32,7 +32,7 @@ RIG_EXAMPLE = """joints:                      # ours: theirs, sides as the perso
 spine: [Spine, Spine1]       # optional: from the bottom up, without hips and neck
 up: y                        # optional: x, y, z, -x, -y or -z, else found from the poses
 fps: 60                      # optional: the true rate where the header is wrong
-skip_frames: 1               # optional: leading frames that are no motion, else an added T-pose is detected
+skip_frames: 1               # optional: leading frames to leave out, else an added T-pose is detected
 """
 _FORMAT = "{joints: {left_hip: NAME, left_knee: NAME, ..., neck: NAME}, spine: [NAME, ...]}"
 
@@ -48,12 +48,12 @@ class RigMap:
         name: What messages call the rig.
         joints: HumanML3D joint name -> names in the file, the first that exists is used. `REQUIRED` must be there;
             empty where a map only says the rest about a rig that is recognised.
-        spine: Joints between hips and neck, from the bottom up; those that a file lacks are passed over.
+        spine: Joints between hips and neck, from the bottom up; those absent from a file are skipped.
         up: One of `UP_AXES`, or None to find it from the poses.
         fps: True frame rate where headers are known to be wrong, else None.
         skip_frames: Leading frames to drop, None to drop an added T-pose where there is one.
         settle_frames: Frames after an added T-pose in which the limbs still come out of it; they get the next pose.
-        strict: Refuse a file that lacks any of the names, as is right for a map made for it.
+        strict: Refuse a file in which any of the names is absent, as is right for a map made for it.
     """
 
     name: str
@@ -66,7 +66,7 @@ class RigMap:
     strict: bool = False
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        """Required HumanML3D joints that a file with these joint names lacks."""
+        """Required HumanML3D joints that are absent from a file with these joint names."""
         table = lookup(tuple(names))
         needed = (joint for joint in REQUIRED if joint not in PLACED)
         return [joint for joint in needed if first(self.joints.get(joint, ()), table) is None]
@@ -111,7 +111,7 @@ class ResolvedRig:
 
 
 def unmapped(rig: str, missing: Sequence[str], names: Sequence[str]) -> str:
-    """The sentence for joints that a rig needs and a file lacks."""
+    """An error message: joints that a rig needs are absent from a file."""
     found = ", ".join(name for name in names if not re.search(r"\.end\d*$", name))
     return (
         f"{rig}: no joint stands for {', '.join(missing)} (the file has {found[:600]}); "
@@ -134,7 +134,7 @@ def load_rig(path: str | Path) -> RigMap:
     except (OSError, InputError) as error:
         raise InputError(f"rig map {path} cannot be read ({error}); give a YAML file with {_FORMAT}") from None
     except yaml.YAMLError as error:
-        raise InputError(f"rig map {path} is no YAML ({' '.join(str(error).split())}); write {_FORMAT}") from None
+        raise InputError(f"rig map {path} is not YAML ({' '.join(str(error).split())}); write {_FORMAT}") from None
     return rig_from_dict(content, name=path.name)
 
 

@@ -120,7 +120,7 @@ def recognise_rig(names: Sequence[str]) -> RigMap:
         The rig with all its required joints present that finds the most joints.
 
     Raises:
-        InputError: No built-in rig finds all the joints that must be there; the sentence names those that the nearest
+        InputError: No built-in rig finds all the joints that must be there; the message names those that the nearest
             one misses and shows the YAML map to give instead.
     """
     best = min(RIGS, key=lambda rig: (len(rig.missing(names)), -_score(rig, names)))

@@ -58,11 +58,11 @@ def doubt_rate(body: Mapping[str, np.ndarray], leg: float, fps: float) -> str | 
 
 def _step_seconds(root: np.ndarray, apart: np.ndarray, leg: float, fps: float) -> float | None:
     """Median time between the moments in which the feet pass each other, None for too little walking."""
-    way = (root[-1] - root[0]) * [1.0, 0.0, 1.0]
-    distance = float(np.linalg.norm(way))
+    path = (root[-1] - root[0]) * [1.0, 0.0, 1.0]
+    distance = float(np.linalg.norm(path))
     if distance < 2 * leg:
         return None
-    ahead = apart @ (way / distance)
+    ahead = apart @ (path / distance)
     wide = np.abs(ahead) > 0.2 * leg  # standing with the feet side by side is not passing
     signs = np.sign(ahead[wide])
     frames = np.flatnonzero(wide)[1:][np.diff(signs) != 0]

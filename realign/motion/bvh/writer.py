@@ -37,7 +37,7 @@ def write_bvh(path: str | Path, joints: np.ndarray, skeleton: Skeleton = HUMANML
         fps: Frames per second, None for the skeleton's.
 
     Raises:
-        InputError: The joints do not fit the skeleton or hold NaN, or the rate is no positive number.
+        InputError: The joints do not fit the skeleton or hold NaN, or the rate is not a positive number.
     """
     joints = np.asarray(joints, dtype=np.float64)
     rate = float(skeleton.fps if fps is None else fps)

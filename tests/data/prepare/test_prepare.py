@@ -295,7 +295,7 @@ def test_wrong_folders(layout, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no new_joints"):
         prepare(tmp_path / "empty", tmp_path / "out")
-    with pytest.raises(InputError, match="is no prepared set"):
+    with pytest.raises(InputError, match="is not a prepared set"):
         prepare(layout, layout, overwrite=True)
     assert (layout / "new_joints").is_dir()
     source = write_layout(tmp_path / "s", {"a": 3})

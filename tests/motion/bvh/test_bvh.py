@@ -144,7 +144,7 @@ GOOD = bvh_text(ARM, np.arange(27.0).reshape(3, 9))
             GOOD.replace("13.000000", "13,0"),
             "line 24, value 5 is '13,0', not a number; export the file again, with points for",
         ),
-        (GOOD.replace("  JOINT b", "  BONE b"), "'BONE b' is no line"),
+        (GOOD.replace("  JOINT b", "  BONE b"), "'BONE b' is not a line"),
         (GOOD.replace("HIERARCHY", "HIERARCHY\nOFFSET 0 0 0"), "'OFFSET 0 0 0' comes before any ROOT"),
         (GOOD.replace("HIERARCHY", "HIERARCHY\nCHANNELS 3"), "'CHANNELS 3' comes before any ROOT"),
         (GOOD.replace("HIERARCHY", "HIERARCHY\nEnd Site"), "'End Site' comes before any ROOT"),

@@ -222,7 +222,7 @@ def test_unreadable_maps_are_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load_rig(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("joints: [")
-    with pytest.raises(InputError, match="is no YAML") as caught:
+    with pytest.raises(InputError, match="is not YAML") as caught:
         load_rig(tmp_path / "bad.yaml")
     assert "\n" not in str(caught.value)
 
