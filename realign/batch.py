@@ -1,4 +1,4 @@
-"""What travels between data, models and callbacks."""
+"""Batches and text features, which data, models and callbacks exchange."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace

@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _module(command: str) -> ModuleType:
-    """Where a command lives; `import` is a word of Python."""
+    """Where a command lives; `import` is a keyword of Python."""
     return import_module(f"realign.commands.{command}{'_' * iskeyword(command)}")
 
 

@@ -79,7 +79,7 @@ def read_config(name: str | Path) -> dict[str, Any]:
     """A configuration with its bases laid under it and its values filled in.
 
     Raises:
-        InputError: A file is missing, not YAML, its own base, or asks for a value that nothing sets.
+        InputError: A file is missing, not YAML, its own base, or uses a value that no let sets.
     """
     path = find_config(name)
     merged = _with_bases(path, ())

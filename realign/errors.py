@@ -10,14 +10,14 @@ from realign.library_errors import of_library, of_resources
 
 
 class InputError(ValueError):
-    """Input that a person can correct: one sentence that holds the offending value and the remedy.
+    """Input that a user can correct: one sentence that holds the offending value and the remedy.
 
     Commands print the sentence and leave with exit code 2; in Python it is an ordinary ``ValueError``.
     """
 
 
 class Renamed(DeprecationWarning):
-    """An old name was used that still works for one version; commands tell it as a note."""
+    """An old name was used that still works for one version; commands print it as a note."""
 
 
 def renamed(old: str, new: str) -> None:
@@ -26,7 +26,7 @@ def renamed(old: str, new: str) -> None:
 
 
 class InputWarning(UserWarning):
-    """Input that is read, but not as it stands or with a doubt: one sentence. Commands print it as a note."""
+    """Input that is read, but changed or with a doubt: one sentence. Commands print it as a note."""
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def collect_input_warnings() -> Iterator[list[str]]:
 
 
 def explain(error: BaseException | None) -> str | None:
-    """What to tell about an error that a person can correct, also where a library wrapped it; None for a defect."""
+    """The message for an error that a user can correct, also if a library wrapped it; None for a defect."""
     first = error
     while error is not None:
         if told := _of_input(error) or of_resources(error):

@@ -1,4 +1,4 @@
-"""What the packages above know of a model: how to sample it and how to embed with it, whatever it is made of."""
+"""What the packages above need of a model: to sample it and to embed with it, whatever it is made of."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from realign.batch import TextFeatures
 class TextToMotionModel(ABC):
     """Anything that makes motions from captions: a diffusion of this project, or a model of one's own of any kind.
 
-    Evaluation, best-of-N and `TextToMotion` ask for no more than this. Guidance by a reward's gradient needs a
+    Evaluation, best-of-N and `TextToMotion` need no more than this. Guidance by a reward's gradient needs a
     diffusion, `realign.nn.Diffusion`. One that is an ``nn.Module`` is loaded from a folder of weights.
     """
 
@@ -38,7 +38,7 @@ class TextToMotionModel(ABC):
             captions: One a motion.
             lengths: Frames of each motion.
             seeds: One a motion: all its randomness.
-            options: Whatever the model knows, such as steps, scheduler and guidance_scale of a diffusion; those that
+            options: Of the model, such as steps, scheduler and guidance_scale of a diffusion; those that
                 are None stand for its own.
 
         Returns:

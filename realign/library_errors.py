@@ -1,7 +1,7 @@
-"""What libraries say on purpose about the options, the machine or the files that they were given, as one sentence.
+"""Errors that libraries raise on purpose about options, machine or files, as one sentence.
 
 Only what a library raises itself about its own settings counts: an error out of a component's code is a defect, and so
-is one that nobody raised on purpose.
+is one that was not raised on purpose.
 """
 
 import re
@@ -64,7 +64,7 @@ def of_library(error: BaseException) -> str | None:
     """A sentence about an error that a library raised on purpose; None for a defect.
 
     Args:
-        error: As it was caught. Where libraries hand on what others raised, the innermost that speaks is heard.
+        error: As it was caught. Where libraries wrap errors of others, the innermost with a message is taken.
     """
     for each in reversed(list(_causes(error))):
         if _on_purpose(each):
@@ -81,7 +81,7 @@ def of_resources(error: BaseException) -> str | None:
     name, text = type(error).__name__, str(error)
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or _NO_MEMORY.search(text):
         told = re.match(r".*?\ballocate [\d.]+ \w+|[^\n]*", text.strip(), re.DOTALL)
-        return f"The memory does not suffice ({' '.join(told[0].split())[:300] if told else name}); {_SMALLER}."
+        return f"There is not enough memory ({' '.join(told[0].split())[:300] if told else name}); {_SMALLER}."
     if match := re.search(r"DataLoader worker \(pid.*?\).*", text):
         return f"{match[0].split('. ')[0].rstrip('.')}; take fewer --data.init_args.num_workers, or 0."
     if name in ("DistNetworkError", "DistStoreError", "DistBackendError"):

@@ -1,4 +1,4 @@
-"""In how many bits numbers are computed: the one place that sets it, and that knows what devices can."""
+"""The precision of computations: the one place that sets it and knows what devices support."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ def use_tensor_cores() -> None:
 
 @contextmanager
 def exact_float32(device: torch.device) -> Iterator[None]:
-    """Compute in float32 proper: no autocast and no TF32, whatever the training or the process around it has set.
+    """Compute in true float32: no autocast and no TF32, whatever the training or the process around it has set.
 
     What measures works under it, so that it finds the same digits wherever it is called from; outside all is as before.
 
@@ -51,10 +51,10 @@ def _switches() -> list[tuple[Callable[[Any], Any], Any, Any]]:
 
 
 def widest(device: torch.device) -> torch.dtype:
-    """float64, or float32 where the device knows nothing wider."""
+    """float64, or float32 where the device supports nothing wider."""
     return torch.float32 if device.type in _WITHOUT_FLOAT64 else torch.float64
 
 
 def double(x: Tensor) -> Tensor:
-    """The same numbers in float64, on the CPU where the device knows none."""
+    """The same numbers in float64, on the CPU where the device has none."""
     return (x if widest(x.device) == torch.float64 else x.cpu()).double()

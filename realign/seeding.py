@@ -28,7 +28,7 @@ def mix_seed(*parts: int | str) -> int:
 
 
 def derive(seeds: Int[Tensor, "*B"], purpose: str) -> Int[Tensor, "*B"]:
-    """Other seeds, where they came from: one for each seed and purpose, for draws that must differ from all others."""
+    """New seeds from others: one for each seed and purpose, for draws that must differ from all others."""
     return _mix(_mix(seeds.long() + _GAMMA).add_(mix_seed(purpose)))
 
 

@@ -19,7 +19,7 @@ _LOCK, _REPLACED = "lock", "replaced"
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary name (same suffix) and rename it to `path` when the block succeeds.
 
-    The block may create a file or a folder under that name; what else it puts beside it is thrown away. What is at
+    The block may create a file or a folder under that name; anything else that it puts beside it is removed. What is at
     `path` is replaced only at the end, once the new one is on the disk, and a folder without a moment of absence where
     the system can exchange folders. When the block raises, nothing is left behind; what a killed process left is
     removed by the next one that writes into the same parent folder, see `sweep`.
@@ -45,7 +45,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         nameless = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if nameless or str(error.filename).startswith(str(_place(target.parent))):
-            error.filename = str(path)  # nobody knows the temporary name
+            error.filename = str(path)  # users do not know the temporary name
         raise
 
 
@@ -80,13 +80,13 @@ def sweep(path: str | Path) -> None:
 
 
 def _place(parent: Path) -> Path:
-    """Where in a folder this user's unfinished files are; one place for all, so that finding them costs no search."""
+    """Where in a folder this user's unfinished files are; one place for all, so that they are found at once."""
     return parent / f".realign-{os.getuid() if sys.platform != 'win32' else 'partial'}"
 
 
 @contextmanager
 def _staging(parent: Path) -> Iterator[Path]:
-    """A new folder of this process, locked, that is gone afterwards."""
+    """A new folder of this process, locked, that is removed afterwards."""
     place = _place(parent)
     for _ in range(1000):  # others may remove both folders before they are locked
         folder = place / f"{system.machine()}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -20,7 +20,7 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 
 
 class NoLocks(OSError):
-    """The file system knows no locks, as some network file systems."""
+    """The file system has no locks, as some network file systems."""
 
 
 def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | None:
@@ -54,13 +54,13 @@ def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | Non
 
 @contextmanager
 def locked(path: str | Path, *, shared: bool = False) -> Iterator[bool]:
-    """Have a path to oneself, among all that ask by this function; waits for others.
+    """Hold a path exclusively among all callers of this function; waits for others.
 
     The lock is a hidden file beside the path, so the path itself may be replaced meanwhile.
 
     Args:
         path: What to have; its folder is created.
-        shared: Let others that ask for the same have it, too.
+        shared: Allow other holders that share it.
 
     Yields:
         False where the file system has no locks, so that others may be at it.
@@ -75,7 +75,7 @@ def locked(path: str | Path, *, shared: bool = False) -> Iterator[bool]:
         yield False
         return
     except OSError as error:
-        error.filename = str(path)  # nobody knows the lock file
+        error.filename = str(path)  # users do not know the lock file
         raise
     try:
         yield True
@@ -113,7 +113,7 @@ def _lock(file: int, shared: bool, wait: bool) -> bool:
         return False
     except OSError as error:
         if error.errno in _MISSING:
-            raise NoLocks(error.errno, "This file system knows no locks") from error
+            raise NoLocks(error.errno, "This file system has no locks") from error
         raise
 
 
@@ -131,7 +131,7 @@ def make_parent(path: Path) -> None:
 
 
 def machine() -> str:
-    """Name of what can see one another's locks for certain: this kernel since its start, and its container."""
+    """Name of this kernel since its start and its container, within which locks are surely visible."""
     told = [socket.gethostname()]
     with suppress(OSError):
         told.append(Path("/proc/sys/kernel/random/boot_id").read_text())
@@ -140,7 +140,7 @@ def machine() -> str:
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Let two folders change places at once; False where the system or the file system cannot.
+    """Exchange two folders atomically; False where the system or the file system cannot.
 
     Raises:
         OSError: One is missing, or may not be moved.
@@ -172,7 +172,7 @@ def write_through(path: Path, within: bool = True) -> None:
         within: Not only the folder's list of names.
 
     Raises:
-        OSError: It cannot be written, which some disks tell only now.
+        OSError: It cannot be written, which some disks report only now.
     """
     if not (within and path.is_dir()):
         _flush(path)

@@ -1,4 +1,4 @@
-"""A Lightning trainer that loses nothing of earlier runs, and what is checked and told around a run."""
+"""A Lightning trainer that keeps the weights of earlier runs, and checks and messages around a run."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def _continues(start: str | Path | None, path: Path) -> bool:
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes the configuration of a run beside its logs, whole, and never over a file that a person wrote."""
+    """Writes the configuration of a run beside its logs, whole, and never over a file that a user wrote."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write.
@@ -73,7 +73,7 @@ class SaveConfig(SaveConfigCallback):
 
 
 def check_numbers(options: Any) -> None:
-    """Refuse numbers that Lightning takes without a word, and then divides by, loops on or ignores.
+    """Refuse numbers that Lightning accepts, and then divides by, loops on or ignores.
 
     Args:
         options: The trainer's, from the configuration and the command line.
@@ -99,7 +99,7 @@ def weights(trainer: Any) -> str:
             found |= {each.last_model_path: "", each.best_model_path: score}
     paths = {os.path.relpath(path): score for path, score in found.items() if path and Path(path).exists()}
     told = ", ".join(f"{path}{score}" for path, score in paths.items())
-    return f"Weights: {told}" if told else "No weights were kept: no ModelCheckpoint of the configuration had its turn."
+    return f"Weights: {told}" if told else "No weights were written: no ModelCheckpoint of the configuration saved any."
 
 
 _LEAST = {

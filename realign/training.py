@@ -23,7 +23,7 @@ class OneLineParser(LightningArgumentParser):
     """A parser whose complaint is one sentence instead of a usage page."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise what jsonargparse would print, shortened to the part a person can act on."""
+        """Raise what jsonargparse would print, shortened to the part that a user can act on."""
         raise InputError(shorten(message)) from ex
 
 
@@ -70,7 +70,7 @@ class TrainingCLI(LightningCLI):
         )  # fmt: skip
 
     def instantiate_classes(self) -> None:
-        """Build, and tell the task whom to trust."""
+        """Build, and pass trust_code to the task."""
         super().instantiate_classes()
         self.model.trust_code = bool(self._get(self.config, "trust_code"))
 
@@ -100,7 +100,7 @@ class TrainingCLI(LightningCLI):
         return {name: skipped for name, skipped in every.items() if name in sys.argv[1:2]} or every
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the options as they were given: Lightning lays those of the checkpoint over them without a word.
+        """Leave the options as they were given: Lightning would silently lay those of the checkpoint over them.
 
         A checkpoint that does not fit them is refused when it is loaded (`Task.on_load_checkpoint`).
         """
@@ -122,7 +122,7 @@ class TrainingCLI(LightningCLI):
         options = self.config if self.subcommand is None else self.config[self.subcommand]
         check_numbers(options.trainer)
         if self.subcommand == "predict" and options.return_predictions is None:
-            options.return_predictions = False  # nobody would read them, and they fill the memory
+            options.return_predictions = False  # they are not read, and would fill the memory
 
     def after_instantiate_classes(self) -> None:
         """Write predictions where the configuration has nothing that does, and count the launcher's processes.

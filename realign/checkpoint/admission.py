@@ -23,13 +23,13 @@ _ALLOWED = re.compile(
     re.ASCII,
 )
 _WORD = re.compile(r"[\w+-]*", re.ASCII)  # neither a dotted name nor structure written as text
-_PLACES = ("cache_dir", "checkpoint", "subset")  # paths of the machine that trained, which mean nothing on another
+_PLACES = ("cache_dir", "checkpoint", "subset")  # paths of the machine that trained
 _DEEP, _MANY = 40, 100_000  # more nesting and more values than any model has
 _PLAIN = (str, int, float, bool, NoneType)
 
 
 def admit(config: Mapping[str, Any], path: Path, trust_code: bool = False) -> dict[str, Any]:
-    """A configuration without places of another machine, and with nothing in it that may not be named.
+    """A configuration without paths of another machine, whose classes are all allowed.
 
     Args:
         config: class_path and init_args of something, with more of them inside.
@@ -43,7 +43,7 @@ def admit(config: Mapping[str, Any], path: Path, trust_code: bool = False) -> di
 
 
 def check_class(class_path: str, path: Path) -> type:
-    """The class of a name that needs no trust.
+    """The class of a name that is allowed without `trust_code`.
 
     Args:
         class_path: Its full name.
@@ -79,11 +79,11 @@ def _base(root: str) -> type:
 
 
 class _Admission:
-    """One walk through a configuration.
+    """One pass through a configuration.
 
     Args:
         path: The file that it comes from.
-        trust_code: Look for no more than places.
+        trust_code: Only leave out paths.
     """
 
     def __init__(self, path: Path, trust_code: bool) -> None:
@@ -139,7 +139,7 @@ class _Admission:
 
 
 def _slots(found: type) -> Mapping[str, Any]:
-    """Annotations of a constructor; what is not known is taken for anything."""
+    """Annotations of a constructor; an unknown one accepts anything."""
     try:
         return get_type_hints(found.__init__)  # type: ignore[misc]
     except (NameError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""Folders of weights to share."""
+"""Folders of exported weights."""
 
 import shutil
 from pathlib import Path
@@ -51,7 +51,7 @@ def save_pretrained(
 
 
 def _check_replaceable(directory: Path) -> None:
-    """Refuse to put weights where something else is."""
+    """Refuse a folder that holds something else than weights."""
     if directory.is_dir():
         others = sorted({path.name for path in directory.iterdir()} - {CONFIG, GUIDANCE, WEIGHTS})
         if others:

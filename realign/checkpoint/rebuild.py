@@ -1,4 +1,4 @@
-"""Components out of their configuration."""
+"""Components built from a configuration."""
 
 import inspect
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Weights beside the configuration that rebuilds what they belong to: Lightning checkpoints, and exported folders."""
+"""Weights with the configuration that rebuilds their module: Lightning checkpoints and exported folders."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Pickled files, of which tensors and plain values are taken and nothing is executed."""
+"""Reading tensors and plain values from pickled files without executing anything."""
 
 import pickle
 from pathlib import Path

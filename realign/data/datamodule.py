@@ -1,4 +1,4 @@
-"""Loaders of a prepared set for Lightning: the same samples on one process or many, and after a kill as without one."""
+"""Loaders of a prepared set for Lightning: the same samples on any number of processes, and after a resumed run."""
 
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ class MotionDataModule(pl.LightningDataModule):
 
     @property
     def fps(self) -> float:
-        """Frames a second."""
+        """Frames per second."""
         return self.packed.fps
 
     def caption_tokens(self, split: str = "all") -> dict[str, str]:

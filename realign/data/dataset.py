@@ -1,4 +1,4 @@
-"""Motions with captions from a packed set: caption, crop and side drawn from one seed a sample, a batch at a time."""
+"""Motions with captions from a prepared set: caption, crop and mirroring are drawn from one seed per sample."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ Key = tuple[int, int]  # index into the dataset, seed of the sample
 
 
 class MotionTextDataset(Dataset[MotionTextBatch]):
-    """One split of a packed set. A sample is a function of its key (index, seed) alone.
+    """One split of a prepared set. A sample is a function of its key (index, seed) alone.
 
     Training (`augment`): a random caption; a crop to floor(F / unit) units, in a third of the draws one unit less, at a
     random start; mirrored half of the time when `mirror`, with left and right exchanged in the caption. Otherwise the

@@ -1,4 +1,4 @@
-"""Which samples make which batch, on how many processes, and where a run that was cut off goes on."""
+"""Which samples make which batch, on how many processes, and where a resumed run continues."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -161,7 +161,7 @@ class MotionLoader:
 
 
 class ResumableLoader(MotionLoader):
-    """A loader whose place in the epoch is part of the checkpoint: a resumed run goes on with the next batch.
+    """A loader whose place in the epoch is part of the checkpoint: a resumed run continues with the next batch.
 
     The place counts the batches handed out, not those that workers have prepared ahead.
     """

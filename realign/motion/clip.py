@@ -52,7 +52,7 @@ class MotionClip:
         return len(self.joints) / self.fps
 
     def save(self, path: str | Path) -> None:
-        """Write the clip; the suffix chooses the form: .gif, .mp4, .html, .png, .bvh or .npy (joints).
+        """Write the clip; the suffix chooses the format: .gif, .mp4, .html, .png, .bvh or .npy (joints).
 
         Args:
             path: Where to write.

@@ -1,4 +1,4 @@
-"""Normalisation of motion features by a mean and a standard deviation that travel with the model."""
+"""Normalisation of motion features by a mean and a standard deviation that are stored with the model."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -19,7 +19,7 @@ Offsets = tuple[tuple[float, float, float], ...]
 
 @dataclass(frozen=True)
 class Skeleton:
-    """What the motion representation needs to know about a skeleton.
+    """A skeleton as the motion representation needs it.
 
     Attributes:
         name: "humanml3d" or "kit".

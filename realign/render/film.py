@@ -1,4 +1,4 @@
-"""Motions as moving pictures: panels side by side, each under its caption."""
+"""Videos of motions: panels side by side, each under its caption."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ _EDGE = 8  # pixels kept free around a panel
 
 
 class Film:
-    """Clips side by side, frame by frame; a clip that is over holds its last pose until the longest ends.
+    """Clips side by side, frame by frame; a clip that has ended shows its last pose until the longest ends.
 
     Args:
         clips: At least one motion.

@@ -1,4 +1,4 @@
-"""Text in pictures: one font for every alphabet it knows, lines broken at the width of the picture."""
+"""Text in pictures: one font for all alphabets that it has, lines broken at the width of the picture."""
 
 import functools
 import importlib.util
@@ -36,7 +36,7 @@ def font(size: int) -> Font:
 
 
 def printable(text: str) -> str:
-    """Text on one line without control characters or broken surrogates, which fonts choke on."""
+    """Text on one line without control characters or broken surrogates, which fonts cannot draw."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
 

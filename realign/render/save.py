@@ -1,4 +1,4 @@
-"""Motions to files that people and programs open; the suffix chooses the form."""
+"""Motions to files; the suffix chooses the format."""
 
 import base64
 import json
@@ -69,7 +69,7 @@ def check_suffix(path: str | Path) -> str:
 
 
 def save_motions(path: str | Path, clips: Sequence[MotionClip], **options: Any) -> list[Path]:
-    """Write motions; the suffix chooses the form.
+    """Write motions; the suffix chooses the format.
 
     .gif and .mp4 show the clips side by side, .html is a self-contained interactive player, .png a strip of poses.
     .bvh (an animated skeleton) and .npy (joints, float32, in the clip's unit) hold one clip: several clips go to

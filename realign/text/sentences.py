@@ -1,4 +1,4 @@
-"""Sentences as people write them: one form for what looks the same, and what a text encoder does not read of them."""
+"""Captions as users write them: one form for equal-looking texts, and notes on what a text encoder does not read."""
 
 import unicodedata
 import warnings
@@ -56,7 +56,7 @@ def _visible(word: str) -> str:
 
 
 def foreign_sentences(texts: Sequence[str]) -> list[str]:
-    """The sentences with letters other than Latin ones, or without letters: encoders of English make little of them."""
+    """The sentences with letters other than Latin ones, or without letters: which encoders of English hardly know."""
     return [text for text in texts if not any(map(str.isalpha, text)) or any(map(_is_foreign, text))]
 
 
@@ -86,7 +86,7 @@ def cut_sentences(encoder: TextEncoder, texts: Sequence[str]) -> list[Cut]:
 
 
 def sentence_notes(texts: Sequence[str], encoders: Iterable[TextEncoder]) -> list[str]:
-    """What a person should know about sentences before encoders read them, one line each; empty when all is well."""
+    """What a user should know about sentences before they are encoded, one line each; empty if nothing."""
     foreign = map(_short, foreign_sentences(list(dict.fromkeys(texts))))
     notes = _some([f"the text encoder was trained on English and may not understand {text}" for text in foreign])
     for name, encoder in {each.fingerprint: each for each in encoders}.items():

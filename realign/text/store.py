@@ -25,7 +25,7 @@ class StoreUnusable(Exception):
 
 
 class _Damaged(Exception):
-    """The file is no database, or holds what SQLite cannot read."""
+    """The file is not a database, or SQLite cannot read it."""
 
 
 class FeatureStore:

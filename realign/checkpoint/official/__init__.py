@@ -1,1 +1,1 @@
-"""Readers of published files, one publication a module."""
+"""Readers of published files, one publication per module."""

@@ -1,1 +1,1 @@
-"""What makes a prepared set."""
+"""Making a prepared set from a folder of motions."""

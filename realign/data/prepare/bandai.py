@@ -1,7 +1,9 @@
-"""Captions for clips that come with a content label but no sentences: label, style and what is measured on the joints.
+"""Captions for one public data set, Bandai-Namco Research Motiondataset, which has labels but no captions.
 
-A label says what the actor was asked to do; turns, ways, hands, heights and counts come from the joints alone, so a
-caption never contradicts its clip (a file labelled "turn left" whose body turns right is described as turning right).
+`prepare` uses them for a folder whose `index.csv` holds these labels and that has no `texts/`. The label gives the
+action; turns, directions, hands, heights and counts are measured on the joints (`bandai_measures`), so a caption never
+contradicts its clip: a file labelled "turn left" whose body turns right is described as turning right. Words are in
+`bandai_words`.
 """
 
 import random
@@ -111,7 +113,7 @@ def _act(label: str, m: Measures) -> Part:
 
 
 def part(label: str, m: Measures) -> Part:
-    """Words for one content label, with turns, ways and heights from the measures."""
+    """Words for one content label, with turns, directions and heights from the measures."""
     if label in TRAVEL:
         return _travel(label, m)
     return _hands(label, m) if label.endswith(("-hand", "-hands")) else _act(label, m)
@@ -160,14 +162,14 @@ def describe(clip_id: str, content: str, style: str, joints: NDArray[np.floating
     manners = STYLES.get(style, ("", "")) if style else ("", "")
     who = rng.choice(SUBJECTS[1:])
     if "+" in content:
-        sentences = _together(*(part(label, m) for label in content.split("+")))
+        wordings = _together(*(part(label, m) for label in content.split("+")))
     elif ">" in content:
         parts = [part(label, m) for label in content.split(">")]
-        sentences = _in_turn(*(reversed(parts) if in_order(content, m) is False else parts))
+        wordings = _in_turn(*(reversed(parts) if in_order(content, m) is False else parts))
     else:
         one = part(content, m)
-        sentences = (one.plain, one.plain, one.other, one.exact)
-    plain, styled, other, exact = sentences
+        wordings = (one.plain, one.plain, one.other, one.exact)
+    plain, styled, other, exact = wordings
     seconds = f"in about {number(max(1, round(m.seconds)))} second{'s' if round(m.seconds) > 1 else ''}"
     captions = [
         f"a person {plain}",

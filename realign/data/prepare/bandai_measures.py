@@ -1,4 +1,4 @@
-"""What a clip of joints shows, in metres, degrees, seconds and counts: the facts that captions may state."""
+"""What the joints of a clip show, in metres, degrees, seconds and counts: the facts that `bandai` puts into captions."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 PELVIS, NECK, HEAD = 0, 12, 15
 HIPS, SHOULDERS, ELBOWS, WRISTS, ANKLES = (1, 2), (16, 17), (18, 19), (20, 21), (7, 8)
-_STEP_SWING = 0.10  # m: the feet pass each other by at least this much along the way of walking
+_STEP_SWING = 0.10  # m: the feet pass each other by at least this much in the direction of walking
 _WAVE_SWING = 0.03  # m: a waving hand travels at least this far, seen from its elbow, between two turning points
 _TURN_SWING = 45.0  # degrees: smaller changes of the facing are sway
 _RAISED = -0.12  # m against the shoulder: a hand from here on counts as raised
@@ -32,9 +32,9 @@ class Measures:
 
     Attributes:
         seconds: Length of the clip.
-        walked: Way of the pelvis over the ground.
-        forward: Part of the way in the direction the body faces, negative backward.
-        leftward: Part of the way to the body's left.
+        walked: Length of the pelvis' trajectory over the ground.
+        forward: Distance in the direction that the body faces, negative backward.
+        leftward: Distance to the body's left.
         turns: Successive turns of at least 45 degrees, positive to the left.
         steps: Steps of the feet.
         bow: Largest forward lean of the trunk against its first frames.
@@ -125,9 +125,9 @@ def measure(joints: Array, fps: float = 20.0) -> Measures:
     """
     joints = np.asarray(joints, dtype=np.float64)
     yaw = facing_yaw(joints)
-    root = _smooth(joints[:, PELVIS], 9)  # nine frames: hip sway of a step is no way travelled
+    root = _smooth(joints[:, PELVIS], 9)  # nine frames: the hip sway of a step is not travel
     travel = _to_body(np.diff(root, axis=0), yaw[:-1])
-    way = np.linalg.norm(np.diff(root[:, [0, 2]], axis=0), axis=1).sum()
+    walked = np.linalg.norm(np.diff(root[:, [0, 2]], axis=0), axis=1).sum()
     feet = _to_body(joints[:, ANKLES[0]] - joints[:, ANKLES[1]], yaw)
     stride = _smooth(feet[:, 2] if abs(travel[:, 2].sum()) >= abs(travel[:, 0].sum()) else feet[:, 0])
     trunk = joints[:, NECK] - joints[:, PELVIS]
@@ -137,7 +137,7 @@ def measure(joints: Array, fps: float = 20.0) -> Measures:
     turns = [float(settled[b] - settled[a]) for a, b in zip(ends, ends[1:], strict=False)]
     return Measures(
         seconds=len(joints) / fps,
-        walked=float(way),
+        walked=float(walked),
         forward=float(travel[:, 2].sum()),
         leftward=float(travel[:, 0].sum()),
         turns=tuple(turn for turn in turns if abs(turn) >= _TURN_SWING),

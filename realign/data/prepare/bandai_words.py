@@ -1,4 +1,4 @@
-"""Words for the labels and styles of motion capture indices."""
+"""Words for the labels and styles of the Bandai-Namco data set."""
 
 STYLES = {
     "active": ("energetically", "in an energetic way"),

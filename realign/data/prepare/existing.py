@@ -1,4 +1,4 @@
-"""A set that is already there: what its making reported, and whether it is up to date."""
+"""A set that exists already: its report, and whether it is up to date."""
 
 import hashlib
 import json

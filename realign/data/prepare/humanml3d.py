@@ -40,7 +40,7 @@ def _array(path: Path) -> NDArray[np.float32]:
 
 
 def _detect(folder: Path, features: bool) -> Skeleton:
-    """The skeleton that the width of the first readable file tells."""
+    """The skeleton by the width of the first readable file."""
     for path in data_files(folder, ".npy")[:20]:
         try:
             found = split_clips(_array(path), path.name)
@@ -75,7 +75,7 @@ class LayoutFolder(Source):
         Args:
             root: The folder.
             captions: A captions file instead of `texts`.
-            skeleton: Name of the skeleton; told from the files when None.
+            skeleton: Name of the skeleton; found from the files when None.
             splits: Folder with split lists, or per cent such as "80/5/15".
             up: The axis that points up in new_joints; Y when None.
         """
@@ -155,7 +155,7 @@ class LayoutFolder(Source):
                 raise LeftOut("unreadable", f"{name} does not hold one clip of (frames, {wanted})")
             array = found.arrays[0]
             if not len(array) or not np.isfinite(array).all():
-                return array  # told by who counts the frames
+                return array  # the caller reports it
             if not self.gives_features:
                 return to_joints(found, name, self.up)[0]
             check_features(array, self.skeleton, name)
@@ -216,7 +216,7 @@ class LayoutFolder(Source):
 
 @dataclass
 class _Texts:
-    """Reads texts/<id>.txt; a file that is wrong costs its own clip only."""
+    """Reads texts/<id>.txt; a wrong file loses its own clip only."""
 
     folder: Path
     problems: list[tuple[str, str, str]]

@@ -1,4 +1,4 @@
-"""From a folder of motions to one packed set: features, statistics, splits, captions, and what was left out and why."""
+"""From a folder of motions to one prepared set: features, statistics, splits, captions and a report."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +79,7 @@ def prepare(
         source: Folder of HumanML3D or KIT-ML layout, or of BVH files.
         out: Folder to make.
         captions: CSV or JSONL file of captions; needed for BVH files.
-        skeleton: "humanml3d" or "kit"; told from the files, or HumanML3D for BVH, when None.
+        skeleton: "humanml3d" or "kit"; found from the files, or HumanML3D for BVH, when None.
         rig: YAML map of joint names for BVH rigs that are not recognised.
         splits: Folder with train.txt, val.txt, test.txt, or per cent such as "80/5/15".
         fps: True frames per second of BVH files whose headers are wrong.

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a packed set."""
+"""Mean and standard deviation of a prepared set."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Rows of CSV files as spreadsheets and people write them, and records of JSON files, each with its place."""
+"""Rows of CSV files, as spreadsheets and editors write them, and records of JSON files, each with its line."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ def read_csv(path: Path, known: Collection[str], remedy: str | None = None) -> R
 
     Args:
         path: The file.
-        known: Names of columns, which tell the delimiter.
+        known: Names of columns, by which the delimiter is found.
         remedy: Said where none of them is there; None takes such a header as it stands.
 
     Raises:

@@ -137,7 +137,7 @@ def read_bvh(path: str | Path, fps: float | None = None) -> Bvh:
     text = read_text(Path(path))
     header, mark, body = split_motion(text)
     if not mark:
-        raise InputError(f"{path} has no MOTION section: it is cut off or no BVH file; export it again.")
+        raise InputError(f"{path} has no MOTION section: it is cut off or not a BVH file; export it again.")
     names, parents, offsets, channels = parse_hierarchy(header, path)
     width = sum(len(names) for names in channels)
     motion, frame_time = parse_motion(body, width, header.count("\n"), path, fps)

@@ -1,4 +1,4 @@
-"""Whether a motion can have been recorded at the rate that its file says."""
+"""Whether a motion can have been recorded at the rate that its file gives."""
 
 from collections.abc import Mapping
 
