@@ -1,4 +1,4 @@
-"""What the joints of a clip show, in metres, degrees, seconds and counts: the facts that `bandai` puts into captions."""
+"""What the joints of a clip show, in metres, degrees, seconds and counts: the facts in the captions of `bandai`."""
 
 from dataclasses import dataclass
 
