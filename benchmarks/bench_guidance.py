@@ -33,8 +33,8 @@ from realign.nn import (
     MldDenoiser,
     MotionSpace,
     MotionVAE,
-    RewardModel,
     SkipTransformerVAE,
+    TransformerReward,
 )
 from realign.tasks import GeneratorTask, RewardTask
 from realign.text.hashing import HashingEncoder
@@ -75,7 +75,7 @@ def reward(
     space: MotionSpace, patch: int, layers: int, feedforward: int, hidden: int, device: torch.device
 ) -> RewardTask:
     sizes = {"hidden": hidden, "layers": layers, "feedforward": feedforward, "decoder_layers": 1, "patch": patch}
-    model = RewardModel(space.width, TEXT, **sizes)
+    model = TransformerReward(space.width, TEXT, **sizes)
     task = RewardTask(model, space, HashingEncoder(TEXT), noise(), skeleton="humanml3d")
     task.normalizer.fit(torch.zeros(263), torch.ones(263))
     return task.eval().requires_grad_(False).to(device)

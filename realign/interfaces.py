@@ -1,22 +1,34 @@
 """What the packages above need of a model: to sample it and to embed with it, whatever it is made of."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor, nn
 
 from realign.batch import TextFeatures
+from realign.digest import weights_digest
+from realign.errors import InputError
+from realign.motion.normalizer import Normalizer
+
+ModelType = TypeVar("ModelType")
 
 
 class TextToMotionModel(ABC):
     """Anything that makes motions from captions: a diffusion of this project, or a model of one's own of any kind.
 
     Evaluation, best-of-N and `TextToMotion` need no more than this. Guidance by a reward's gradient needs a
-    diffusion, `realign.nn.Diffusion`. One that is an ``nn.Module`` is loaded from a folder of weights.
+    diffusion, `realign.nn.Diffusion`. One that is an ``nn.Module`` is loaded from a folder of weights. Where it reads
+    captions by a `TextEncoder`, calling it `text_encoder` lets foreign captions be told and its time be measured.
+
+    Attributes:
+        wanted: What an error asks for where a file holds something else.
     """
+
+    wanted: ClassVar = "a generator"
 
     @property
     @abstractmethod
@@ -38,41 +50,142 @@ class TextToMotionModel(ABC):
             captions: One a motion.
             lengths: Frames of each motion.
             seeds: One a motion: all its randomness.
-            options: Of the model, such as steps, scheduler and guidance_scale of a diffusion; those that
-                are None stand for its own.
+            options: Of the model, such as steps, scheduler and guidance_scale of a diffusion; the model's
+                own values hold for those left out.
 
         Returns:
             Motion features, not normalised; zero beyond each length.
+        """
+
+    def check_options(self, **options: Any) -> None:
+        """Refuse options before anything is sampled; by default, names that `sample` does not take.
+
+        Args:
+            options: As for `sample`.
 
         Raises:
-            InputError: An option that the model does not know, or a value that does not fit.
+            InputError: An unknown option, or a value that does not fit.
         """
+        taken = inspect.signature(self.sample).parameters
+        for name, value in options.items():
+            if name not in taken and not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+                raise InputError(f"A {type(self).__name__} takes no {name}, but got {value!r}; leave it out.")
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the model by what its samples depend on; by default its class and weights."""
+        parts = {"model": self} if isinstance(self, nn.Module) else {}
+        return weights_digest("generator", f"{type(self).__module__}.{type(self).__qualname__}", parts)
+
+
+class MotionTextModel(nn.Module, ABC):
+    """Embeds motions and captions as they come: an evaluator, or a reward or retriever that may serve as one.
+
+    Attributes:
+        normalizer: Statistics of its motions.
+        wanted: What an error asks for where a file holds something else.
+    """
+
+    wanted: ClassVar = "an evaluator, reward or retriever"
+    normalizer: Normalizer
+
+    @property
+    @abstractmethod
+    def skeleton(self) -> str:
+        """Name of the skeleton of the motions."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it embeds."""
+        return self.normalizer.mean.device
+
+    @abstractmethod
+    def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
+        """Embeddings of captions, in the order given."""
+
+    @abstractmethod
+    def embed_motions(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
+        """Embeddings of clean motions, in the order given.
+
+        Args:
+            motion: Motion features, not normalised.
+            lengths: Frames of each.
+        """
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Names the model by what its embeddings depend on: equal names, equal embeddings."""
+
+    def take_tokens(self, tokens: Mapping[str, str]) -> None:
+        """Hand words and parts of speech to a model that reads them; of no effect on others.
+
+        Args:
+            tokens: "word/POS word/POS ..." by caption, as `MotionDataModule.caption_tokens` gives them.
+        """
+        return None
+
+
+class RewardBatch(NamedTuple):
+    """What a reward model learns from: B captions, and L motions: the captions' own in one or several views.
+
+    Attributes:
+        x_t: The motions as tokens, noisy or clean, zero at padding.
+        t: Their timesteps, `CLEAN_STEP` for clean ones.
+        mask: True where a token exists.
+        clean: The same motions without noise.
+        text: Features of the captions.
+        seeds: One a motion, for draws of the model's own; None where it is measured.
+    """
+
+    x_t: Float[Tensor, "L N W"]
+    t: Real[Tensor, "L"]
+    mask: Bool[Tensor, "L N"]
+    clean: Float[Tensor, "L N W"]
+    text: TextFeatures
+    seeds: Int[Tensor, "L"] | None
+
+
+class Learned(NamedTuple):
+    """What a reward model makes of a batch in training.
+
+    Attributes:
+        text: Embeddings of the captions, to be told apart by contrast; of any norm.
+        motion: Embeddings of the motions.
+        losses: Further losses by name.
+    """
+
+    text: Float[Tensor, "B E"]
+    motion: Float[Tensor, "L E"]
+    losses: dict[str, Float[Tensor, ""]]
 
 
 class RewardModel(nn.Module, ABC):
     """One embedding space for captions and motions at any timestep of a noise path.
 
+    `embed_motion` and `embed_text` are enough to be trained by contrast, to guide, to search and to choose by. A model
+    with losses of its own overrides `learn`.
+
     Attributes:
         width: Width W of the motions' tokens.
         text_dim: Width D of the text features.
+        embedding: Width E of the embeddings.
+        signature: Names what the weights do not tell: the architecture and its sizes.
     """
 
     width: int
     text_dim: int
-
-    @property
-    @abstractmethod
-    def signature(self) -> str:
-        """Names what the weights do not tell: the architecture and its sizes."""
+    embedding: int
+    signature: str
 
     @abstractmethod
     def embed_motion(
-        self, x_t: Float[Tensor, "B N W"], t: Int[Tensor, "B"], mask: Bool[Tensor, "B N"]
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
     ) -> Float[Tensor, "B E"]:
         """Unit embeddings of motions, deterministic in evaluation mode and differentiable in `x_t`.
 
         Args:
-            x_t: Motions, noisy or clean, zero at padding.
+            x_t: Motions as tokens, noisy or clean, zero at padding.
             t: Timesteps, `CLEAN_STEP` for clean motions.
             mask: True where a token exists.
         """
@@ -80,3 +193,23 @@ class RewardModel(nn.Module, ABC):
     @abstractmethod
     def embed_text(self, text: TextFeatures) -> Float[Tensor, "B E"]:
         """Unit embeddings of captions."""
+
+    def learn(self, batch: RewardBatch) -> Learned:
+        """Embeddings to tell apart, and the losses of the architecture by the names of their weights; by default none.
+
+        A loss that the task has no weight for counts once.
+        """
+        return Learned(self.embed_text(batch.text), self.embed_motion(batch.x_t, batch.t, batch.mask), {})
+
+    def forward(
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
+    ) -> Float[Tensor, "B"]:
+        """Cosine of each motion and its caption: the reward, in [-1, 1]; arguments as in `embed_motion`."""
+        return (self.embed_motion(x_t, t, mask) * self.embed_text(text)).sum(-1)
+
+
+def frozen(model: ModelType) -> ModelType:
+    """The model in evaluation mode, and without gradients of its weights, where it has such things."""
+    if isinstance(model, nn.Module):
+        model.eval().requires_grad_(False)
+    return model

@@ -20,7 +20,7 @@ from realign.diffusion import CLEAN_STEP
 from realign.errors import InputError
 from realign.guidance.match import check_match
 from realign.guidance.reward import RewardGuidance
-from realign.nn.reward import RewardModel
+from realign.nn.reward import TransformerReward
 from realign.nn.spaces import LatentSpace
 from realign.tasks import save_pretrained
 from realign.text import TextEncoder
@@ -218,16 +218,16 @@ def test_an_ablation_runs_as_it_stands_laid_over_a_generator(
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
     data = [f"--data.init_args.folder={ablated / 'data'}", "--trainer.limit_test_batches=1", "--model.steps=4"]
     asked: list[int] = []
-    embed, gradient = RewardModel.embed_motion, RewardGuidance.gradient
+    embed, gradient = TransformerReward.embed_motion, RewardGuidance.gradient
     monkeypatch.setattr(
         RewardGuidance, "gradient", lambda *args: (asked.append(None), gradient(*args), asked.append(None))[1]
     )
 
-    def record(self: RewardModel, x: torch.Tensor, t: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def record(self: TransformerReward, x: torch.Tensor, t: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         asked.extend(t.tolist() if asked.count(None) % 2 else [])  # within a gradient: judges ask about clean motions
         return embed(self, x, t, mask)
 
-    monkeypatch.setattr(RewardModel, "embed_motion", record)
+    monkeypatch.setattr(TransformerReward, "embed_motion", record)
     assert main(["test", *words, *data, *quiet]) == 0
     timesteps = {t for t in asked if t is not None}
     assert CLEAN_STEP not in timesteps, "a step token can matter at noisy samples only"

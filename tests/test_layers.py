@@ -14,9 +14,9 @@ LEVEL = {
     "guidance": 3,
     "tasks": 4,
     "nn": 5, "data": 5, "evaluators": 5, "render": 5,
-    "checkpoint": 6,
-    "motion": 7, "text": 7, "diffusion": 7, "losses": 7, "metrics": 7, "index": 7, "interfaces": 7,
-    "batch": 8, "configuration": 8, "distributed": 8, "seeding": 9, "errors": 9, "files": 9, "launcher": 9,
+    "checkpoint": 6, "interfaces": 6,
+    "motion": 7, "text": 7, "diffusion": 7, "losses": 7, "metrics": 7, "index": 7,
+    "batch": 8, "configuration": 8, "digest": 9, "distributed": 8, "seeding": 9, "errors": 9, "files": 9, "launcher": 9,
     "precision": 9, "staging": 9,
     "masking": 10, "library_errors": 10, "system": 10,
 }  # fmt: skip

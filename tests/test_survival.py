@@ -21,8 +21,8 @@ from realign.evaluation.results import Results
 from realign.evaluation.settings import Setting
 from realign.evaluation.tables import write_tables
 from realign.index.library import MotionLibrary
+from realign.tasks import RewardTask
 from realign.tasks.checkpoint import load_task, save_pretrained
-from realign.tasks.embedding import EmbeddingTask
 from realign.training import TrainingCLI
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
@@ -87,7 +87,7 @@ def test_prepare(shelf: Path, tmp_path: Path) -> None:
 
 
 def test_index_build(shelf: Path, tmp_path: Path) -> None:
-    folder, judge = tmp_path / "out" / "index", load_task(shelf / "judge", EmbeddingTask)
+    folder, judge = tmp_path / "out" / "index", load_task(shelf / "judge", RewardTask)
 
     def read() -> object:
         if not folder.exists():

@@ -11,11 +11,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from realign.callbacks.index_builder import IndexBuilder
 from realign.data.datamodule import MotionDataModule
 from realign.errors import InputError
-from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.reward import RewardTask
 
 
 def build_index(
-    task: EmbeddingTask,
+    task: RewardTask,
     data: str | Path,
     folder: str | Path,
     *,

@@ -1,13 +1,14 @@
 """What is measured about generated motions, gathered over batches and processes."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from realign.batch import MotionTextBatch
+from realign.evaluators.measures import measure_motions
+from realign.interfaces import MotionTextModel
 from realign.metrics.generation import (
     Gaussian,
     euclidean_distances,
@@ -19,12 +20,6 @@ from realign.metrics.generation import (
 from realign.metrics.ordered import OrderedMetric, text_numbers
 from realign.metrics.sample_means import SampleMeans
 from realign.motion.skeleton import get_skeleton
-from realign.tasks.embedding import EmbeddingTask
-from realign.tasks.evaluator import EvaluatorTask
-from realign.tasks.measures import measure_motions
-
-Judge: TypeAlias = EvaluatorTask | EmbeddingTask
-"""What embeds motions and captions, with statistics of its own."""
 
 _BATCH = 32  # motions that R-precision ranks among
 
@@ -77,7 +72,7 @@ class SampleMetrics(nn.Module):
         skeleton: Name of the skeleton.
     """
 
-    def __init__(self, judges: Mapping[str, Judge], skeleton: str) -> None:
+    def __init__(self, judges: Mapping[str, MotionTextModel], skeleton: str) -> None:
         super().__init__()
         self._judges = dict(judges)  # a plain dictionary: they are no parts of this module
         self.skeleton = get_skeleton(skeleton)

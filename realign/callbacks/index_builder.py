@@ -20,7 +20,8 @@ from realign.index.motion_index import MotionIndex
 from realign.index.storage import check_replaceable
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
-from realign.tasks.embedding import EmbeddingTask, MotionEmbeddings
+from realign.nn.embedder import JointEmbedding
+from realign.tasks.embedding import MotionEmbeddings
 
 Place = tuple[int, int, int]  # batch, row, process
 
@@ -65,7 +66,7 @@ class IndexBuilder(Callback):
             InputError: The folder is something else, the task embeds nothing, its motions are not to be had, or FAISS
                 is missing or does not know the factory.
         """
-        if not isinstance(pl_module, EmbeddingTask):
+        if not isinstance(pl_module, JointEmbedding):
             raise InputError(
                 f"A {type(pl_module).__name__} embeds no motions; build the index with a reward model or retriever."
             )
@@ -85,7 +86,7 @@ class IndexBuilder(Callback):
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Keep the embeddings, and embed the captions beyond the first of each motion."""
-        if not isinstance(outputs, MotionEmbeddings) or not isinstance(pl_module, EmbeddingTask):
+        if not isinstance(outputs, MotionEmbeddings) or not isinstance(pl_module, JointEmbedding):
             return
         shard = self._shard
         first = len(shard.items)
@@ -110,7 +111,7 @@ class IndexBuilder(Callback):
         """
         shards = _gather(self._shard)
         self._shard = _Shard()
-        if shards is None or not isinstance(pl_module, EmbeddingTask):
+        if shards is None or not isinstance(pl_module, JointEmbedding):
             return
         items, motions = _in_order(shards)
         index = MotionIndex.build(np.stack(motions), items, fingerprint=pl_module.fingerprint, factory=self.factory)

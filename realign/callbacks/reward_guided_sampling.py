@@ -8,17 +8,15 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
-from realign.callbacks.comparison import Judge, SampleMetrics
+from realign.callbacks.comparison import SampleMetrics
 from realign.callbacks.gallery import is_due, log_folder, show
+from realign.checkpoint.load import load_model
 from realign.errors import InputError
 from realign.guidance.config import USUAL, GuidanceConfig
 from realign.guidance.steering import Steering, load_steering
+from realign.interfaces import MotionTextModel, TextToMotionModel
 from realign.render.save import check_suffix
 from realign.tasks.base import Task
-from realign.tasks.checkpoint import load_task
-from realign.tasks.embedding import EmbeddingTask
-from realign.tasks.evaluator import EvaluatorTask
-from realign.tasks.generator import GeneratorTask
 
 WAYS = ("unguided", "guided")
 
@@ -63,7 +61,7 @@ class RewardGuidedSampling(Callback):
         self.guidance = guidance
         self.batches, self.every_n_epochs, self.clips, self.suffix = batches, every_n_epochs, clips, suffix
         self.steering: Steering | None = None
-        self._judges: dict[str, Judge] = {}
+        self._judges: dict[str, MotionTextModel] = {}
         self._metrics: dict[str, SampleMetrics] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -73,9 +71,9 @@ class RewardGuidedSampling(Callback):
             InputError: The task is no generator, the judge no judge or the reward itself, or a file is missing, foreign
                 or damaged.
         """
-        if not isinstance(pl_module, GeneratorTask):
+        if not (isinstance(pl_module, Task) and isinstance(pl_module, TextToMotionModel)):
             raise InputError(
-                f"RewardGuidedSampling samples a GeneratorTask, but the model is a {type(pl_module).__name__}; take "
+                f"RewardGuidedSampling samples a generator, but the model is a {type(pl_module).__name__}; take "
                 "the callback out."
             )
         if self.steering is not None:
@@ -85,18 +83,16 @@ class RewardGuidedSampling(Callback):
         if self.judge is not None:
             self._judges["judge"] = self._load_judge(self.judge, trainer, pl_module.trust_code)
 
-    def _load_judge(self, path: str, trainer: Trainer, trust_code: bool) -> Judge:
-        task = load_task(path, Task, trust_code=trust_code)
-        if not isinstance(task, (EvaluatorTask, EmbeddingTask)):
-            raise InputError(f"{path} holds a {type(task).__name__}, which judges no motions; give an evaluator.")
-        if task.fingerprint == self._judges["reward"].fingerprint:
+    def _load_judge(self, path: str, trainer: Trainer, trust_code: bool) -> MotionTextModel:
+        judge = load_model(path, MotionTextModel, trust_code=trust_code)  # type: ignore[type-abstract]
+        if judge.fingerprint == self._judges["reward"].fingerprint:
             raise InputError(
                 f"The judge {path} is the reward itself, which cannot measure what it guides; give another."
             )
         data: Any = getattr(trainer, "datamodule", None)
-        if isinstance(task, EvaluatorTask) and hasattr(data, "caption_tokens"):
-            task.take_tokens(data.caption_tokens())
-        return task.requires_grad_(False)
+        if hasattr(data, "caption_tokens"):
+            judge.take_tokens(data.caption_tokens())
+        return judge.requires_grad_(False)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse before hours of training what validation would refuse after them."""
@@ -141,8 +137,8 @@ class RewardGuidedSampling(Callback):
                 judge.to(generator.device)
         self._metrics = {way: SampleMetrics(self._judges, generator.skeleton).to(generator.device) for way in WAYS}
 
-    def _parts(self, pl_module: LightningModule) -> tuple[Steering, GeneratorTask]:
-        if self.steering is None or not isinstance(pl_module, GeneratorTask):
+    def _parts(self, pl_module: LightningModule) -> tuple[Steering, Any]:
+        if self.steering is None or not isinstance(pl_module, TextToMotionModel):
             raise InputError("RewardGuidedSampling was not set up; run it as a callback of a trainer.")
         return self.steering, pl_module
 
@@ -169,7 +165,7 @@ class RewardGuidedSampling(Callback):
             self._render(trainer, generator, batch, motions, stage)
 
     def _render(
-        self, trainer: Trainer, generator: GeneratorTask, batch: MotionTextBatch,
+        self, trainer: Trainer, generator: Any, batch: MotionTextBatch,
         motions: dict[str, Float[Tensor, "B F C"]], stage: str,
     ) -> None:  # fmt: skip
         folder = log_folder(trainer) / "guidance"

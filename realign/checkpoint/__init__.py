@@ -2,6 +2,7 @@
 
 from realign.checkpoint.admission import admit
 from realign.checkpoint.export import save_pretrained
+from realign.checkpoint.load import load_model
 from realign.checkpoint.rebuild import rebuild
 from realign.checkpoint.saved import CONFIG, GUIDANCE, WEIGHTS, Saved, class_and_options, fill, read_saved
 from realign.checkpoint.tensors import read_tensors
@@ -14,6 +15,7 @@ __all__ = [
     "admit",
     "class_and_options",
     "fill",
+    "load_model",
     "read_saved",
     "read_tensors",
     "rebuild",

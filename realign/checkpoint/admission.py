@@ -24,6 +24,10 @@ _ALLOWED = re.compile(
 )
 _WORD = re.compile(r"[\w+-]*", re.ASCII)  # neither a dotted name nor structure written as text
 _PLACES = ("cache_dir", "checkpoint", "subset")  # paths of the machine that trained
+_RENAMED = {
+    name: "realign.nn.TransformerReward" for name in ("realign.nn.RewardModel", "realign.nn.reward.RewardModel")
+}
+"""Classes that older files call otherwise."""
 _DEEP, _MANY = 40, 100_000  # more nesting and more values than any model has
 _PLAIN = (str, int, float, bool, NoneType)
 
@@ -121,6 +125,7 @@ class _Admission:
                 f"The configuration of {self.path} holds a component that is not class_path and init_args; take a file "
                 "written by realign."
             )
+        name = _RENAMED.get(name, name)
         short = _WORD.fullmatch(name)  # jsonargparse finds the full one, which `rebuild` checks
         slots = {} if self.trust_code or short else _slots(check_class(name, self.path))
         own = short or name.startswith("realign.")
@@ -129,7 +134,7 @@ class _Admission:
             for key, each in options.items()
             if not (own and key in _PLACES)
         }
-        return {**value, "init_args": kept}
+        return {**value, "class_path": name, "init_args": kept}
 
     def key(self, key: Any) -> str:
         """A name of an option; with dots, jsonargparse would take it for one of an inner component."""

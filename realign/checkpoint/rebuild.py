@@ -12,10 +12,10 @@ from realign.checkpoint.admission import admit, check_class
 from realign.checkpoint.saved import Saved
 from realign.errors import InputError
 
-ModuleType = TypeVar("ModuleType", bound=nn.Module)
+Kind = TypeVar("Kind")
 
 
-def rebuild(saved: Saved, base: type[nn.Module], kind: type[ModuleType]) -> ModuleType:
+def rebuild(saved: Saved, base: type[nn.Module], kind: type[Kind]) -> Kind:
     """Instantiate a configuration; jsonargparse checks every class against the annotation it stands for.
 
     Args:
@@ -35,10 +35,13 @@ def rebuild(saved: Saved, base: type[nn.Module], kind: type[ModuleType]) -> Modu
         raise _cannot_build(saved.path, error) from error
     if not saved.trust_code:
         _check_found(parsed.module.as_dict(), saved.path)  # short names are full ones now
-    found = _class(parsed.module.class_path)
+    found = find_class(parsed.module.class_path)
     if not issubclass(found, kind):
+        holds, wanted = f"a {found.__name__}", vars(kind).get("wanted")
+        if wanted is not None:  # whoever asks for any model does not know its classes
+            holds = getattr(found, "wanted", holds)
         raise InputError(
-            f"{saved.path} holds a {found.__name__}, but a {kind.__name__} is needed; give one of that kind."
+            f"{saved.path} holds {holds}, but {wanted or f'a {kind.__name__}'} is needed; give one of that kind."
         )
     try:
         return parser.instantiate_classes(parsed).module
@@ -67,6 +70,7 @@ def _check_found(value: Any, path: Path) -> None:
         raise InputError(f"{path} names {value!r} where a value is wanted; take a file written by realign.")
 
 
-def _class(class_path: str) -> type:
+def find_class(class_path: str) -> type:
+    """The class of a full name."""
     module, _, name = class_path.rpartition(".")
     return getattr(__import__(module, fromlist=[name]), name)

@@ -55,13 +55,13 @@ def run(options: argparse.Namespace) -> None:
     from realign.index.storage import check_replaceable
     from realign.inference import pick_device, pretrained_folder
     from realign.tasks.checkpoint import load_task
-    from realign.tasks.embedding import EmbeddingTask
+    from realign.tasks.reward import RewardTask
 
     check_replaceable(options.output)
     device = pick_device(options.device)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # without its list of devices
     wrote = build_index(
-        load_task(options.checkpoint or pretrained_folder("retriever"), EmbeddingTask, trust_code=options.trust_code),
+        load_task(options.checkpoint or pretrained_folder("retriever"), RewardTask, trust_code=options.trust_code),
         options.data,
         options.output,
         split=options.split,

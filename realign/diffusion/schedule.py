@@ -1,7 +1,9 @@
 """Noise schedules: what every variance-preserving diffusers scheduler shares, whatever its class."""
 
 import hashlib
+import inspect
 import json
+from abc import ABC
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +15,18 @@ from realign.errors import InputError
 
 Scheduler = Any
 """A diffusers scheduler. Its classes share no type that names what they have in common, and take seconds to import."""
+
+
+class DiffusersScheduler(ABC):  # noqa: B024
+    """Any diffusers scheduler, told by its methods: what configurations are checked against, without importing it."""
+
+    @classmethod
+    def __subclasshook__(cls, other: type) -> bool:
+        """Whether a class steps and adds noise as schedulers do."""
+        return cls is DiffusersScheduler and all(
+            hasattr(other, name) for name in ("step", "set_timesteps", "add_noise")
+        )
+
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
@@ -80,9 +94,10 @@ def with_scheduler(training: Scheduler, name: str, **options: Any) -> Scheduler:
     kind = getattr(import_module(module), cls)
     if name in ("ddim", "ddpm"):
         options = {"clip_sample": False, **options}  # diffusers clips to [-1, 1] unless told not to
-    # diffusers notes which values were not named when the scheduler was built, and forgets those passed by position
-    config = {key: value for key, value in training.config.items() if key not in ("_use_default_values", "clip_sample")}
-    return kind.from_config(config, **{"timestep_spacing": "trailing", **options})
+    # not diffusers' from_config, which imports every scheduler there is, and forgets values passed by position
+    taken = inspect.signature(kind.__init__).parameters
+    config = {key: value for key, value in training.config.items() if key in taken and key != "clip_sample"}
+    return kind(**{**config, "timestep_spacing": "trailing", **options})
 
 
 def schedule_fingerprint(scheduler: Scheduler) -> str:

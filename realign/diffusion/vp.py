@@ -78,6 +78,26 @@ class VP(NoisePath):
         return partial(SchedulerSolver, chosen, steps, {"eta": min(eta, 1 - 1e-6)} if "eta" in accepted else {})
 
 
+def choose_path(scheduler: Scheduler | None, path: NoisePath | None) -> NoisePath:
+    """The noise that a configuration names in one of two ways.
+
+    Args:
+        scheduler: Any variance-preserving diffusers scheduler.
+        path: Any path.
+
+    Raises:
+        InputError: Both or neither are given, or the scheduler is not variance preserving.
+    """
+    if path is not None and scheduler is None:
+        return path
+    if scheduler is None or path is not None:
+        raise InputError(
+            f"{'Both' if scheduler is not None else 'Neither'} of scheduler and path are given, but the noise to train "
+            "with is one of them: name a diffusers scheduler, or a path such as realign.diffusion.FlowMatching."
+        )
+    return VP(scheduler)
+
+
 class SchedulerSolver(Solver):
     """Steps as a diffusers scheduler does; samples draw their own noise where it asks for some.
 

@@ -11,7 +11,7 @@ import torch
 from realign.distributed import from_first, processes
 from realign.errors import InputError
 from realign.evaluation.clips import EvaluationClips
-from realign.evaluation.judges import Judge, Judging, check_independent
+from realign.evaluation.judges import Judging, check_independent
 from realign.evaluation.replicate import REWARD, Make, Replicator
 from realign.evaluation.results import REAL, Results, Row, open_results
 from realign.evaluation.sampling import Recorded, SettingSampler
@@ -19,11 +19,10 @@ from realign.evaluation.settings import PROTOCOLS, Precision, Protocol, Setting,
 from realign.evaluation.speed import time_sentences
 from realign.guidance.config import GuidanceConfig
 from realign.index.motion_index import MotionIndex
-from realign.nn.digest import weights_digest
+from realign.interfaces import MotionTextModel, TextToMotionModel, frozen
+from realign.nn.embedder import JointEmbedding
 from realign.seeding import mix_seed
-from realign.tasks.embedding import EmbeddingTask
-from realign.tasks.generator import GeneratorTask
-from realign.text.sentences import warn_about
+from realign.text.sentences import encoders_of, warn_about
 
 Watch = Callable[[str, int, int], None]
 """watch(what is being made, motions made, motions in all)"""
@@ -54,18 +53,18 @@ class Evaluation:
 
     def __init__(
         self,
-        generator: GeneratorTask,
+        generator: TextToMotionModel,
         clips: EvaluationClips,
-        evaluators: Mapping[str, Judge],
+        evaluators: Mapping[str, MotionTextModel],
         protocol: Protocol = PROTOCOLS["guo"],
         *,
-        reward: EmbeddingTask | None = None,
+        reward: JointEmbedding | None = None,
         index: MotionIndex | None = None,
         batch_size: int = 32,
         precision: Precision = "fp32",
         default: GuidanceConfig | None = None,
     ) -> None:
-        self.generator, self.clips, self.protocol = generator.eval().requires_grad_(False), clips, protocol
+        self.generator, self.clips, self.protocol = frozen(generator), clips, protocol
         self.reward, self.index, self.precision, self.default = reward, index, precision, default
         if precision not in get_args(Precision):
             raise InputError(f"Unknown precision {precision!r}; choose one of {', '.join(get_args(Precision))}.")
@@ -124,8 +123,7 @@ class Evaluation:
             for each in unique_settings(asked)
         }
         if first:
-            rewards = [] if self.reward is None else [self.reward.text_encoder]
-            warn_about(self.clips.captions(), [self.generator.text_encoder, *rewards])
+            warn_about(self.clips.captions(), encoders_of(self.generator, self.reward))
         results = from_first(open_results(output, self.about()) if first else None) or Results({})
         rows = [
             results.row(REAL, None),
@@ -157,8 +155,6 @@ class Evaluation:
     def about(self) -> dict[str, Any]:
         """What results must have in common to stand in one table."""
         packed, generator, judges = self.clips.packed, self.generator, self.replicator.judging.judges
-        parts = {"denoiser": generator.denoiser, "space": generator.space, "normalizer": generator.normalizer}
-        usual = f"{generator.text_encoder.fingerprint} {generator.steps} {generator.guidance_scale}"
         return {
             "protocol": asdict(self.protocol),
             "data": {
@@ -170,7 +166,7 @@ class Evaluation:
             },
             "seed": self.clips.seed,
             "precision": self.precision,
-            "generator": weights_digest("generator", f"{usual} {generator.sampling_scheduler}", parts),
+            "generator": generator.fingerprint,
             "reward": None if self.reward is None else self.reward.fingerprint,
             "evaluators": {name: judges[name].fingerprint for name in self.replicator.evaluators},
         }

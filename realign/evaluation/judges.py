@@ -2,23 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from realign.checkpoint.load import load_model
 from realign.errors import InputError
 from realign.evaluation.clips import EvaluationClips
-from realign.tasks.base import Task
-from realign.tasks.checkpoint import load_task
-from realign.tasks.embedding import EmbeddingTask
-from realign.tasks.evaluator import EvaluatorTask
+from realign.interfaces import MotionTextModel
 from realign.text.base import TextEncoder
-
-Judge: TypeAlias = EvaluatorTask | EmbeddingTask
-"""A frozen task with embed_motions, embed_captions, fingerprint, skeleton and statistics of its own."""
 
 PAD_TO = 196  # frames: published figures depend on the padding that the evaluator saw
 _CHUNK = 128  # captions embedded at once
@@ -26,7 +20,7 @@ _TRIED = 8  # recorded motions that show whether a judge's weights are whole
 _SMALL = 64  # numbers: smaller tensors, or constant ones, may agree by chance
 
 
-def load_judge(path: str | Path, *, trust_code: bool = False) -> Judge:
+def load_judge(path: str | Path, *, trust_code: bool = False) -> MotionTextModel:
     """An evaluator, or a reward or retriever that serves as one, frozen.
 
     Args:
@@ -37,10 +31,7 @@ def load_judge(path: str | Path, *, trust_code: bool = False) -> Judge:
         InputError: The file is missing or damaged, or holds something that embeds no motions.
     """
     with torch.inference_mode(False):
-        task = load_task(path, Task, trust_code=trust_code)  # type: ignore[type-abstract]
-    if not isinstance(task, (EvaluatorTask, EmbeddingTask)):
-        raise InputError(f"{path} holds a {type(task).__name__}, which judges no motions; give an evaluator.")
-    return task.requires_grad_(False)
+        return load_model(path, MotionTextModel, trust_code=trust_code).requires_grad_(False)  # type: ignore[type-abstract]
 
 
 def judge_name(path: str | Path) -> str:
@@ -61,20 +52,20 @@ class Judging:
         InputError: As `check_judge`, or a judge makes NaN of captions or recorded motions.
     """
 
-    def __init__(self, judges: Mapping[str, Judge], clips: EvaluationClips, device: torch.device) -> None:
+    def __init__(self, judges: Mapping[str, MotionTextModel], clips: EvaluationClips, device: torch.device) -> None:
         self.judges = dict(judges)
         for name, judge in self.judges.items():
             check_judge(name, judge, clips)
         captions = clips.captions()
-        tokens = clips.module.caption_tokens() if any(isinstance(j, EvaluatorTask) for j in judges.values()) else {}
+        reading = any(type(judge).take_tokens is not MotionTextModel.take_tokens for judge in judges.values())
+        tokens = clips.module.caption_tokens() if reading else {}
         self._row = {caption: row for row, caption in enumerate(captions)}
         self._text: dict[str, Tensor] = {}
         tried = next(clips.batches(clips.places, "real", _TRIED))
         for name, judge in self.judges.items():
             with torch.inference_mode(False):
                 judge.to(device)
-            if isinstance(judge, EvaluatorTask):
-                judge.take_tokens(tokens)
+            judge.take_tokens(tokens)
             with torch.no_grad():
                 parts = [captions[start : start + _CHUNK] for start in range(0, len(captions), _CHUNK)]
                 self._text[name] = torch.cat([judge.embed_captions(part).float() for part in parts])
@@ -104,7 +95,7 @@ class Judging:
         return embedded.masked_fill(~finite[:, None], torch.nan)
 
 
-def check_judge(name: str, judge: Judge, clips: EvaluationClips) -> None:
+def check_judge(name: str, judge: MotionTextModel, clips: EvaluationClips) -> None:
     """Refuse a judge of other motions.
 
     Args:
@@ -133,7 +124,7 @@ def check_judge(name: str, judge: Judge, clips: EvaluationClips) -> None:
         )
 
 
-def check_independent(name: str, judge: Judge, reward: EmbeddingTask) -> None:
+def check_independent(name: str, judge: MotionTextModel, reward: MotionTextModel) -> None:
     """Refuse an evaluator that shares trained weights with the reward: what is climbed cannot measure.
 
     Frozen text encoders may be the same. Weights that were stored in half precision count as those they came from.

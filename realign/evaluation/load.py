@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from realign.checkpoint.load import load_model
 from realign.errors import InputError
 from realign.evaluation.clips import EvaluationClips
 from realign.evaluation.evaluation import Evaluation
@@ -15,9 +16,8 @@ from realign.files import model_path, named_path
 from realign.guidance.own import OwnGuidance
 from realign.index.motion_index import MotionIndex
 from realign.inference.common import pretrained_folder
-from realign.tasks.checkpoint import load_task
-from realign.tasks.embedding import EmbeddingTask
-from realign.tasks.generator import GeneratorTask
+from realign.interfaces import TextToMotionModel
+from realign.nn.embedder import JointEmbedding
 
 
 def load_evaluation(
@@ -81,12 +81,12 @@ def load_evaluation(
             belongs = pretrained_folder("reward_index", "an index made with the reward, with --index")
         index = belongs if index is None and anchored else index
     with torch.inference_mode(False):
-        task = load_task(folder, GeneratorTask, trust_code=trust_code).to(device)
+        model = load_model(folder, TextToMotionModel, trust_code=trust_code, device=device)  # type: ignore[type-abstract]
         judge = None
         if reward is not None:
-            judge = load_task(reward, EmbeddingTask, trust_code=trust_code)  # type: ignore[type-abstract]
+            judge = load_model(reward, JointEmbedding, trust_code=trust_code)  # type: ignore[type-abstract]
     return Evaluation(
-        task,
+        model,
         chosen,
         {name: load_judge(path, trust_code=trust_code) for name, (_, path) in zip(names, judges, strict=True)},
         PROTOCOLS[protocol],

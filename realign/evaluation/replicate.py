@@ -16,12 +16,12 @@ from realign.evaluation.clips import Draw, EvaluationClips
 from realign.evaluation.judges import Judging
 from realign.evaluation.results import PLAIN
 from realign.evaluation.settings import Protocol
+from realign.evaluators.measures import measure_motions
 from realign.metrics.generation import Gaussian
 from realign.metrics.generation_metric import GenerationMetrics, MultiModality
 from realign.metrics.sample_means import SampleMeans
 from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed
-from realign.tasks.measures import measure_motions
 
 REWARD = "reward"
 Make = Callable[[MotionTextBatch, Int[Tensor, "B"]], Float[Tensor, "B F C"]]

@@ -10,9 +10,9 @@ from realign.evaluation.settings import Precision, Setting
 from realign.guidance.objective import RewardObjective
 from realign.guidance.steering import Steering, steer
 from realign.index.motion_index import MotionIndex
+from realign.interfaces import TextToMotionModel
+from realign.nn.embedder import JointEmbedding
 from realign.precision import exact_float32
-from realign.tasks.embedding import EmbeddingTask
-from realign.tasks.generator import GeneratorTask
 
 
 class SettingSampler:
@@ -32,16 +32,18 @@ class SettingSampler:
     def __init__(
         self,
         setting: Setting,
-        generator: GeneratorTask,
-        reward: EmbeddingTask | None = None,
+        generator: TextToMotionModel,
+        reward: JointEmbedding | None = None,
         index: MotionIndex | None = None,
         precision: Precision = "fp32",
     ) -> None:
         self.setting, self.generator, self.precision = setting, generator, precision
-        generator.sampler(setting.scheduler, setting.steps)  # refuses what would fail after the real motions
+        asked = {"steps": setting.steps, "guidance_scale": setting.guidance_scale, "scheduler": setting.scheduler}
+        self.options = {name: value for name, value in asked.items() if value is not None}
+        generator.check_options(**self.options)  # refuses what would fail after the real motions
         self.steering = None if setting.config.method == "none" else self._steering(reward, index)
 
-    def _steering(self, reward: EmbeddingTask | None, index: MotionIndex | None) -> Steering:
+    def _steering(self, reward: JointEmbedding | None, index: MotionIndex | None) -> Steering:
         each = self.setting
         if reward is None:
             raise InputError(f"The setting {each.name!r} needs a reward to guide with; name one with --reward.")
@@ -56,13 +58,11 @@ class SettingSampler:
             batch: Clips; an anchor is never the clip itself.
             seeds: One a motion: all its randomness.
         """
-        each = self.setting
-        lengths = batch.lengths.to(self.generator.device)
-        options = {"steps": each.steps, "guidance_scale": each.guidance_scale, "scheduler": each.scheduler}
-        device = self.generator.device
+        device, options = self.generator.device, self.options
+        lengths = batch.lengths.to(device)
         with exact_float32(device), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             if self.steering is None:
-                return self.generator.sample(batch.captions, lengths, seeds, **options)  # type: ignore[arg-type]
+                return self.generator.sample(batch.captions, lengths, seeds, **options)
             return self.steering.sample(self.generator, batch.captions, lengths, seeds, batch.ids, **options)
 
 

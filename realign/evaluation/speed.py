@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from realign.tasks.generator import GeneratorTask
+from realign.interfaces import TextToMotionModel
 from realign.text.base import TextEncoder
 from realign.text.cache import CachedTextEncoder
+from realign.text.sentences import encoders_of
 
 
 def time_sentences(
-    generator: GeneratorTask,
+    generator: TextToMotionModel,
     sentences: Sequence[str],
     sample: Callable[[int], object],
     reward: nn.Module | None = None,
@@ -36,12 +37,12 @@ def time_sentences(
         ``sentences``, ``device``, and the 50th and 95th percentile of both: ``p50_s``, ``p95_s``, ``text_p50_s``,
         ``text_p95_s``.
     """
-    encoder = generator.text_encoder
-    encoder = encoder.encoder if isinstance(encoder, CachedTextEncoder) else encoder
+    encoders = [each.encoder if isinstance(each, CachedTextEncoder) else each for each in encoders_of(generator)]
     texts, samples = [], []
     for number in [0, *range(len(sentences))]:
-        texts.append(_timed(partial(encoder, [sentences[number]]), generator.device))
-        with _text_clock([generator, *([] if reward is None else [reward])], generator.device) as encoded:
+        asked = [sentences[number]]
+        texts.append(sum(_timed(partial(encoder, asked), generator.device) for encoder in encoders))
+        with _text_clock([generator, reward], generator.device) as encoded:
             whole = _timed(partial(sample, number), generator.device)
         samples.append(whole - sum(encoded))
     found: dict[str, Any] = {"sentences": len(sentences), "device": _name(generator.device)}
@@ -52,7 +53,7 @@ def time_sentences(
 
 
 @contextmanager
-def _text_clock(models: Sequence[nn.Module], device: torch.device) -> Iterator[list[float]]:
+def _text_clock(models: Sequence[object], device: torch.device) -> Iterator[list[float]]:
     """Seconds of every call of the models' text encoders; those inside others are not counted again."""
     seconds: list[float] = []
     started: list[float] = []
@@ -67,7 +68,8 @@ def _text_clock(models: Sequence[nn.Module], device: torch.device) -> Iterator[l
         if not started:
             seconds.append(taken)
 
-    encoders = {module for model in models for module in model.modules() if isinstance(module, TextEncoder)}
+    modules = {module for model in models if isinstance(model, nn.Module) for module in model.modules()}
+    encoders = {module for module in modules if isinstance(module, TextEncoder)}
     hooks = [hook for e in encoders for hook in (e.register_forward_pre_hook(start), e.register_forward_hook(stop))]
     try:
         yield seconds

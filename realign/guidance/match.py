@@ -4,16 +4,19 @@ import torch
 
 from realign.errors import InputError
 from realign.guidance.config import Point
+from realign.nn.diffusion import Diffusion
+from realign.nn.embedder import JointEmbedding
 from realign.nn.spaces import FeatureSpace, MotionSpace
-from realign.tasks.space import SpaceTask
 
 
-def check_match(reward: SpaceTask, generator: SpaceTask, through_decoder: bool = False, point: Point = "x_t") -> None:
+def check_match(
+    reward: JointEmbedding, generator: Diffusion, through_decoder: bool = False, point: Point = "x_t"
+) -> None:
     """Refuse a pair whose motions are not alike. Each reads captions by a text encoder of its own.
 
     Args:
-        reward: The task that judges.
-        generator: The task that is guided.
+        reward: The reward or retriever that guides.
+        generator: The diffusion that is guided.
         through_decoder: The generator's samples are decoded to motion features before they are judged.
         point: Where the reward judges: at noisy samples, whose noise it must have been trained with, or at predicted
             clean ones, which have none.
@@ -36,11 +39,11 @@ def check_match(reward: SpaceTask, generator: SpaceTask, through_decoder: bool =
         )
 
 
-def _check_noise(reward: SpaceTask, generator: SpaceTask) -> None:
+def _check_noise(reward: JointEmbedding, generator: Diffusion) -> None:
     if not reward.path.noisy:
         raise InputError(
-            f"A {type(reward).__name__} has never seen noise, but guidance at the point x_t shows it noisy motions; "
-            "guide at the point x0, or take a reward trained with the generator's noise schedule."
+            "The reward has never seen noise, but guidance at the point x_t shows it noisy motions; guide at the point "
+            "x0, or take a reward trained with the generator's noise schedule."
         )
     own, other = reward.path.fingerprint, generator.path.fingerprint
     if own != other:

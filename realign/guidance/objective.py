@@ -10,8 +10,8 @@ from torch import Tensor
 from realign.errors import InputError
 from realign.guidance.config import USUAL, GuidanceConfig
 from realign.index.motion_index import MotionIndex
+from realign.nn.embedder import JointEmbedding
 from realign.precision import exact_float32
-from realign.tasks.embedding import EmbeddingTask
 
 _PART = re.compile(r"_\d+(\.\d+)?-\d+(\.\d+)?$")  # what the id of a captioned part ends with
 _SPARE = 8  # motions searched beyond those wanted, in place of the excluded ones
@@ -36,7 +36,7 @@ class RewardObjective:
 
     def __init__(
         self,
-        reward: EmbeddingTask,
+        reward: JointEmbedding,
         index: MotionIndex | None = None,
         config: GuidanceConfig = USUAL,
     ) -> None:

@@ -12,10 +12,10 @@ from realign.guidance.config import USUAL, GuidanceConfig
 from realign.guidance.gradient import RewardGradient
 from realign.guidance.objective import RewardObjective
 from realign.index.motion_index import MotionIndex
+from realign.interfaces import RewardModel
 from realign.masking import lengths_to_mask
-from realign.nn.reward import RewardModel
-from realign.tasks.embedding import EmbeddingTask
-from realign.tasks.space import SpaceTask
+from realign.nn.diffusion import Diffusion
+from realign.nn.embedder import JointEmbedding
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
@@ -37,7 +37,7 @@ class RewardGuidance(RewardGradient):
     @classmethod
     def bind(
         cls,
-        reward: EmbeddingTask,
+        reward: JointEmbedding,
         captions: Sequence[str],
         index: MotionIndex | None = None,
         config: GuidanceConfig = USUAL,
@@ -75,12 +75,12 @@ class ThroughDecoder(RewardGradient):
     Args:
         guidance: Guidance by a reward on motion features, for the same samples in the same order.
         generator: The latent generator: its space decodes, its statistics turn what comes out into features.
-        reward: The reward's task: its statistics normalise the features for it.
+        reward: The reward: its statistics normalise the features for it.
         lengths: Frames of each motion.
     """
 
     def __init__(
-        self, guidance: RewardGradient, generator: SpaceTask, reward: SpaceTask, lengths: Int[Tensor, "B"]
+        self, guidance: RewardGradient, generator: Diffusion, reward: JointEmbedding, lengths: Int[Tensor, "B"]
     ) -> None:
         self.guidance, self.config = guidance, guidance.config
         self.space = differentiable(generator.space)

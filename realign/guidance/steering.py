@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from realign.checkpoint.load import load_model
 from realign.errors import InputError
 from realign.guidance.config import USUAL, GuidanceConfig
 from realign.guidance.gradient import RewardGradient
@@ -17,10 +18,10 @@ from realign.guidance.match import check_match
 from realign.guidance.objective import RewardObjective
 from realign.guidance.reward import RewardGuidance, ThroughDecoder
 from realign.index.motion_index import MotionIndex
+from realign.interfaces import TextToMotionModel
+from realign.nn.diffusion import Diffusion
+from realign.nn.embedder import JointEmbedding
 from realign.seeding import derive
-from realign.tasks.checkpoint import load_task
-from realign.tasks.embedding import EmbeddingTask
-from realign.tasks.generator import GeneratorTask
 
 
 class Steering(ABC):
@@ -32,10 +33,10 @@ class Steering(ABC):
 
     def __init__(self, objective: RewardObjective) -> None:
         self.objective, self.config = objective, objective.config
-        self._checked: weakref.ref[GeneratorTask] | None = None
+        self._checked: weakref.ref[TextToMotionModel] | None = None
 
     @abstractmethod
-    def check(self, generator: GeneratorTask) -> None:
+    def check(self, generator: TextToMotionModel) -> None:
         """Refuse a generator that the objective says nothing about.
 
         Raises:
@@ -44,7 +45,7 @@ class Steering(ABC):
 
     def sample(
         self,
-        generator: GeneratorTask,
+        generator: TextToMotionModel,
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
         seeds: Int[Tensor, "B"],
@@ -59,7 +60,7 @@ class Steering(ABC):
             lengths: Frames of each motion.
             seeds: One a motion: all its randomness.
             exclude: Id of each sample's own motion, which is no anchor for it.
-            options: Further options of `GeneratorTask.sample`: steps, scheduler, guidance_scale.
+            options: Further options of the generator: steps, scheduler, guidance_scale of a diffusion.
 
         Returns:
             Motion features, not normalised; zero beyond each length.
@@ -75,7 +76,7 @@ class Steering(ABC):
     @abstractmethod
     def _sample(
         self,
-        generator: GeneratorTask,
+        generator: TextToMotionModel,
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
         seeds: Int[Tensor, "B"],
@@ -98,25 +99,26 @@ class RewardSteering(Steering):
         objective: What makes a motion better.
     """
 
-    def check(self, generator: GeneratorTask) -> None:
-        """Refuse a generator whose space, skeleton, statistics or, where it is seen, noise are not the reward's."""
-        check_match(self.objective.reward, generator, self.config.through_decoder, self.config.point)
+    def check(self, generator: TextToMotionModel) -> None:
+        """Refuse what is not a diffusion, and one whose space, skeleton, statistics or, where it is seen, noise are not
+        the reward's."""
+        check_match(self.objective.reward, as_diffusion(generator), self.config.through_decoder, self.config.point)
 
     def guidance(
         self,
-        generator: GeneratorTask,
+        generator: TextToMotionModel,
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
         exclude: Sequence[str] | None = None,
     ) -> RewardGradient:
         """Guidance for one batch; arguments as in `sample`."""
-        reward = self.objective.reward
+        reward, generator = self.objective.reward, as_diffusion(generator)
         guidance = RewardGuidance(reward.model, self.objective.target(captions, exclude), self.config)
         return ThroughDecoder(guidance, generator, reward, lengths) if self.config.through_decoder else guidance
 
     def _sample(
         self,
-        generator: GeneratorTask,
+        generator: TextToMotionModel,
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
         seeds: Int[Tensor, "B"],
@@ -124,13 +126,13 @@ class RewardSteering(Steering):
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
         guidance = self.guidance(generator, captions, lengths, exclude)
-        return generator.sample(captions, lengths, seeds, guidance, **options)
+        return generator.sample(captions, lengths, seeds, guidance=guidance, **options)
 
 
 class BestOfN(Steering):
     """Samples several motions a caption and keeps the one with the highest reward; the first is the unguided one."""
 
-    def check(self, generator: GeneratorTask) -> None:
+    def check(self, generator: TextToMotionModel) -> None:
         """Refuse a generator of another skeleton; finished motions can be judged whatever space they come from."""
         own, other = self.objective.reward.skeleton, generator.skeleton
         if own != other:
@@ -141,14 +143,15 @@ class BestOfN(Steering):
 
     def _sample(
         self,
-        generator: GeneratorTask,
+        generator: TextToMotionModel,
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
         seeds: Int[Tensor, "B"],
         exclude: Sequence[str] | None,
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
-        text, target = generator.encode_text(captions), self.objective.target(captions, exclude)
+        target = self.objective.target(captions, exclude)
+        text: Any = generator.encode_text(captions) if isinstance(generator, Diffusion) else captions  # read once
         best = generator.sample(text, lengths, seeds, **options)
         highest = self._score(best, lengths, target)
         for number in range(1, self.config.candidates):
@@ -163,8 +166,22 @@ class BestOfN(Steering):
         return self.objective.score(motion, lengths, target).nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
+def as_diffusion(generator: TextToMotionModel) -> Diffusion:
+    """The generator, which a gradient can steer.
+
+    Raises:
+        InputError: It is not a diffusion.
+    """
+    if not isinstance(generator, Diffusion):
+        raise InputError(
+            f"The gradient of a reward steers a diffusion, but the generator is a {type(generator).__name__}; keep the "
+            "best of several motions instead (best-of)."
+        )
+    return generator
+
+
 def load_steering(
-    reward: str | Path | EmbeddingTask,
+    reward: str | Path | JointEmbedding,
     index: str | Path | MotionIndex | None = None,
     config: GuidanceConfig = USUAL,
     *,
@@ -184,8 +201,8 @@ def load_steering(
     if config.method == "none":
         raise InputError("Guidance 'none' steers nothing; choose reward or best-of.")
     with torch.inference_mode(False):
-        if not isinstance(reward, EmbeddingTask):
-            reward = load_task(reward, EmbeddingTask, trust_code=trust_code)  # type: ignore[type-abstract]
+        if not isinstance(reward, JointEmbedding):
+            reward = load_model(reward, JointEmbedding, trust_code=trust_code)  # type: ignore[type-abstract]
             reward.requires_grad_(False)
         if isinstance(index, (str, Path)):
             index = MotionIndex.load(index)

@@ -3,15 +3,13 @@
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import torch
 
+from realign.checkpoint.load import load_model
 from realign.index.motion_index import MotionIndex
 from realign.motion.skeleton import get_skeleton
-
-if TYPE_CHECKING:
-    from realign.tasks.embedding import EmbeddingTask
+from realign.nn.embedder import JointEmbedding
 
 _HITS = 10  # of them the median: on mocap, 10 to 20 came nearest to the lengths of recorded clips
 
@@ -30,17 +28,14 @@ class Guide:
         self.paths, self.device, self.trust_code = (reward, index), device, trust_code
 
     @cached_property
-    def reward(self) -> "EmbeddingTask":
+    def reward(self) -> JointEmbedding:
         """The reward, frozen and in evaluation mode.
 
         Raises:
             InputError: The file is missing, foreign or damaged.
         """
-        from realign.tasks.checkpoint import load_task
-        from realign.tasks.embedding import EmbeddingTask
-
         with torch.inference_mode(False):  # gradients will flow through it
-            reward = load_task(self.paths[0], EmbeddingTask, trust_code=self.trust_code)  # type: ignore[type-abstract]
+            reward = load_model(self.paths[0], JointEmbedding, trust_code=self.trust_code)  # type: ignore[type-abstract]
             return reward.requires_grad_(False).to(self.device)
 
     @cached_property

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from realign.checkpoint.load import load_model
 from realign.errors import InputError
 from realign.files import model_path
 from realign.index.library import MotionLibrary
@@ -20,7 +21,7 @@ from realign.motion.bvh.retarget import resample
 from realign.motion.clip import MotionClip
 from realign.motion.features import clips_to_features
 from realign.motion.skeleton import get_skeleton
-from realign.nn.embedder import Embedder, JointEmbedding
+from realign.nn.embedder import JointEmbedding
 from realign.text.sentences import warn_about
 
 LONGEST = 196  # frames: motions are embedded by so many from their beginning, in the index too
@@ -73,7 +74,7 @@ class MotionSearch:
         read_manifest(folder)  # a wrong path must not cost the loading of a model
         chosen = pick_device(device)
         folder_of_model = pretrained_folder("retriever") if checkpoint is None else checkpoint
-        embedder = Embedder.load(folder_of_model, trust_code=trust_code)
+        embedder = load_model(folder_of_model, JointEmbedding, trust_code=trust_code, noise=False)  # type: ignore[type-abstract]
         return cls(embedder.to(chosen), MotionLibrary.load(folder))
 
     def __len__(self) -> int:

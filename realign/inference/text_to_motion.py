@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from realign.checkpoint.load import load_model
 from realign.errors import InputError, renamed
 from realign.files import model_path
 from realign.guidance.config import GuidanceConfig, Word, check_word
 from realign.guidance.own import OwnGuidance
 from realign.inference.common import UNIT, check_sentences, pick_device, pretrained_folder
 from realign.inference.guide import Guide
+from realign.interfaces import TextToMotionModel, frozen
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.precision import exact_float32
 from realign.seeding import mix_seed
-from realign.text.sentences import warn_about
+from realign.text.sentences import encoders_of, warn_about
 
 if TYPE_CHECKING:
     from realign.guidance.steering import Steering
-    from realign.tasks.generator import GeneratorTask
 
 SHORTEST, LONGEST = 20, 196  # frames
 
@@ -31,21 +32,23 @@ class TextToMotion:
     """A trained generator that turns sentences into motions.
 
     Args:
-        task: A trained generator.
+        task: A trained generator of any kind.
         seconds: Usual length of a motion where nothing tells a better one.
         guide: A reward and its index: they find the usual length of what a sentence describes, and guide where no
             others are named.
         default: How to guide where the caller does not say; None is not at all.
+        trust_code: Let the configurations of rewards name classes outside realign, whose code then runs.
     """
 
     def __init__(
         self,
-        task: "GeneratorTask",
+        task: TextToMotionModel,
         seconds: float = 5.0,
         guide: Guide | None = None,
         default: GuidanceConfig | None = None,
+        trust_code: bool = False,
     ) -> None:
-        self.task = task.eval().requires_grad_(False)
+        self.task, self.trust_code = frozen(task), trust_code
         self.skeleton = get_skeleton(task.skeleton)
         self.seconds, self.guide, self.default = seconds, guide, default
         self._loaded: dict[str, Steering] = {}  # by method
@@ -75,15 +78,12 @@ class TextToMotion:
         Raises:
             InputError: For a checkpoint of another kind, a damaged file, or a device that cannot be used.
         """
-        from realign.tasks.checkpoint import load_task
-        from realign.tasks.generator import GeneratorTask
-
         chosen = pick_device(device)
         folder = pretrained_folder("generator") if checkpoint is None else model_path(checkpoint)
         own = OwnGuidance.read(folder)
-        task = load_task(folder, GeneratorTask, trust_code=trust_code).to(chosen)
+        task = load_model(folder, TextToMotionModel, trust_code=trust_code, device=chosen)  # type: ignore[type-abstract]
         guide = None if own is None else Guide(own.reward, own.index, chosen, trust_code)
-        model = cls(task, guide=guide, default=None if own is None else own.config)
+        model = cls(task, guide=guide, default=None if own is None else own.config, trust_code=trust_code)
         if index is not None:
             model.guide = model._guide(reward, index)
         return model
@@ -125,7 +125,7 @@ class TextToMotion:
                 index or own[1] or pretrained_folder("reward_index", "an index made with the reward, with --index")
             ),
         )
-        return self.guide if self.guide and paths == own else Guide(*paths, self.task.device, self.task.trust_code)
+        return self.guide if self.guide and paths == own else Guide(*paths, self.task.device, self.trust_code)
 
     @property
     def default_guidance(self) -> "Steering | None":
@@ -221,8 +221,10 @@ class TextToMotion:
         if guidance_scale is not None and not math.isfinite(guidance_scale):
             raise InputError(f"The scale of classifier-free guidance must be a finite number, but is {guidance_scale}.")
         steering = self._steering(guidance)
-        rewards = [] if steering is None else [steering.objective.reward.text_encoder]
-        warn_about(texts, [self.task.text_encoder, *rewards])
+        asked = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
+        options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        self.task.check_options(**options)
+        warn_about(texts, encoders_of(self.task, None if steering is None else steering.objective.reward))
         frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
         wanted = [(text, number) for text in texts for number in range(samples)]
         clips: list[MotionClip] = []
@@ -230,7 +232,6 @@ class TextToMotion:
             captions = [text for text, _ in chunk]
             lengths = torch.tensor([frames[text] for text in captions], device=self.task.device)
             seeds = torch.tensor([mix_seed(seed, text, number) for text, number in chunk])
-            options: dict[str, Any] = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
             with exact_float32(self.task.device):
                 if steering is None:
                     features = self.task.sample(captions, lengths, seeds, **options)

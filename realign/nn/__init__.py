@@ -1,22 +1,35 @@
-"""Networks: transformer parts, motion autoencoders, denoisers and the spaces that diffusion lives in."""
+"""Networks, and the trained models that are made of them: what samples and embeds without Lightning."""
 
+from typing import Any
+
+from realign.errors import renamed
 from realign.nn.denoisers import Denoiser, MdmDenoiser, MldDenoiser
+from realign.nn.diffusion import Diffusion, Generator
 from realign.nn.embedder import Embedder, JointEmbedding
-from realign.nn.reward import RewardModel
+from realign.nn.reward import TransformerReward
 from realign.nn.spaces import FeatureSpace, LatentSpace, MotionSpace
 from realign.nn.vae import ConvVAE, MotionVAE, SkipTransformerVAE
 
 __all__ = [
     "ConvVAE",
     "Denoiser",
+    "Diffusion",
     "Embedder",
     "FeatureSpace",
+    "Generator",
     "JointEmbedding",
     "LatentSpace",
     "MdmDenoiser",
     "MldDenoiser",
     "MotionSpace",
     "MotionVAE",
-    "RewardModel",
     "SkipTransformerVAE",
+    "TransformerReward",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RewardModel":  # is `realign.interfaces.RewardModel` now, which any architecture fills
+        renamed("realign.nn.RewardModel", "realign.nn.TransformerReward")
+        return TransformerReward
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,48 +1,44 @@
-"""Raw motions and sentences in the embedding space of a reward model."""
+"""Raw motions and captions in the embedding space of a reward model."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from realign.checkpoint.rebuild import rebuild
-from realign.checkpoint.saved import fill, read_saved
-from realign.diffusion import CLEAN_STEP
-from realign.errors import InputError
+from realign.checkpoint.load import load_model
+from realign.diffusion import CLEAN_STEP, NoisePath
+from realign.diffusion.path import Clean
+from realign.diffusion.schedule import DiffusersScheduler
+from realign.diffusion.vp import choose_path
+from realign.digest import weights_digest
+from realign.interfaces import MotionTextModel, RewardModel
 from realign.masking import lengths_to_mask
 from realign.motion.normalizer import Normalizer
-from realign.nn.digest import weights_digest
-from realign.nn.reward import RewardModel
-from realign.nn.spaces import MotionSpace
+from realign.nn.spaces import MotionSpace, check_widths
 from realign.precision import exact_float32
 from realign.text.base import TextEncoder, encode_captions
 
 
-class JointEmbedding(nn.Module, ABC):
-    """Whatever holds a reward model together with all that stands between it and motions and sentences as they come.
+class JointEmbedding(MotionTextModel):
+    """Whatever holds a reward model together with all that stands between it and motions and captions as they come.
 
     Attributes:
         model: The reward model.
         space: Where its motions live.
-        text_encoder: Frozen features of its sentences.
-        normalizer: Statistics of its motions.
+        text_encoder: Frozen features of its captions.
+        path: The noise that it was trained with.
     """
 
+    wanted = "a reward or retriever"
     model: RewardModel
     space: MotionSpace
     text_encoder: TextEncoder
-    normalizer: Normalizer
-
-    @property
-    @abstractmethod
-    def skeleton(self) -> str:
-        """Name of the skeleton of the motions."""
+    path: NoisePath
 
     def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Unit embeddings of sentences, computed in float32 whatever surrounds the call."""
+        """Unit embeddings of captions, computed in float32 whatever surrounds the call."""
         device = self.normalizer.mean.device
         with exact_float32(device):
             return self.model.embed_text(encode_captions(self.text_encoder, captions).to(device))
@@ -62,25 +58,40 @@ class JointEmbedding(nn.Module, ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Names the model by what its embeddings of clean motions and sentences depend on: equal names, equal ones."""
+        """Names the model by what its embeddings of clean motions and captions depend on: equal names, equal ones."""
         parts = {"model": self.model, "space": self.space, "normalizer": self.normalizer}
         signature = f"{self.model.signature} {type(self.space).__name__} {self.text_encoder.fingerprint}"
         return weights_digest("reward", signature, parts)
 
 
 class Embedder(JointEmbedding):
-    """A trained reward model to embed with and nothing else: no noise, no losses, no Lightning, which takes seconds.
+    """A trained reward model or retriever to embed, to search and to guide with: no losses, no Lightning.
 
     Args:
         model: The reward model.
         space: Where the motions live.
-        text_encoder: Frozen features of sentences.
+        text_encoder: Frozen features of captions.
         skeleton: Name of the skeleton of the motions.
+        scheduler: A variance-preserving diffusers scheduler: the noise trained with.
+        path: That noise, where it is not a scheduler's; none at all where neither is given.
+
+    Raises:
+        InputError: When the parts do not fit each other.
     """
 
-    def __init__(self, model: RewardModel, space: MotionSpace, text_encoder: TextEncoder, skeleton: str) -> None:
+    def __init__(
+        self,
+        model: RewardModel,
+        space: MotionSpace,
+        text_encoder: TextEncoder,
+        skeleton: str,
+        scheduler: DiffusersScheduler | None = None,
+        path: NoisePath | None = None,
+    ) -> None:
         super().__init__()
+        check_widths("reward model", model, space, text_encoder)
         self.model, self.space, self.text_encoder = model, space, text_encoder
+        self.path = Clean() if scheduler is None and path is None else choose_path(scheduler, path)
         self.normalizer = Normalizer(space.features)
         self._skeleton = skeleton
 
@@ -90,26 +101,6 @@ class Embedder(JointEmbedding):
         return self._skeleton
 
     @classmethod
-    def load(cls, path: str | Path, *, trust_code: bool = False) -> "Embedder":
-        """Take the embedder out of a trained reward model or retriever, in evaluation mode on the CPU.
-
-        Args:
-            path: A Lightning checkpoint written by `realign fit`, or a folder written by `save_pretrained`.
-            trust_code: Let its configuration name classes outside realign, whose code then runs.
-
-        Raises:
-            InputError: When the file is missing, damaged, foreign, names such a class, or holds another kind of task.
-        """
-        saved = read_saved(path, trust_code)
-        options = saved.config.get("init_args", {})
-        parts = {name: options.get(name) for name in ("model", "space", "text_encoder", "skeleton")}
-        if lacking := [name for name, part in parts.items() if part is None]:
-            raise InputError(
-                f"{path} holds a {str(saved.config['class_path']).rpartition('.')[2]} without {lacking[0]}, which "
-                "embeds no motions and sentences; give a trained reward model or retriever."
-            )
-        own = {name: value for name, value in saved.state.items() if name.partition(".")[0] in (*parts, "normalizer")}
-        saved = saved._replace(config={"class_path": f"{__name__}.{cls.__name__}", "init_args": parts}, state=own)
-        embedder = rebuild(saved, cls, cls)
-        fill(embedder, saved)
-        return embedder.eval()
+    def load(cls, path: str | Path, *, trust_code: bool = False) -> JointEmbedding:
+        """A trained reward model or retriever, in evaluation mode on the CPU; see `load_model`."""
+        return load_model(path, JointEmbedding, trust_code=trust_code)  # type: ignore[type-abstract]

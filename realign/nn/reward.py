@@ -1,4 +1,4 @@
-"""The step-aware reward model: one embedding space for sentences and motions at any level of noise."""
+"""The step-aware reward transformer: one embedding space for captions and motions at any timestep."""
 
 from typing import NamedTuple
 
@@ -9,10 +9,14 @@ from torch.nn import functional as F
 
 from realign.batch import TextFeatures
 from realign.errors import InputError
+from realign.interfaces import Learned, RewardBatch, RewardModel
+from realign.losses.representation import joint_kl
+from realign.losses.vae import reconstruction_loss
 from realign.masking import apply_mask
 from realign.nn.denoisers import TextTokens
 from realign.nn.layers import PositionalEncoding, StepEmbedding, check_patch, join_runs, part_runs
 from realign.nn.transformer import SkipTransformer
+from realign.seeding import noise_like_mask
 
 
 class Gaussians(NamedTuple):
@@ -88,8 +92,8 @@ class DistributionEncoder(nn.Module):
             return Gaussians(self.mean(out[:, 0]), logvar)
 
 
-class RewardModel(nn.Module):
-    """Scores a motion at any step of diffusion against a sentence, by the cosine of their embeddings.
+class TransformerReward(RewardModel):
+    """Scores a motion at any timestep against a caption, by the cosine of the means of two Gaussians.
 
     Two skip transformers, over [mean, log-variance, step, motion tokens] and over the features of a frozen sentence
     encoder, and a third that reconstructs the clean motion from either embedding while training (arXiv 2511.19217;
@@ -174,11 +178,35 @@ class RewardModel(nn.Module):
         """Unit embeddings of sentences."""
         return F.normalize(self.encode_text(text, mean_only=True).mean, dim=-1)
 
-    def forward(
-        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
-    ) -> Float[Tensor, "B"]:
-        """Cosine of each motion and its sentence: the reward, in [-1, 1]; arguments as in `embed_motion`."""
-        return (self.embed_motion(x_t, t, mask) * self.embed_text(text)).sum(-1)
+    def learn(self, batch: RewardBatch) -> Learned:
+        """The means, and with a decoder the losses of TMR: ``reconstruction``, ``kl`` and ``latent``.
+
+        The CLEAN motion is reconstructed from a sample of either Gaussian, or from their means where there are no
+        seeds.
+        """
+        motion, text = self.encode_motion(batch.x_t, batch.t, batch.mask), self.encode_text(batch.text)
+        if self.decoder is None:
+            return Learned(text.mean, motion.mean, {})
+        views = len(motion.mean) // len(text.mean)
+        repeated = Gaussians(*(each.repeat(views, 1) for each in text))  # type: ignore[union-attr]
+        return Learned(text.mean, motion.mean, self._representation(repeated, motion, batch))
+
+    def _representation(self, text: Gaussians, motion: Gaussians, batch: RewardBatch) -> dict[str, Float[Tensor, ""]]:
+        """Losses through the decoder."""
+        latents = [text.mean, motion.mean]
+        if batch.seeds is not None:
+            one = batch.mask.new_ones(len(batch.seeds), 1)
+            latents = [
+                each.draw(noise_like_mask(batch.seeds, f"latent of {name}", one, self.embedding)[:, 0])
+                for name, each in (("text", text), ("motion", motion))
+            ]
+        decoded = self.decode(torch.cat(latents), batch.mask.repeat(2, 1)).float().chunk(2)
+        from_text, from_motion = (reconstruction_loss(each, batch.clean, batch.mask) for each in decoded)
+        return {
+            "reconstruction": from_text + from_motion,
+            "kl": joint_kl(*text, *motion),  # type: ignore[arg-type]
+            "latent": F.smooth_l1_loss(latents[0], latents[1]),
+        }
 
     def decode(self, z: Float[Tensor, "B E"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N W"]:
         """Clean motion tokens from an embedding: position queries attend to it.

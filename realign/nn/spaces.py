@@ -1,6 +1,7 @@
 """The spaces that diffusion can live in: motion features themselves, or the latents of a frozen autoencoder."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from realign.errors import InputError
 from realign.masking import apply_mask
 from realign.nn.vae import MotionVAE
+from realign.text.base import TextEncoder
 
 
 class MotionSpace(nn.Module, ABC):
@@ -147,3 +149,25 @@ class LatentSpace(MotionSpace):
     def decode(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F C"]:
         """Motion of the latents."""
         return self.vae.decode(x * self.std + self.mean, mask)
+
+
+def check_widths(part: str, network: Any, space: MotionSpace, text_encoder: TextEncoder) -> None:
+    """Refuse a network that does not fit its space or its text encoder.
+
+    Args:
+        part: What the network is called.
+        network: It has a width and a text_dim.
+        space: Where its motions live.
+        text_encoder: What reads its captions.
+
+    Raises:
+        InputError: As said.
+    """
+    for name, own, other, source in (
+        ("width", network.width, space.width, space),
+        ("text_dim", network.text_dim, text_encoder.dim, text_encoder),
+    ):
+        if own != other:
+            raise InputError(
+                f"The {part}'s {name} is {own}, but {type(source).__name__} gives {other}; set it to {other}."
+            )

@@ -1,8 +1,11 @@
 """LightningModules: what is trained, made of injected parts."""
 
+from typing import Any
+
+from realign.errors import renamed
 from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task, save_pretrained
-from realign.tasks.embedding import EmbeddingTask, MotionEmbeddings
+from realign.tasks.embedding import MotionEmbeddings
 from realign.tasks.evaluator import EvaluatorTask
 from realign.tasks.generator import GeneratorTask
 from realign.tasks.optim import WarmupCosine
@@ -11,7 +14,6 @@ from realign.tasks.reward import RewardTask
 from realign.tasks.vae import VAETask
 
 __all__ = [
-    "EmbeddingTask",
     "EvaluatorTask",
     "GeneratorTask",
     "MotionEmbeddings",
@@ -23,3 +25,10 @@ __all__ = [
     "load_task",
     "save_pretrained",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "EmbeddingTask":
+        renamed("realign.tasks.EmbeddingTask", "realign.tasks.RewardTask")
+        return RewardTask
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -139,6 +139,10 @@ class Task(LightningModule, ABC):
     def prepare(self, stage: str) -> None:
         """Load what the parts of a task need before training; nothing by default."""
 
+    def check_start(self) -> None:
+        """Refuse to go on without what `prepare` should have loaded; nothing by default."""
+        return None
+
     def on_fit_start(self) -> None:
         """Refuse data that were normalised differently, or show another skeleton, than this task's.
 

@@ -1,21 +1,18 @@
 """Training of evaluators, and the frozen judge that comes of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
-from realign.evaluators.base import Evaluator
+from realign.evaluators import Evaluating, Evaluator
 from realign.losses.contrastive import near_duplicates
 from realign.losses.pairs import PairLoss
-from realign.masking import lengths_to_mask
 from realign.metrics.generation import TOP, euclidean_distances, matching_batches, r_precision
 from realign.metrics.ordered import OrderedMetric, text_numbers
-from realign.nn.digest import weights_digest
 from realign.precision import exact_float32
 from realign.tasks.base import Task
 from realign.tasks.embedding import MotionEmbeddings
@@ -49,7 +46,7 @@ class RealPrecision(OrderedMetric):
         return {f"r{k}": value.float() for k, value in zip(TOP, found, strict=True)}
 
 
-class EvaluatorTask(Task):
+class EvaluatorTask(Task, Evaluating):
     """Trains an evaluator by contrast; loaded again, it judges motions and sentences and never changes.
 
     It keeps the statistics it was trained with, which need not be those of the generator it judges. Two clips are no
@@ -86,14 +83,6 @@ class EvaluatorTask(Task):
             if stage == "fit":
                 self.evaluator.learn_words(list(data.caption_tokens("train")))
 
-    def take_tokens(self, tokens: Mapping[str, str]) -> None:
-        """Hand words and parts of speech to an evaluator that reads them; of no effect on others.
-
-        Args:
-            tokens: "word/POS word/POS ..." by caption, as `MotionDataModule.caption_tokens` gives them.
-        """
-        self.evaluator.take_tokens(tokens)
-
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
         """The contrast over the batches of all processes."""
         text = self.evaluator.embed_text(batch.captions)
@@ -101,38 +90,9 @@ class EvaluatorTask(Task):
         text, motion, labels = gather_rows(text.float(), motion.float(), self.caption_labels(batch.captions))
         return {"loss": self.contrast(text, motion, near_duplicates(labels))}
 
-    @torch.no_grad()
-    def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Embeddings of sentences in float32, in the order given; each different one is embedded once."""
-        unique = list(dict.fromkeys(captions))
-        rows = {caption: row for row, caption in enumerate(unique)}
-        with exact_float32(self.device):
-            embedded = self.evaluator.embed_text(unique).float()
-        return embedded[[rows[caption] for caption in captions]]
-
-    @torch.no_grad()
-    def embed_motions(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
-        """Embeddings of motions in float32, in the order given.
-
-        Args:
-            motion: Motion features, not normalised.
-            lengths: Frames of each.
-        """
-        motion, lengths = motion.to(self.device), lengths.to(self.device)
-        with exact_float32(self.device):
-            normalized = self.normalizer.normalize(motion, lengths_to_mask(lengths, motion.shape[1]))
-            return self.evaluator.embed_motion(normalized, lengths).float()
-
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> MotionEmbeddings:
         """Embeddings of motions and their captions."""
-        motion, text = self.embed_motions(batch.motion, batch.lengths), self.embed_captions(batch.captions)
-        return MotionEmbeddings(batch.ids, batch.captions, batch.lengths.cpu(), motion.cpu(), text.cpu())
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the evaluator by what its embeddings depend on: equal names, equal embeddings."""
-        parts = {"evaluator": self.evaluator, "normalizer": self.normalizer}
-        return weights_digest("evaluator", self.evaluator.signature, parts)
+        return MotionEmbeddings.of(self, batch)
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Log the loss, computed in float32, and gather embeddings."""

@@ -1,29 +1,27 @@
-"""Training of diffusion generators, and sampling from them."""
-
-from collections.abc import Sequence
+"""Training of diffusion generators."""
 
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from jaxtyping import Bool, Float, Int, Real
+from jaxtyping import Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from realign.batch import MotionTextBatch, TextFeatures
 from realign.diffusion import NoisePath
 from realign.diffusion.prediction import truncated_snr
-from realign.diffusion.sampler import Predict, Sampler
-from realign.diffusion.steered import Steers
+from realign.diffusion.vp import choose_path
 from realign.errors import InputError
-from realign.masking import lengths_to_mask, masked_loss
+from realign.masking import masked_loss
 from realign.motion.clip import MotionClip
 from realign.nn.denoisers import Denoiser
-from realign.nn.spaces import MotionSpace
+from realign.nn.diffusion import Diffusion
+from realign.nn.spaces import MotionSpace, check_widths
 from realign.seeding import noise_like_mask, uniform
-from realign.tasks.space import SpaceTask, choose_path
+from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
 
 
-class GeneratorTask(SpaceTask):
+class GeneratorTask(SpaceTask, Diffusion):
     """Trains a denoiser in a motion space, and samples motions from captions.
 
     Args:
@@ -68,7 +66,7 @@ class GeneratorTask(SpaceTask):
     ) -> None:
         super().__init__(space, text_encoder, choose_path(scheduler, path), optimizer, lr_scheduler, skeleton)
         self.remember_options()
-        self.check_widths("denoiser", denoiser.width, denoiser.text_dim)
+        check_widths("denoiser", denoiser, space, text_encoder)
         if not 0 <= text_dropout <= 1:
             raise InputError(f"text_dropout is a share between 0 and 1, but is {text_dropout}.")
         if snr_limit < 1 or (snr_limit > 1 and self.path.prediction != "sample"):
@@ -109,76 +107,6 @@ class GeneratorTask(SpaceTask):
         dropped = uniform(batch.seeds, "generator caption dropout", self.device) < dropout
         rows = torch.arange(len(batch), device=self.device).masked_fill(dropped, len(batch))
         return self.encode_text([*batch.captions, ""])[rows]
-
-    def predictor(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float | None = None) -> Predict:
-        """Bind captions for sampling: predict(x_t, t) with classifier-free guidance (Ho and Salimans 2022, eq. 6).
-
-        Both predictions are made in one batch of 2B, captions first.
-
-        Args:
-            text: Features of the captions.
-            mask: True where a token of the space exists.
-            guidance_scale: 1 turns guidance off and halves the work; the task's own when None.
-        """
-        scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        if scale == 1:
-            return lambda x_t, t: self.denoiser(x_t, t, mask, text)
-        empty = self.encode_text([""])[[0] * len(text)]
-        both, twice = TextFeatures.cat([text, empty]), mask.repeat(2, 1)
-
-        def predict(x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"]) -> Float[Tensor, "B N W"]:
-            conditional, free = self.denoiser(x_t.repeat(2, 1, 1), t.repeat(2), twice, both).float().chunk(2)
-            return torch.lerp(free, conditional, scale)
-
-        return predict
-
-    def sampler(self, scheduler: SchedulerMixin | str | None = None, steps: int | None = None) -> Sampler:
-        """A sampler over the noise that this task was trained with.
-
-        Args:
-            scheduler: A name as for `sampling_scheduler`, or a diffusers scheduler; the task's own when None.
-            steps: Denoising steps; the task's own when None.
-
-        Raises:
-            InputError: When the name does not suit, or the scheduler means other noise or another prediction type.
-        """
-        chosen = self.sampling_scheduler if scheduler is None else scheduler
-        return Sampler(self.path, self.steps if steps is None else steps, chosen)
-
-    @torch.no_grad()
-    def sample(
-        self,
-        text: TextFeatures | Sequence[str],
-        lengths: Int[Tensor, "B"],
-        seeds: Int[Tensor, "B"],
-        guidance: Steers | None = None,
-        steps: int | None = None,
-        scheduler: SchedulerMixin | str | None = None,
-        guidance_scale: float | None = None,
-    ) -> Float[Tensor, "B F C"]:
-        """Motions for captions; none depends on the others of its batch.
-
-        Args:
-            text: Captions, or their features.
-            lengths: Frames of each motion.
-            seeds: One a motion: all its randomness.
-            guidance: Steers the sampling, besides classifier-free guidance.
-            steps: Denoising steps; the task's own when None.
-            scheduler: What to sample with; see `sampler`.
-            guidance_scale: Scale of classifier-free guidance; the task's own when None.
-
-        Returns:
-            Motion features, not normalised; zero beyond each length.
-        """
-        features = text.to(self.device) if isinstance(text, TextFeatures) else self.encode_text(text)
-        frames = lengths_to_mask(lengths.to(self.device))
-        mask = self.space.token_mask(frames)
-        predict = self.predictor(features, mask, guidance_scale)
-        shape = (len(mask), mask.shape[1], self.space.width)
-        x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, seeds)
-        # float32 also under autocast: rounded positions shake, and roots are sums over frames
-        with torch.autocast(x.device.type, enabled=False):
-            return self.normalizer.denormalize(self.space.decode(x.float(), frames), frames)
 
     def preview(self, batch: MotionTextBatch) -> list[MotionClip]:
         """Recorded motions, then motions generated for the same captions and lengths."""

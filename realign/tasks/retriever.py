@@ -8,9 +8,9 @@ from realign.batch import MotionTextBatch
 from realign.diffusion.path import Clean
 from realign.errors import InputError
 from realign.files import read_lines
+from realign.interfaces import RewardModel
 from realign.losses.contrastive import hard_negative_loss
 from realign.metrics.retrieval_metric import RetrievalMetrics
-from realign.nn.reward import RewardModel
 from realign.nn.spaces import MotionSpace
 from realign.precision import exact_float32
 from realign.tasks.recall import CLEAN, Levels

@@ -2,30 +2,29 @@
 
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from torch.nn import functional as F
 
 from realign.batch import MotionTextBatch, TextFeatures
+from realign.checkpoint.load import load_model
 from realign.diffusion import CLEAN_STEP, NoisePath
+from realign.diffusion.vp import choose_path
 from realign.errors import InputError
+from realign.interfaces import RewardBatch, RewardModel
 from realign.losses.contrastive import info_nce, near_duplicates
-from realign.losses.representation import joint_kl
-from realign.losses.vae import reconstruction_loss
-from realign.nn.reward import Gaussians, RewardModel
-from realign.nn.spaces import MotionSpace
+from realign.nn.embedder import JointEmbedding
+from realign.nn.spaces import MotionSpace, check_widths
 from realign.precision import exact_float32
 from realign.seeding import derive, noise_like_mask, uniform
-from realign.tasks.checkpoint import load_task
-from realign.tasks.embedding import EmbeddingTask
+from realign.tasks.embedding import MotionEmbeddings
 from realign.tasks.gather import gather_rows
 from realign.tasks.recall import BINS, CLEAN, POINTS, Levels, NoiseRecall
-from realign.tasks.space import choose_path
+from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
 
 
-class RewardTask(EmbeddingTask):
+class RewardTask(SpaceTask, JointEmbedding):
     """Trains a reward model: motions at any step of a schedule, and sentences, in one embedding space.
 
     The loss is that of TMR (Petrovich et al., ICCV 2023) with noise on the motions' side (arXiv 2511.19217): the CLEAN
@@ -81,8 +80,10 @@ class RewardTask(EmbeddingTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         skeleton: str | None = None,
     ) -> None:
-        super().__init__(model, space, text_encoder, choose_path(scheduler, path), optimizer, lr_scheduler, skeleton)
+        super().__init__(space, text_encoder, choose_path(scheduler, path), optimizer, lr_scheduler, skeleton)
         self.remember_options()
+        check_widths("reward model", model, space, text_encoder)
+        self.model = model
         if not 0 <= clean_probability <= 1:
             raise InputError(f"clean_probability is a share between 0 and 1, but is {clean_probability}.")
         if temperature <= 0:
@@ -90,9 +91,8 @@ class RewardTask(EmbeddingTask):
         self.sentence_encoder = sentence_encoder
         self.checkpoint, self.clean_probability, self.paired = checkpoint, clean_probability, paired
         self.similarity_threshold, self.temperature = similarity_threshold, temperature
-        self.weights = {"contrastive": contrastive_weight}
-        if model.decoder is not None:
-            self.weights |= {"reconstruction": reconstruction_weight, "kl": kl_weight, "latent": latent_weight}
+        representation = {"reconstruction": reconstruction_weight, "kl": kl_weight, "latent": latent_weight}
+        self.weights = {"contrastive": contrastive_weight, **representation}
         self.recall = NoiseRecall(CLEAN | BINS | POINTS)
 
     @property
@@ -107,7 +107,7 @@ class RewardTask(EmbeddingTask):
             InputError: Its file is missing or holds another model, or as `SpaceTask.start`.
         """
         if self.checkpoint:
-            self._adopt(load_task(self.checkpoint, EmbeddingTask, trust_code=self.trust_code))
+            self._adopt(load_model(self.checkpoint, JointEmbedding, trust_code=self.trust_code))  # type: ignore[type-abstract]
             self.forget_checkpoints()
         super().start(stage)
 
@@ -116,7 +116,7 @@ class RewardTask(EmbeddingTask):
         self.checkpoint = self.hparams["checkpoint"] = None
         super().forget_checkpoints()
 
-    def _adopt(self, trained: EmbeddingTask) -> None:
+    def _adopt(self, trained: JointEmbedding) -> None:
         own, other = (
             f"{task.model.signature} in {type(task.space).__name__} over {task.text_encoder.fingerprint}"
             for task in (self, trained)
@@ -142,14 +142,12 @@ class RewardTask(EmbeddingTask):
             x_t, t = torch.cat([x, x_t]), torch.cat([torch.full_like(t, CLEAN_STEP), t])
             x, tokens = x.repeat(2, 1, 1), tokens.repeat(2, 1)
         features = self.encode_text(batch.captions)
-        motion, text = self.model.encode_motion(x_t, t, tokens), self.model.encode_text(features)
-        told = [self.contrast(*self._gather(text.mean, view, batch, features)) for view in motion.mean.chunk(views)]
-        losses = {name: torch.stack([each[name] for each in told]).sum() for name in told[0]}
-        if self.model.decoder is not None:
-            text = Gaussians(*(each.repeat(views, 1) for each in text))  # type: ignore[union-attr]
-            drawn = torch.cat([derive(seeds, f"view {view}") for view in range(views)]) if purpose == "train" else None
-            losses |= self._representation(text, motion, x, tokens, drawn)
-        losses["loss"] = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
+        drawn = torch.cat([derive(seeds, f"view {view}") for view in range(views)]) if purpose == "train" else None
+        text, motion, further = self.model.learn(RewardBatch(x_t, t, tokens, x, features, drawn))
+        told = [self.contrast(*self._gather(text, view, batch, features)) for view in motion.chunk(views)]
+        losses = {name: torch.stack([each[name] for each in told]).sum() for name in told[0]} | further
+        weighted = [self.weights.get(name, 1.0) * value for name, value in losses.items()]
+        losses["loss"] = torch.stack(weighted).sum()
         return losses
 
     def contrast(
@@ -178,28 +176,9 @@ class RewardTask(EmbeddingTask):
             return features.pooled
         return self.sentence_encoder(batch.captions).pooled.to(self.device)
 
-    def _representation(
-        self,
-        text: Gaussians,
-        motion: Gaussians,
-        x: Float[Tensor, "B N W"],
-        tokens: Bool[Tensor, "B N"],
-        seeds: Int[Tensor, "B"] | None,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """Losses through the decoder, from samples of both Gaussians (their means without seeds)."""
-        latents = [each.mean for each in (text, motion)]
-        if seeds is not None:
-            one, width = torch.ones(len(seeds), 1, dtype=torch.bool, device=x.device), text.mean.shape[1]
-            latents = [
-                each.draw(noise_like_mask(seeds, f"latent of {name}", one, width)[:, 0])
-                for name, each in (("text", text), ("motion", motion))
-            ]
-        from_text, from_motion = self.model.decode(torch.cat(latents), tokens.repeat(2, 1)).float().chunk(2)
-        return {
-            "reconstruction": reconstruction_loss(from_text, x, tokens) + reconstruction_loss(from_motion, x, tokens),
-            "kl": joint_kl(*text, *motion),  # type: ignore[arg-type]
-            "latent": F.smooth_l1_loss(latents[0], latents[1]),
-        }
+    def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> MotionEmbeddings:
+        """Embeddings of clean motions and their captions, for an index."""
+        return MotionEmbeddings.of(self, batch)
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Log the losses, computed in float32, and gather embeddings at every level of noise."""

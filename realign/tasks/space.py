@@ -10,8 +10,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from realign.batch import MotionTextBatch, TextFeatures
-from realign.diffusion import VP, NoisePath
-from realign.diffusion.schedule import Scheduler
+from realign.diffusion import NoisePath
 from realign.errors import InputError
 from realign.nn.spaces import LatentSpace, MotionSpace
 from realign.tasks.base import Task
@@ -46,26 +45,6 @@ class SpaceTask(Task):
         self._has_state = False
         self._fault: InputError | None = None
         self.register_load_state_dict_post_hook(_note_state)
-
-    def check_widths(self, part: str, width: int, text_dim: int) -> None:
-        """Refuse a network that does not fit the space or the text encoder.
-
-        Args:
-            part: What the network is called.
-            width: Width of the tokens it takes.
-            text_dim: Width of the text features it takes.
-
-        Raises:
-            InputError: As said.
-        """
-        for name, own, other, source in (
-            ("width", width, self.space.width, self.space),
-            ("text_dim", text_dim, self.text_encoder.dim, self.text_encoder),
-        ):
-            if own != other:
-                raise InputError(
-                    f"The {part}'s {name} is {own}, but {type(source).__name__} gives {other}; set it to {other}."
-                )
 
     def prepare(self, stage: str) -> None:
         """Start from the checkpoints of the options, unless the weights were loaded before.
@@ -152,26 +131,6 @@ class SpaceTask(Task):
         """A batch's motions as tokens of the space in float32, and which of them exist."""
         x, tokens = self.space.encode(*self.normalize(batch))
         return x.float(), tokens
-
-
-def choose_path(scheduler: Scheduler | None, path: NoisePath | None) -> NoisePath:
-    """The noise that a configuration names in one of two ways.
-
-    Args:
-        scheduler: Any variance-preserving diffusers scheduler.
-        path: Any path.
-
-    Raises:
-        InputError: Both or neither are given, or the scheduler is not variance preserving.
-    """
-    if path is not None and scheduler is None:
-        return path
-    if scheduler is None or path is not None:
-        raise InputError(
-            f"{'Both' if scheduler is not None else 'Neither'} of scheduler and path are given, but the noise to train "
-            "with is one of them: name a diffusers scheduler, or a path such as realign.diffusion.FlowMatching."
-        )
-    return VP(scheduler)
 
 
 def _note_state(task: SpaceTask, incompatible: Any) -> None:

@@ -106,6 +106,12 @@ def _some(notes: list[str]) -> list[str]:
     return [*notes[:_MOST], f"the same holds for {more} further sentences"] if more > 0 else notes
 
 
+def encoders_of(*models: object) -> list[TextEncoder]:
+    """The text encoders that models read captions by, where they have any."""
+    found = [getattr(model, "text_encoder", None) for model in models]
+    return [each for each in found if isinstance(each, TextEncoder)]
+
+
 def warn_about(texts: Sequence[str], encoders: Iterable[TextEncoder]) -> None:
     """Warn of each of the `sentence_notes`; commands print them as notes."""
     for text in sentence_notes(texts, encoders):

@@ -13,27 +13,27 @@ from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.index import MotionIndex, MotionLibrary
 from realign.motion.features import features_to_joints
-from realign.tasks import EmbeddingTask, load_task
+from realign.tasks import RewardTask, load_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")  # newer Pythons warn about threads
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbeddingTask, PackedMotions]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[RewardTask, PackedMotions]:
     root = tmp_path_factory.mktemp("index_builder")
-    task = load_task(write_model(root / "model", root / "data"), EmbeddingTask)
+    task = load_task(write_model(root / "model", root / "data"), RewardTask)
     return task, PackedMotions.open(root / "data")
 
 
 @pytest.fixture(scope="module")
-def built(parts: tuple[EmbeddingTask, PackedMotions], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(parts: tuple[RewardTask, PackedMotions], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built") / "index"
     assert build_index(parts[0], parts[1].folder, folder, split="all", batch_size=10, with_motions=True)
     return folder
 
 
 def test_the_index_holds_every_motion_with_its_own_embedding(
-    parts: tuple[EmbeddingTask, PackedMotions], built: Path
+    parts: tuple[RewardTask, PackedMotions], built: Path
 ) -> None:
     task, packed = parts
     index = MotionIndex.load(built, task.fingerprint)
@@ -49,7 +49,7 @@ def test_the_index_holds_every_motion_with_its_own_embedding(
         assert item.source == "recorded"
 
 
-def test_captions_and_motions_are_kept(parts: tuple[EmbeddingTask, PackedMotions], built: Path) -> None:
+def test_captions_and_motions_are_kept(parts: tuple[RewardTask, PackedMotions], built: Path) -> None:
     task, packed = parts
     library = MotionLibrary.load(built)
     assert library.captions is not None
@@ -63,7 +63,7 @@ def test_captions_and_motions_are_kept(parts: tuple[EmbeddingTask, PackedMotions
     np.testing.assert_allclose(joints[7], want, atol=1e-3)  # 1 mm
 
 
-def test_captions_can_stay_out(parts: tuple[EmbeddingTask, PackedMotions], built: Path, tmp_path: Path) -> None:
+def test_captions_can_stay_out(parts: tuple[RewardTask, PackedMotions], built: Path, tmp_path: Path) -> None:
     task, packed = parts
     assert build_index(task, packed.folder, tmp_path / "index", split="all", with_captions=False)
     library, whole = MotionLibrary.load(tmp_path / "index"), MotionLibrary.load(built)
@@ -71,7 +71,7 @@ def test_captions_can_stay_out(parts: tuple[EmbeddingTask, PackedMotions], built
 
 
 def test_two_processes_build_the_index_of_one(
-    parts: tuple[EmbeddingTask, PackedMotions], built: Path, tmp_path: Path
+    parts: tuple[RewardTask, PackedMotions], built: Path, tmp_path: Path
 ) -> None:
     task, packed = parts
     options = {"split": "all", "batch_size": 7, "devices": 2, "strategy": "ddp_fork"}
@@ -85,7 +85,7 @@ def test_two_processes_build_the_index_of_one(
     assert list(captions[0].items) == list(captions[1].items)
 
 
-def test_any_predict_run_can_write_one(parts: tuple[EmbeddingTask, PackedMotions], tmp_path: Path) -> None:
+def test_any_predict_run_can_write_one(parts: tuple[RewardTask, PackedMotions], tmp_path: Path) -> None:
     """Without a prepared set: what `predict` gives is all there is, and repeated samples count once."""
     task, packed = parts
     from realign.data.dataset import MotionTextDataset, collate
@@ -104,7 +104,7 @@ def test_any_predict_run_can_write_one(parts: tuple[EmbeddingTask, PackedMotions
 
 
 def test_what_cannot_end_well_is_refused_before_anything_is_embedded(
-    parts: tuple[EmbeddingTask, PackedMotions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parts: tuple[RewardTask, PackedMotions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(InputError, match="is not an index; choose another folder"):
@@ -113,7 +113,7 @@ def test_what_cannot_end_well_is_refused_before_anything_is_embedded(
     with pytest.raises(InputError, match="split 'tset' is unknown"):
         build_index(parts[0], parts[1].folder, tmp_path / "index", split="tset")
     with monkeypatch.context() as patch, pytest.raises(InputError, match="cannot make an index 'Flt'"):
-        patch.setattr(EmbeddingTask, "predict_step", lambda *_: pytest.fail("embedded before the factory was checked"))
+        patch.setattr(RewardTask, "predict_step", lambda *_: pytest.fail("embedded before the factory was checked"))
         build_index(parts[0], parts[1].folder, tmp_path / "index", factory="Flt")
     with pytest.raises(InputError, match="devices"):
         build_index(parts[0], parts[1].folder, tmp_path / "index", devices=0)

@@ -123,9 +123,9 @@ def test_every_placement_and_best_of_n_validate(tmp_path: Path, judged: Path, ca
 def test_a_reward_of_another_generator_is_refused_before_training(tmp_path: Path, judged: Path) -> None:
     with pytest.raises(InputError, match="the generator in a LatentSpace"):
         trainer(tmp_path, callback(judged)).fit(generator(latent=True), TinyData(8))
-    with pytest.raises(InputError, match="samples a GeneratorTask, but the model is a RewardTask"):
+    with pytest.raises(InputError, match="samples a generator, but the model is a RewardTask"):
         trainer(tmp_path, callback(judged)).validate(load_task(judged / "reward"), TinyData(8), verbose=False)
-    for judge, reason in (("reward", "is the reward itself"), ("generator", "holds a GeneratorTask, which judges no")):
+    for judge, reason in (("reward", "is the reward itself"), ("generator", "holds a generator, but an evaluator")):
         with pytest.raises(InputError, match=reason):
             watch = callback(judged, judge=str(judged / judge))
             trainer(tmp_path, watch).validate(generator(), TinyData(8), verbose=False)

@@ -589,7 +589,7 @@ def test_bad_input_is_one_sentence(shelf: Path, evaluation: Evaluation, tmp_path
         )
     with pytest.raises(InputError, match="half shares weights with the reward"):
         evaluate(shelf, [str(tmp_path / "half")])
-    with pytest.raises(InputError, match="judges no motions"):
+    with pytest.raises(InputError, match="holds a generator, but an evaluator"):
         evaluate(shelf, ["generator"])
     with pytest.raises(InputError, match="protocol 'gou' is unknown"):
         evaluate(shelf, ["judge"], protocol="gou")

@@ -205,7 +205,7 @@ def test_tables_and_pictures(home: Path, tmp_path: Path, capsys: pytest.CaptureF
         (["walk", "--index", "altered"], "items.bin of the index"),
         (["walk", "--checkpoint", "other"], "was made by the model"),
         (["walk", "--checkpoint", "index"], "no config.yaml"),
-        (["walk", "--checkpoint", "generator"], "holds a GeneratorTask without model"),
+        (["walk", "--checkpoint", "generator"], "holds a generator, but a reward or retriever is needed"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -7,17 +7,17 @@ from realign.diffusion import CLEAN_STEP
 from realign.errors import InputError
 from realign.guidance.gradient import RewardGradient
 from realign.masking import lengths_to_mask
-from realign.nn.reward import RewardModel
+from realign.nn.reward import TransformerReward
 from realign.text.hashing import HashingEncoder
 
 WIDTH, DIM = 6, 8
 SENTENCES = ["a person walks", "someone jumps over a fence and falls", "kick"]
 
 
-def model(**options: object) -> RewardModel:
+def model(**options: object) -> TransformerReward:
     torch.manual_seed(0)
     sizes = {"embedding": 12, "hidden": 16, "layers": 3, "heads": 2, "feedforward": 32, "decoder_layers": 1}
-    return RewardModel(WIDTH, DIM, **{**sizes, **options}).eval()  # type: ignore[arg-type]
+    return TransformerReward(WIDTH, DIM, **{**sizes, **options}).eval()  # type: ignore[arg-type]
 
 
 def motions(frames: int = 10) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +65,7 @@ def test_what_stands_at_padding_is_not_seen():
 def test_every_step_and_the_clean_one_are_told_apart_only_when_step_aware():
     x, _, mask = motions()
 
-    def at(reward: RewardModel, step: int) -> Tensor:
+    def at(reward: TransformerReward, step: int) -> Tensor:
         return reward.embed_motion(x, torch.full((3,), step), mask)
 
     aware, blind = model(), model(step_aware=False)

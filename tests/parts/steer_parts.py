@@ -5,7 +5,7 @@ from diffusers import DDPMScheduler
 from task_parts import CAPTIONS, CHANNELS, TinyData, one_batch
 
 from realign.index import MotionIndex, MotionItem
-from realign.nn import ConvVAE, FeatureSpace, LatentSpace, MdmDenoiser, MldDenoiser, MotionSpace, RewardModel
+from realign.nn import ConvVAE, FeatureSpace, LatentSpace, MdmDenoiser, MldDenoiser, MotionSpace, TransformerReward
 from realign.tasks import GeneratorTask, RewardTask
 from realign.text.hashing import HashingEncoder
 
@@ -31,7 +31,7 @@ def reward(latent: bool = False, **options: object) -> RewardTask:
     torch.manual_seed(0)
     sizes = {"embedding": 16, "hidden": 16, "layers": 3, "heads": 2, "feedforward": 32, "decoder_layers": 0}
     home = space(latent)
-    model = RewardModel(home.width, 8, **{**sizes, "patch": 1 if latent else 4, **options})  # type: ignore[arg-type]
+    model = TransformerReward(home.width, 8, **{**sizes, "patch": 1 if latent else 4, **options})  # type: ignore[arg-type]
     task = RewardTask(model, home, HashingEncoder(8), noise(), skeleton="humanml3d")
     task.normalizer.fit(*TinyData().statistics)
     return task.eval()

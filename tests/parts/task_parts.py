@@ -139,7 +139,7 @@ def reward(kind: str = "RewardTask", space: dict = FEATURE_SPACE, model: dict | 
     """A reward or retriever over hashed words; in a latent space its width is 4."""
     sizes = {"width": 263 if space is FEATURE_SPACE else 4, "patch": 4 if space is FEATURE_SPACE else 1}
     parts = {
-        "model": {"class_path": "RewardModel", "init_args": REWARD_SIZES | sizes | (model or {})},
+        "model": {"class_path": "TransformerReward", "init_args": REWARD_SIZES | sizes | (model or {})},
         "space": space,
         "text_encoder": {"class_path": "realign.text.hashing.HashingEncoder", "init_args": {"dim": 8}},
         **({"scheduler": SCHEDULER} if kind == "RewardTask" else {}),

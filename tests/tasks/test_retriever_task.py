@@ -6,7 +6,7 @@ import torch
 from task_parts import CONV_VAE, TinyData, command, one_batch, reward
 
 from realign.errors import InputError
-from realign.nn import FeatureSpace, RewardModel
+from realign.nn import FeatureSpace, TransformerReward
 from realign.tasks import RetrieverTask, load_task
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
@@ -16,7 +16,7 @@ PROTOCOLS = ("all", "threshold", "dissimilar")
 
 def build(**options: object) -> RetrieverTask:
     torch.manual_seed(0)
-    model = RewardModel(263, 8, 16, 16, 3, 2, 32, dropout=0.0, decoder_layers=1, patch=4, step_aware=False)
+    model = TransformerReward(263, 8, 16, 16, 3, 2, 32, dropout=0.0, decoder_layers=1, patch=4, step_aware=False)
     task = RetrieverTask(model, FeatureSpace(), HashingEncoder(8), skeleton="humanml3d", **options)  # type: ignore[arg-type]
     task.normalizer.fit(*TinyData().statistics)
     return task

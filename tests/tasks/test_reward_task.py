@@ -18,8 +18,8 @@ from realign.diffusion import CLEAN_STEP, FlowMatching
 from realign.errors import InputError
 from realign.guidance.match import check_match
 from realign.motion.features import joints_to_features
-from realign.nn import ConvVAE, Embedder, FeatureSpace, LatentSpace, MdmDenoiser, MotionSpace, RewardModel
-from realign.tasks import EmbeddingTask, GeneratorTask, RewardTask, load_task, save_pretrained
+from realign.nn import ConvVAE, Embedder, FeatureSpace, LatentSpace, MdmDenoiser, MotionSpace, TransformerReward
+from realign.tasks import GeneratorTask, RewardTask, load_task, save_pretrained
 from realign.tasks.recall import BINS
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
@@ -35,7 +35,7 @@ def build(space: MotionSpace | None = None, model: dict | None = None, **options
     torch.manual_seed(0)
     space = space or FeatureSpace()
     sizes = {"embedding": 16, "hidden": 16, "layers": 3, "heads": 2, "feedforward": 32, "decoder_layers": 1}
-    network = RewardModel(space.width, 8, **{**sizes, "dropout": 0.0, "patch": 4, **(model or {})})  # type: ignore[arg-type]
+    network = TransformerReward(space.width, 8, **{**sizes, "dropout": 0.0, "patch": 4, **(model or {})})  # type: ignore[arg-type]
     parts = {"scheduler": scheduler(), "text_encoder": HashingEncoder(8), "skeleton": "humanml3d", **options}
     task = RewardTask(network, space, **parts)  # type: ignore[arg-type]
     task.normalizer.fit(*TinyData().statistics)
@@ -92,7 +92,7 @@ def test_fit_validate_predict_and_back_from_the_checkpoint(tmp_path: Path, vae_c
     loaded = load_task(next(tmp_path.rglob("*.ckpt")), RewardTask)
     assert loaded.fingerprint == cli.model.fingerprint and loaded.skeleton == "humanml3d"
     assert loaded.space.checkpoint is None
-    exported = load_task(save_pretrained(loaded, tmp_path / "exported"), EmbeddingTask)
+    exported = load_task(save_pretrained(loaded, tmp_path / "exported"), RewardTask)
     alone = Embedder.load(next(tmp_path.rglob("*.ckpt")))
     assert exported.fingerprint == loaded.fingerprint == alone.fingerprint and alone.skeleton == "humanml3d"
     batch = one_batch()
@@ -117,8 +117,8 @@ def test_the_fingerprint_changes_with_weights_statistics_and_encoder() -> None:
 
 def test_noise_is_each_samples_own_and_half_of_them_stay_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     task, seen = build(), []
-    encode = RewardModel.encode_motion
-    monkeypatch.setattr(RewardModel, "encode_motion", lambda self, *a: seen.append(a) or encode(self, *a))
+    encode = TransformerReward.encode_motion
+    monkeypatch.setattr(TransformerReward, "encode_motion", lambda self, *a: seen.append(a) or encode(self, *a))
     batch = one_batch(8)
     batch = replace(
         batch, motion=batch.motion.repeat(40, 1, 1), lengths=batch.lengths.repeat(40), captions=batch.captions * 40,
@@ -140,8 +140,10 @@ def test_noise_is_each_samples_own_and_half_of_them_stay_clean(monkeypatch: pyte
 
 def test_a_reward_meets_the_noise_of_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     task, batch, seen = build(scheduler=None, path=FlowMatching(3.0), clean_probability=0.5), one_batch(8), []
-    encode = RewardModel.encode_motion
-    monkeypatch.setattr(RewardModel, "encode_motion", lambda self, *a, **k: seen.append(a) or encode(self, *a, **k))
+    encode = TransformerReward.encode_motion
+    monkeypatch.setattr(
+        TransformerReward, "encode_motion", lambda self, *a, **k: seen.append(a) or encode(self, *a, **k)
+    )
     task.losses(batch, "train")["loss"].backward()
     task.observe(batch, BINS)
     (x_t, t, mask), *levels = seen
@@ -156,8 +158,8 @@ def test_a_reward_meets_the_noise_of_a_flow(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_pairs_show_every_motion_clean_and_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple] = []
-    encode = RewardModel.encode_motion
-    monkeypatch.setattr(RewardModel, "encode_motion", lambda self, *a: seen.append(a) or encode(self, *a))
+    encode = TransformerReward.encode_motion
+    monkeypatch.setattr(TransformerReward, "encode_motion", lambda self, *a: seen.append(a) or encode(self, *a))
     parts = {"model": {"decoder_layers": 0}}
     both, clean, noisy = (
         build(**parts, **option).losses(one_batch(), "train")["contrastive"].item()

@@ -1,0 +1,181 @@
+"""Diffusion generators: what is sampled and steered, without what trains it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, Real
+from torch import Tensor, nn
+
+from realign.batch import TextFeatures
+from realign.diffusion import NoisePath
+from realign.diffusion.sampler import Predict, Sampler
+from realign.diffusion.schedule import DiffusersScheduler, Scheduler
+from realign.diffusion.steered import Steers
+from realign.diffusion.vp import choose_path
+from realign.digest import weights_digest
+from realign.interfaces import TextToMotionModel
+from realign.masking import lengths_to_mask
+from realign.motion.normalizer import Normalizer
+from realign.nn.denoisers import Denoiser
+from realign.nn.spaces import MotionSpace, check_widths
+from realign.text.base import TextEncoder, encode_captions
+
+
+class Diffusion(nn.Module, TextToMotionModel):
+    """Whatever samples motions by denoising in a motion space, and can be steered there by a gradient.
+
+    Attributes:
+        denoiser: Predicts what the path's prediction type says.
+        space: Where the diffusion lives.
+        text_encoder: Frozen features of captions.
+        path: The noise trained with.
+        normalizer: Statistics of its motions.
+        guidance_scale: Scale of classifier-free guidance; 1 turns it off.
+        steps: Denoising steps.
+        sampling_scheduler: What to sample with; the path's own when None.
+    """
+
+    denoiser: Denoiser
+    space: MotionSpace
+    text_encoder: TextEncoder
+    path: NoisePath
+    normalizer: Normalizer
+    guidance_scale: float
+    steps: int
+    sampling_scheduler: str | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it samples."""
+        return self.normalizer.mean.device
+
+    def encode_text(self, captions: Sequence[str]) -> TextFeatures:
+        """Features of captions on the model's device; each different caption is encoded once."""
+        return encode_captions(self.text_encoder, captions).to(self.device)
+
+    def predictor(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float | None = None) -> Predict:
+        """Bind captions for sampling: predict(x_t, t) with classifier-free guidance (Ho and Salimans 2022, eq. 6).
+
+        Both predictions are made in one batch of 2B, captions first.
+
+        Args:
+            text: Features of the captions.
+            mask: True where a token of the space exists.
+            guidance_scale: 1 turns guidance off and halves the work; the model's own when None.
+        """
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        if scale == 1:
+            return lambda x_t, t: self.denoiser(x_t, t, mask, text)
+        empty = self.encode_text([""])[[0] * len(text)]
+        both, twice = TextFeatures.cat([text, empty]), mask.repeat(2, 1)
+
+        def predict(x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"]) -> Float[Tensor, "B N W"]:
+            conditional, free = self.denoiser(x_t.repeat(2, 1, 1), t.repeat(2), twice, both).float().chunk(2)
+            return torch.lerp(free, conditional, scale)
+
+        return predict
+
+    def sampler(self, scheduler: Scheduler | str | None = None, steps: int | None = None) -> Sampler:
+        """A sampler over the noise that the model was trained with.
+
+        Args:
+            scheduler: A name as for `sampling_scheduler`, or a diffusers scheduler; the model's own when None.
+            steps: Denoising steps; the model's own when None.
+
+        Raises:
+            InputError: When the name does not suit, or the scheduler means other noise or another prediction type.
+        """
+        chosen = self.sampling_scheduler if scheduler is None else scheduler
+        return Sampler(self.path, self.steps if steps is None else steps, chosen)
+
+    @torch.no_grad()
+    def sample(  # type: ignore[override]
+        self,
+        captions: TextFeatures | Sequence[str],
+        lengths: Int[Tensor, "B"],
+        seeds: Int[Tensor, "B"],
+        guidance: Steers | None = None,
+        steps: int | None = None,
+        scheduler: Scheduler | str | None = None,
+        guidance_scale: float | None = None,
+    ) -> Float[Tensor, "B F C"]:
+        """Motions for captions; none depends on the others of its batch.
+
+        Args:
+            captions: Captions, or their features.
+            lengths: Frames of each motion.
+            seeds: One a motion: all its randomness.
+            guidance: Steers the sampling, besides classifier-free guidance.
+            steps: Denoising steps; the model's own when None.
+            scheduler: What to sample with; see `sampler`.
+            guidance_scale: Scale of classifier-free guidance; the model's own when None.
+
+        Returns:
+            Motion features, not normalised; zero beyond each length.
+        """
+        features = captions.to(self.device) if isinstance(captions, TextFeatures) else self.encode_text(captions)
+        frames = lengths_to_mask(lengths.to(self.device))
+        mask = self.space.token_mask(frames)
+        predict = self.predictor(features, mask, guidance_scale)
+        shape = (len(mask), mask.shape[1], self.space.width)
+        x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, seeds)
+        # float32 also under autocast: rounded positions shake, and roots are sums over frames
+        with torch.autocast(x.device.type, enabled=False):
+            return self.normalizer.denormalize(self.space.decode(x.float(), frames), frames)
+
+    def check_options(self, **options: Any) -> None:
+        """Refuse steps or a scheduler that the path cannot be sampled with."""
+        super().check_options(**options)
+        self.sampler(options.get("scheduler"), options.get("steps"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the generator by what its samples depend on where nothing else is asked for."""
+        parts = {"denoiser": self.denoiser, "space": self.space, "normalizer": self.normalizer}
+        usual = f"{self.text_encoder.fingerprint} {self.steps} {self.guidance_scale} {self.sampling_scheduler}"
+        return weights_digest("generator", usual, parts)
+
+
+class Generator(Diffusion):
+    """A trained diffusion to sample and nothing else: no losses, no Lightning.
+
+    Args:
+        denoiser: Predicts what the noise's prediction type says.
+        space: Where the diffusion lives.
+        text_encoder: Frozen features of captions.
+        skeleton: Name of the skeleton of the motions.
+        scheduler: A variance-preserving diffusers scheduler: the noise trained with.
+        path: That noise, where it is not a scheduler's.
+        guidance_scale: Scale of classifier-free guidance; 1 turns it off.
+        steps: Denoising steps.
+        sampling_scheduler: What to sample with; see `GeneratorTask`.
+
+    Raises:
+        InputError: When the parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        space: MotionSpace,
+        text_encoder: TextEncoder,
+        skeleton: str,
+        scheduler: DiffusersScheduler | None = None,
+        path: NoisePath | None = None,
+        guidance_scale: float = 7.5,
+        steps: int = 50,
+        sampling_scheduler: str | None = None,
+    ) -> None:
+        super().__init__()
+        check_widths("denoiser", denoiser, space, text_encoder)
+        self.denoiser, self.space, self.text_encoder = denoiser, space, text_encoder
+        self.path, self.normalizer = choose_path(scheduler, path), Normalizer(space.features)
+        self.guidance_scale, self.steps, self.sampling_scheduler = guidance_scale, steps, sampling_scheduler
+        self._skeleton = skeleton
+        self.sampler()  # refuses what would fail later
+
+    @property
+    def skeleton(self) -> str:
+        """Name of the skeleton of the motions."""
+        return self._skeleton
