@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +82,15 @@ def test_generate_writes_every_format(model: TextToMotion, tmp_path: Path) -> No
         clip.save(tmp_path / f"x{suffix}")
         assert (tmp_path / f"x{suffix}").stat().st_size > 1000
     assert torch.from_numpy(np.load(tmp_path / "x.npy")).shape == (20, 22, 3)
+
+
+def test_guided_generation_imports_nothing_that_trains(tmp_path: Path) -> None:
+    heavy = ("lightning", "torchmetrics", "realign.tasks", "realign.callbacks", "scipy.stats", "matplotlib")
+    words = ["generate", "a person walks", "--steps=2", "--guidance=reward", "--device=cpu", f"-o={tmp_path / 'a.npy'}"]
+    script = (
+        "import sys; from realign.cli import main\n"
+        f"code = main({words!r})\n"
+        f"print(code, [name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr

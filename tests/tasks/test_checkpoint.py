@@ -5,9 +5,11 @@ import torch
 from safetensors.torch import load_file
 from task_parts import CONV_VAE, command, feature_generator, latent_generator, one_batch, reward
 
+from realign.checkpoint import load_model
 from realign.errors import InputError
 from realign.guidance.match import check_match
-from realign.nn import FeatureSpace, MdmDenoiser
+from realign.interfaces import MotionTextModel, TextToMotionModel
+from realign.nn import FeatureSpace, Generator, MdmDenoiser
 from realign.tasks import GeneratorTask, RewardTask, Task, VAETask, load_task, save_pretrained
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
@@ -97,6 +99,18 @@ def test_averaging_that_starts_late_validates_with_filled_statistics(tmp_path: P
     words = command(tmp_path, feature_generator(), max_epochs=1, callbacks=LATE_EMA)
     cli = TrainingCLI.from_args(["fit", *words], run=True)
     assert cli.trainer.callback_metrics["val/loss"].isfinite()
+
+
+def test_a_generator_is_the_same_without_its_task(generator_checkpoint: Path, tmp_path: Path) -> None:
+    task = load_task(generator_checkpoint, GeneratorTask)
+    text, lengths, seeds = ["walk", "run"], torch.tensor([16, 24]), torch.tensor([1, 2])
+    for file in (generator_checkpoint, save_pretrained(task, tmp_path / "weights")):
+        alone = load_model(file, TextToMotionModel)
+        assert type(alone) is Generator and not alone.training and alone.skeleton == task.skeleton
+        assert alone.fingerprint == task.fingerprint and alone.state_dict().keys() == task.state_dict().keys()
+        assert torch.equal(alone.sample(text, lengths, seeds), task.sample(text, lengths, seeds))
+    with pytest.raises(InputError, match="holds a generator, but an evaluator, reward or retriever is needed"):
+        load_model(generator_checkpoint, MotionTextModel)
 
 
 def test_another_kind_is_refused(generator_checkpoint: Path, vae_checkpoint: Path) -> None:

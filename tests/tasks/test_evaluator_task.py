@@ -5,8 +5,10 @@ import pytest
 import torch
 from task_parts import CAPTIONS, CHANNELS, TinyData, command, one_batch
 
+from realign.checkpoint import load_model
 from realign.errors import InputError
-from realign.evaluators import ContrastiveEvaluator, GuoEvaluator
+from realign.evaluators import ContrastiveEvaluator, GuoEvaluator, TrainedEvaluator
+from realign.interfaces import MotionTextModel
 from realign.losses import InfoNCE, MarginContrast
 from realign.tasks import EvaluatorTask, RewardTask, load_task, save_pretrained
 from realign.training import TrainingCLI
@@ -94,7 +96,9 @@ def test_a_checkpoint_and_an_export_are_the_same_frozen_judge(trained: TrainingC
     exported = load_task(save_pretrained(checkpoint, tmp_path / "out"), EvaluatorTask)
     batch = one_batch(6)
     expected = trained.model.eval().embed_motions(batch.motion, batch.lengths)
-    for task in (checkpoint, exported):
+    alone = load_model(tmp_path / "out", MotionTextModel)
+    assert isinstance(alone, TrainedEvaluator)
+    for task in (checkpoint, exported, alone):
         assert task.fingerprint == trained.model.fingerprint and not task.training
         assert task.skeleton == "humanml3d" and task.evaluator.words.ready
         motion, text = task.embed_motions(batch.motion, batch.lengths), task.embed_captions(batch.captions)
