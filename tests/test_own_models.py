@@ -96,7 +96,7 @@ def test_the_commands_take_it_from_a_folder_for_who_trusts_it(
 def test_a_reward_of_ones_own_trains_chooses_and_guides(shelf: Path) -> None:
     reward = Embedder.load(shelf / "pooled", trust_code=True)
     assert isinstance(reward.model, PooledReward)
-    steering = load_steering("reward", reward.requires_grad_(False))
+    steering = load_steering(reward.requires_grad_(False))
     generator = load_model(shelf / "generator", TextToMotionModel)
     assert isinstance(generator, Diffusion)
     captions, lengths, seeds = ["a person walks", "a person jumps"], torch.tensor([40, 32]), torch.tensor([1, 2])
