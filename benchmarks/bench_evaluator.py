@@ -18,7 +18,7 @@ from realign.metrics.generation import (
     mm_dist,
     r_precision,
 )
-from realign.metrics.ordered import text_numbers
+from realign.seeding import text_numbers
 from realign.tasks import EvaluatorTask, load_task
 
 DRAWS = 20

@@ -7,6 +7,7 @@ SplitMix64 (Steele et al., OOPSLA 2014) in int64 arithmetic, which wraps alike o
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,6 +26,11 @@ def mix_seed(*parts: int | str) -> int:
     """One non-negative 63-bit seed from several parts (run seed, epoch, item, purpose): equal parts, equal seed."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def text_numbers(texts: Sequence[str]) -> Int[Tensor, "N"]:
+    """A 63-bit number for every text: equal texts, equal numbers, in every process (Python's own hash is not)."""
+    return torch.tensor([mix_seed(text) for text in texts], dtype=torch.int64)
 
 
 def derive(seeds: Int[Tensor, "*B"], purpose: str) -> Int[Tensor, "*B"]:

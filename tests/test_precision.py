@@ -11,7 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from realign import precision
-from realign.callbacks.comparison import JudgedMotions
 from realign.losses import MarginContrast
 from realign.metrics.generation import euclidean_distances, r_precision
 from realign.metrics.generation_metric import GenerationMetrics, MultiModality
@@ -21,7 +20,6 @@ from realign.metrics.sample_means import SampleMeans
 from realign.motion.features import features_to_joints, joints_to_features
 from realign.motion.skeleton import HUMANML3D
 from realign.precision import double, exact_float32, use_tensor_cores, widest
-from realign.tasks.evaluator import RealPrecision
 
 LIKE_MPS, COUNT = torch.device("meta"), 40  # a build without MPS cannot name that device in a tensor
 COPY = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
@@ -110,15 +108,15 @@ def measures(device: torch.device) -> dict[str, Tensor | float]:
     text, motion, ids, captions = embeddings()
     text, motion = text.to(device), motion.to(device)
     found: dict[str, Any] = {}
-    metrics = {"real": RealPrecision(), "retrieval": RetrievalMetrics(), "generation": GenerationMetrics()}
+    metrics = {"retrieval": RetrievalMetrics(), "generation": GenerationMetrics()}
     for name, metric in metrics.items():
         metric.update(text, motion, ids, captions)
         found |= {f"{name} {key}": value for key, value in metric.compute().items()}
     with_threshold = RetrievalMetrics()
     with_threshold.update(text, motion, ids, captions, text)
     found |= {f"threshold {key}": value for key, value in with_threshold.compute().items()}
-    judged, batch = JudgedMotions(), type("Batch", (), {"captions": captions, "ids": ids})
-    judged.update(text, motion, motion + text, batch)
+    judged = GenerationMetrics(identical=True, few=True)
+    judged.update(text, motion, ids, captions, motion + text)
     found |= {f"judged {key}": value for key, value in judged.compute().items()}
     many = MultiModality(pairs=4)
     many.update(motion, [name[:2] for name in ids], [int(name[2:]) for name in ids])

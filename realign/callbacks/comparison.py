@@ -9,59 +9,11 @@ from torch import Tensor, nn
 from realign.batch import MotionTextBatch
 from realign.evaluators.measures import measure_motions
 from realign.interfaces import MotionTextModel
-from realign.metrics.generation import (
-    Gaussian,
-    euclidean_distances,
-    frechet_distance,
-    matching_batches,
-    mm_dist,
-    r_precision,
-)
-from realign.metrics.ordered import OrderedMetric, text_numbers
+from realign.metrics.generation_metric import GenerationMetrics
 from realign.metrics.sample_means import SampleMeans
 from realign.motion.skeleton import get_skeleton
 
-_BATCH = 32  # motions that R-precision ranks among
-
-
-class JudgedMotions(OrderedMetric):
-    """R@1 from text to motion in batches of 32, MM-Dist, and FID against the recorded motions of the same captions.
-
-    Motions whose embedding is not finite are left out; fewer than 32 make one batch, and fewer than 2 no numbers.
-    """
-
-    text: list[Tensor]
-    motion: list[Tensor]
-    recorded: list[Tensor]
-    labels: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__("text", "motion", "recorded", "labels")
-
-    def update(
-        self,
-        text: Float[Tensor, "B E"],
-        motion: Float[Tensor, "B E"],
-        recorded: Float[Tensor, "B E"],
-        batch: MotionTextBatch,
-    ) -> None:
-        """Add the embeddings of captions, of the motions made for them, and of the recorded ones of a batch."""
-        labels = text_numbers(batch.captions).to(text.device)
-        self.add_rows(batch.ids, text=text.float(), motion=motion.float(), recorded=recorded.float(), labels=labels)
-
-    def compute(self) -> dict[str, Tensor]:
-        """``r1``, ``mm_dist`` and ``fid``; motions with an identical caption count as right."""
-        _, rows = self.ordered_rows()
-        finite = rows["motion"].isfinite().all(1)
-        text, motion, labels = (rows[name][finite] for name in ("text", "motion", "labels"))
-        if len(motion) < 2:
-            return dict.fromkeys(("r1", "mm_dist", "fid"), motion.new_tensor(torch.nan))
-        chosen = matching_batches(len(motion), min(_BATCH, len(motion))).to(motion.device)
-        same = labels[chosen][:, :, None] == labels[chosen][:, None, :]
-        (r1,) = r_precision(euclidean_distances(text[chosen], motion[chosen]), same, (1,))
-        fid = frechet_distance(Gaussian.of(rows["recorded"]), motion)
-        found = {"r1": r1, "mm_dist": mm_dist(text, motion), "fid": fid}
-        return {name: value.to(motion) for name, value in found.items()}
+_NAMES = {"R@1": "r1", "MM-Dist": "mm_dist", "FID": "fid"}  # of what is logged
 
 
 class SampleMetrics(nn.Module):
@@ -76,7 +28,7 @@ class SampleMetrics(nn.Module):
         super().__init__()
         self._judges = dict(judges)  # a plain dictionary: they are no parts of this module
         self.skeleton = get_skeleton(skeleton)
-        self.judged = nn.ModuleDict({name: JudgedMotions() for name in judges})
+        self.judged = nn.ModuleDict({name: GenerationMetrics(identical=True, few=True) for name in judges})
         self.means: SampleMeans | None = None
 
     @torch.no_grad()
@@ -94,7 +46,7 @@ class SampleMetrics(nn.Module):
         for name, judge in self._judges.items():
             text = judge.embed_captions(batch.captions)
             made, recorded = (judge.embed_motions(each, batch.lengths) for each in (motion, batch.motion))
-            self.judged[name].update(text, made, recorded, batch)  # type: ignore[operator]
+            self.judged[name].update(text, made, batch.ids, batch.captions, recorded)  # type: ignore[operator]
             found[f"{name}_text"] = torch.cosine_similarity(made.float(), text.float())
         found |= measure_motions(motion, batch.lengths, self.skeleton)
         if self.means is None:
@@ -108,6 +60,7 @@ class SampleMetrics(nn.Module):
         found = self.means.compute()
         self.means.reset()
         for name, judged in self.judged.items():
-            found |= {f"{measure}_by_{name}": value for measure, value in judged.compute().items()}  # type: ignore[operator]
+            table = judged.compute()  # type: ignore[operator]
+            found |= {f"{_NAMES[each]}_by_{name}": table[each].to(judged.device).float() for each in _NAMES}
             judged.reset()  # type: ignore[operator]
         return found

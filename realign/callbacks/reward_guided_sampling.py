@@ -26,7 +26,7 @@ class RewardGuidedSampling(Callback):
 
     Logs both side by side: ``val_unguided/...`` and ``val_guided/...`` (``test_...`` in a test), each with
     ``reward_text`` (cosine of motion and caption by the reward), ``reward`` (mu R_text + eta R_motion),
-    ``r1_by_reward``, ``mm_dist_by_reward`` and ``fid_by_reward`` (`JudgedMotions`: what is climbed is also measured
+    ``r1_by_reward``, ``mm_dist_by_reward`` and ``fid_by_reward`` (`GenerationMetrics`: what is climbed is also measured
     with), the same by an independent ``judge`` if there is one, and physical measures; and writes a rendered pair.
     The generator stays as it is: guidance is an argument of its sampling.
 

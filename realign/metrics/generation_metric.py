@@ -19,9 +19,9 @@ from realign.metrics.generation import (
     multimodality,
     r_precision,
 )
-from realign.metrics.ordered import OrderedMetric, text_numbers
+from realign.metrics.ordered import OrderedMetric
 from realign.precision import double
-from realign.seeding import mix_seed
+from realign.seeding import mix_seed, text_numbers
 
 
 class GenerationMetrics(OrderedMetric):
@@ -31,9 +31,10 @@ class GenerationMetrics(OrderedMetric):
     neither on the batches nor on the number of processes, see `OrderedMetric`.
 
     Args:
-        real: What FID compares with; without it there is none.
+        real: What FID compares with, where `update` is given no recorded motions; without either there is no FID.
         identical: A motion with an identical caption counts as right, too.
         size: Motions of the batches that R-precision ranks in.
+        few: Fewer motions than that make one batch, and fewer than 2 give NaN, as validation sets may be small.
         whole_batches: MM-Dist, FID and Diversity, too, leave out what does not fill a batch.
         pairs: Pairs of Diversity.
         seed: Of shuffling and pairs.
@@ -42,6 +43,7 @@ class GenerationMetrics(OrderedMetric):
     text: list[Tensor]
     motion: list[Tensor]
     labels: list[Tensor]
+    recorded: list[Tensor]
 
     def __init__(
         self,
@@ -49,17 +51,23 @@ class GenerationMetrics(OrderedMetric):
         *,
         identical: bool = False,
         size: int = 32,
+        few: bool = False,
         whole_batches: bool = False,
         pairs: int = 300,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__("text", "motion", "labels", **kwargs)
-        self.real, self.identical, self.size = real, identical, size
+        super().__init__("text", "motion", "labels", "recorded", **kwargs)
+        self.real, self.identical, self.size, self.few = real, identical, size, few
         self.whole_batches, self.pairs, self.seed = whole_batches, pairs, seed
 
     def update(
-        self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], ids: Sequence[str], captions: Sequence[str]
+        self,
+        text: Float[Tensor, "B E"],
+        motion: Float[Tensor, "B E"],
+        ids: Sequence[str],
+        captions: Sequence[str],
+        recorded: Float[Tensor, "B E"] | None = None,
     ) -> None:
         """Add motions.
 
@@ -68,22 +76,31 @@ class GenerationMetrics(OrderedMetric):
             motion: Embeddings of the motions made for them.
             ids: One name a motion, at most 128 bytes.
             captions: The captions themselves.
+            recorded: Embeddings of the motions recorded for the captions, which FID compares with; always or never.
 
         Raises:
             InputError: An id is too long.
         """
-        self.add_rows(ids, text=text.float(), motion=motion.float(), labels=text_numbers(captions).to(text.device))
+        columns = {"text": text.float(), "motion": motion.float(), "labels": text_numbers(captions).to(text.device)}
+        if recorded is not None:
+            columns["recorded"] = recorded.float()
+        self.add_rows(ids, **columns)
 
     def compute(self) -> dict[str, Tensor]:
         """Every value by its name.
 
         Raises:
-            InputError: Fewer finite motions than one batch takes.
+            InputError: Fewer finite motions than one batch takes, unless `few` lets them.
         """
         _, rows = self.ordered_rows()
         finite = (rows["motion"].sum(1) + rows["text"].sum(1)).isfinite()
-        kept = finite.nonzero()[:, 0]
-        batches = kept[matching_batches(len(kept), self.size, mix_seed(self.seed, "batches")).to(kept.device)]
+        kept, excluded = finite.nonzero()[:, 0], {"excluded": (~finite).sum()}
+        real = Gaussian.of(rows["recorded"]) if "recorded" in rows else self.real
+        if self.few and len(kept) < 2:
+            names = [*(f"R@{k}" for k in TOP), "MM-Dist", "Diversity", *(["FID"] if real is not None else [])]
+            return dict.fromkeys(names, rows["motion"].new_tensor(torch.nan)) | excluded
+        size = min(self.size, len(kept)) if self.few else self.size
+        batches = kept[matching_batches(len(kept), size, mix_seed(self.seed, "batches")).to(kept.device)]
         left, right = (double(rows[name][batches]) for name in ("text", "motion"))  # copied once: copies cost most
         labels = rows["labels"][batches].to(left.device)
         same = labels[:, :, None] == labels[:, None, :] if self.identical else None
@@ -94,10 +111,10 @@ class GenerationMetrics(OrderedMetric):
         else:
             text, motion = (double(rows[name][kept]) for name in ("text", "motion"))
         found["MM-Dist"] = mm_dist(text, motion)
-        if self.real is not None:
-            found["FID"] = frechet_distance(self.real, motion)
+        if real is not None:
+            found["FID"] = frechet_distance(real, motion)
         found["Diversity"] = diversity(motion, self.pairs, mix_seed(self.seed, "diversity"))
-        return found | {"excluded": (~finite).sum()}
+        return found | excluded
 
 
 class MultiModality(OrderedMetric):

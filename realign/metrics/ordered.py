@@ -1,12 +1,11 @@
 """Rows of several processes in one order, each once: what metrics over a whole set have in common."""
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -60,12 +59,6 @@ class OrderedMetric(Metric):
         order = torch.tensor([first[name] for name in ids])
         kept = {name: dim_zero_cat(getattr(self, name)) for name in self.columns if len(getattr(self, name))}
         return ids, {name: value[order.to(value.device)] for name, value in kept.items()}
-
-
-def text_numbers(texts: Sequence[str]) -> Int[Tensor, "N"]:
-    """A 63-bit number for every text, the same in every process (Python's own hash is not)."""
-    digests = [blake2b(text.encode(), digest_size=8).digest() for text in texts]
-    return torch.tensor([int.from_bytes(digest, "big") >> 1 for digest in digests], dtype=torch.int64)
 
 
 def _encode(names: Sequence[str]) -> UInt8[Tensor, "N S"]:

@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from realign.errors import InputError
 from realign.precision import double
+from realign.seeding import text_numbers
 
 RECALL_AT = (1, 2, 3, 5, 10)
 _ROWS = 512  # rows compared at once: the difference stays in the processor's cache
@@ -26,7 +27,7 @@ def similarity_matrix(text: Float[Tensor, "N E"], motion: Float[Tensor, "M E"]) 
 
 def caption_matches(captions: Sequence[str]) -> Bool[Tensor, "N N"]:
     """True where two captions are the same text."""
-    labels = _labels(captions)
+    labels = text_numbers(captions)
     return labels[:, None] == labels[None, :]
 
 
@@ -148,7 +149,7 @@ def small_batch_recall(
     """
     batches = small_batches(ids if ids is not None else [f"{i:09d}" for i in range(len(text))], size)
     left, right = (normalize(double(each), dim=-1)[batches] for each in (text, motion))
-    labels = None if captions is None else _labels(captions)[batches].to(left.device)
+    labels = None if captions is None else text_numbers(captions)[batches].to(left.device)
     same = None if labels is None else labels[:, :, None] == labels[:, None, :]
     return retrieval_metrics((left @ right.mT).float(), same, copies=True)
 
@@ -211,12 +212,6 @@ def retrieval_protocols(
     if len(ids) >= size:
         tables["small_batches"] = _part(similarity, same, small_batches(ids, size))
     return {f"{protocol}/{name}": value for protocol, table in tables.items() for name, value in table.items()}
-
-
-def _labels(captions: Sequence[str]) -> Int[Tensor, "N"]:
-    """One number for every distinct caption."""
-    numbers: dict[str, int] = {}
-    return torch.tensor([numbers.setdefault(caption, len(numbers)) for caption in captions])
 
 
 def _positions(ids: Sequence[str], subset: Sequence[str]) -> Int[Tensor, "S"]:

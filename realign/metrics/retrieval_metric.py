@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from realign.metrics.ordered import OrderedMetric, text_numbers
+from realign.metrics.ordered import OrderedMetric
 from realign.metrics.retrieval import retrieval_protocols, similarity_matrix
+from realign.seeding import text_numbers
 
 
 class RetrievalMetrics(OrderedMetric):

@@ -9,8 +9,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from realign.metrics.ordered import text_numbers
 from realign.precision import widest
+from realign.seeding import text_numbers
 
 
 class SampleMeans(Metric):

@@ -23,7 +23,7 @@ from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.normalizer import Normalizer
 from realign.motion.skeleton import get_skeleton
-from realign.seeding import mix_seed
+from realign.seeding import mix_seed, text_numbers
 from realign.tasks.resume import begin_next_epoch
 
 
@@ -81,8 +81,7 @@ class Task(LightningModule, ABC):
 
     def caption_labels(self, captions: Sequence[str]) -> Int[Tensor, "B"]:
         """One number for every caption: the same where captions are identical, or show the same as the data say."""
-        shown = [mix_seed(self._plain.get(caption, caption)) for caption in captions]
-        return torch.tensor(shown, device=self.device)
+        return text_numbers([self._plain.get(caption, caption) for caption in captions]).to(self.device)
 
     def normalize(self, batch: MotionTextBatch) -> tuple[Float[Tensor, "B F C"], Bool[Tensor, "B F"]]:
         """Normalised motion, zero at padding, and the mask of frames."""

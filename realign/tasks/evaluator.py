@@ -1,6 +1,5 @@
 """Training of evaluators, and the frozen judge that comes of it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Float
@@ -11,39 +10,12 @@ from realign.batch import MotionTextBatch
 from realign.evaluators import Evaluating, Evaluator
 from realign.losses.contrastive import near_duplicates
 from realign.losses.pairs import PairLoss
-from realign.metrics.generation import TOP, euclidean_distances, matching_batches, r_precision
-from realign.metrics.ordered import OrderedMetric, text_numbers
+from realign.metrics.generation import TOP
+from realign.metrics.generation_metric import GenerationMetrics
 from realign.precision import exact_float32
 from realign.tasks.base import Task
 from realign.tasks.embedding import MotionEmbeddings
 from realign.tasks.gather import gather_rows
-
-BATCH = 32
-
-
-class RealPrecision(OrderedMetric):
-    """R-precision of recorded motions in batches of 32, identical captions counted; fewer motions make one batch."""
-
-    text: list[Tensor]
-    motion: list[Tensor]
-    labels: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__("text", "motion", "labels")
-
-    def update(
-        self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], ids: Sequence[str], captions: Sequence[str]
-    ) -> None:
-        """Add pairs; arguments as in `GenerationMetrics.update`."""
-        self.add_rows(ids, text=text, motion=motion, labels=text_numbers(captions).to(text.device))
-
-    def compute(self) -> dict[str, Tensor]:
-        """``r1``, ``r2`` and ``r3``, in 0..1."""
-        ids, rows = self.ordered_rows()
-        chosen = matching_batches(len(ids), min(BATCH, len(ids))).to(rows["labels"].device)
-        text, motion, labels = (rows[name][chosen] for name in self.columns)
-        found = r_precision(euclidean_distances(text, motion), labels[:, :, None] == labels[:, None, :])
-        return {f"r{k}": value.float() for k, value in zip(TOP, found, strict=True)}
 
 
 class EvaluatorTask(Task, Evaluating):
@@ -73,7 +45,7 @@ class EvaluatorTask(Task, Evaluating):
         super().__init__(evaluator.features, optimizer, lr_scheduler, skeleton)
         self.remember_options()
         self.evaluator, self.contrast = evaluator, contrast
-        self.precision = RealPrecision()
+        self.precision = GenerationMetrics(identical=True, few=True)
 
     def prepare(self, stage: str) -> None:
         """Take over what the data know of their captions; training starts with a vocabulary of the train split."""
@@ -119,6 +91,7 @@ class EvaluatorTask(Task, Evaluating):
         self.precision.update(text, motion, batch.ids, batch.captions)
 
     def _log_precision(self, stage: str) -> None:
-        for name, value in self.precision.compute().items():
-            self.log(f"{stage}/{name}", value, sync_dist=True, prog_bar=name == "r1")
+        found = self.precision.compute()
+        for k in TOP:
+            self.log(f"{stage}/r{k}", found[f"R@{k}"].to(self.device).float(), sync_dist=True, prog_bar=k == 1)
         self.precision.reset()

@@ -4,7 +4,8 @@ import scipy.linalg
 import torch
 
 from realign.batch import MotionTextBatch
-from realign.callbacks.comparison import JudgedMotions, SampleMetrics
+from realign.callbacks.comparison import SampleMetrics
+from realign.metrics.generation_metric import GenerationMetrics
 
 FRAMES, UNITS = 30, 480 / 0.75  # units of KIT-ML in a metre
 
@@ -37,18 +38,20 @@ def test_judged_motions_that_are_not_finite_are_left_out_and_identical_captions_
         torch.zeros(4, FRAMES, 251), torch.full((4,), FRAMES), ["walk", "run", "run", "bow"], list("abcd"),
         torch.arange(4),
     )  # fmt: skip
-    metrics = JudgedMotions()
+    metrics = GenerationMetrics(identical=True, few=True)
     for rows in (slice(0, 2), slice(2, 4), slice(1, 2)):  # a distributed sampler repeats some
-        metrics.update(text[rows], motion[rows], motion[[0, 1, 2, 0]][rows], batch[rows])
+        part = batch[rows]
+        metrics.update(text[rows], motion[rows], part.ids, part.captions, motion[[0, 1, 2, 0]][rows])
     found = metrics.compute()
-    assert found["r1"] == 1  # the second caption is nearer to the third motion, which bears the same caption
-    assert found["mm_dist"] == pytest.approx((1 + 3 + 2) / 3)
+    assert found["R@1"] == 1  # the second caption is nearer to the third motion, which bears the same caption
+    assert found["MM-Dist"] == pytest.approx((1 + 3 + 2) / 3)
     recorded, made = motion[[0, 1, 2, 0]].double(), motion[:3].double()
     own, other = (np.cov(each.numpy(), rowvar=False) for each in (made, recorded))
     fid = (made.mean(0) - recorded.mean(0)).square().sum().item() + np.trace(
         own + other - 2 * scipy.linalg.sqrtm(own @ other).real
     )
-    assert found["fid"] == pytest.approx(fid, rel=1e-4)
+    assert found["FID"] == pytest.approx(fid, rel=1e-4)
     metrics.reset()
-    metrics.update(text[2:], motion[2:], motion[:2], batch[2:])
-    assert all(value.isnan() for value in metrics.compute().values())
+    metrics.update(text[2:], motion[2:], batch[2:].ids, batch[2:].captions, motion[:2])
+    found = metrics.compute()
+    assert found.pop("excluded") == 1 and all(value.isnan() for value in found.values()) and "FID" in found

@@ -9,14 +9,13 @@ from steer_parts import generator
 from torch import Tensor
 
 from realign.callbacks import RewardGuidedSampling
-from realign.callbacks.comparison import JudgedMotions
 from realign.data import ProceduralDataModule
 from realign.evaluation.clips import EvaluationClips
 from realign.evaluation.judges import Judging, load_judge
+from realign.metrics.generation_metric import GenerationMetrics
 from realign.metrics.retrieval_metric import RetrievalMetrics
 from realign.precision import use_tensor_cores
 from realign.tasks import load_task
-from realign.tasks.evaluator import RealPrecision
 
 Found = dict[str, tuple[Tensor, Tensor]]
 """Embeddings of caption and recorded motion by clip."""
@@ -45,7 +44,7 @@ def trainer(root: Path, precision: str, *callbacks) -> Trainer:
 def by_test(folder: Path, name: str, data: ProceduralDataModule, precision: str, monkeypatch) -> tuple[Found, dict]:
     """What `realign test` of the evaluator or reward embeds, and what it logs."""
     found: Found = {}
-    kind = RealPrecision if name in ("guo", "contrastive") else RetrievalMetrics
+    kind = GenerationMetrics if name in ("guo", "contrastive") else RetrievalMetrics
     update = kind.update
 
     def noting(self, text, motion, ids, captions):
@@ -53,22 +52,23 @@ def by_test(folder: Path, name: str, data: ProceduralDataModule, precision: str,
             note(found, ids, text, motion)
         update(self, text, motion, ids, captions)
 
-    monkeypatch.setattr(kind, "update", noting)
-    (logged,) = trainer(folder, precision).test(load_task(folder / name), data, verbose=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "update", noting)
+        (logged,) = trainer(folder, precision).test(load_task(folder / name), data, verbose=False)
     return found, logged
 
 
 def by_callback(folder: Path, name: str, data: ProceduralDataModule, precision: str, monkeypatch) -> Found:
     """What the callback of a generator's test embeds."""
     found: Found = {}
-    update = JudgedMotions.update
+    update = GenerationMetrics.update
 
-    def noting(self, text, motion, recorded, batch):
+    def noting(self, text, motion, ids, captions, recorded):
         if self is watch._metrics["guided"].judged["reward" if name == "reward" else "judge"]:
-            note(found, batch.ids, text, recorded)
-        update(self, text, motion, recorded, batch)
+            note(found, ids, text, recorded)
+        update(self, text, motion, ids, captions, recorded)
 
-    monkeypatch.setattr(JudgedMotions, "update", noting)
+    monkeypatch.setattr(GenerationMetrics, "update", noting)
     other = None if name == "reward" else str(folder / name)
     watch = RewardGuidedSampling(str(folder / "reward"), clips=0, judge=other)
     trainer(folder, precision, watch).test(generator(steps=2), data, verbose=False)

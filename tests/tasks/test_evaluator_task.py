@@ -88,7 +88,7 @@ def test_precision_is_by_euclidean_distance_in_small_batches(tmp_path: Path) -> 
         ranked = sorted(range(20), key=lambda j: distances[j])
         for k in range(3):
             hits[k] += any(batch.captions[j] == batch.captions[i] for j in ranked[: k + 1])
-    assert [float(found[f"r{k}"]) for k in (1, 2, 3)] == pytest.approx([hit / 20 for hit in hits])
+    assert [float(found[f"R@{k}"]) for k in (1, 2, 3)] == pytest.approx([hit / 20 for hit in hits])
 
 
 def test_a_checkpoint_and_an_export_are_the_same_frozen_judge(trained: TrainingCLI, tmp_path: Path) -> None:
