@@ -75,6 +75,17 @@ def full_size(path: Path) -> LightningModule:
     return build(args).model
 
 
+@cache
+def shapes(path: Path) -> LightningModule:
+    """The task of a configuration with shapes alone, but for what a comparison of two tasks reads."""
+    with torch.device("meta"):
+        task = full_size(path)
+    for part in (getattr(task, "space", None), task.normalizer):  # of trained tasks both hold the same
+        for value in part.to_empty(device="cpu").state_dict().values() if part is not None else ():
+            value.zero_()
+    return task
+
+
 @pytest.mark.parametrize("path", [path for path in FULL if path not in KIT], ids=name)
 def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> None:
     task = full_size(path)
@@ -92,8 +103,7 @@ def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> 
 
 @pytest.mark.parametrize("path", KIT, ids=name)
 def test_the_twin_for_kit_of_a_full_size_configuration_has_its_features(path: Path) -> None:
-    with torch.device("meta"):  # shapes without numbers: what computes is that for HumanML3D
-        task = full_size(path)
+    task = shapes(path)  # what computes is that for HumanML3D
     sizes = {size for value in task.state_dict().values() for size in value.shape}
     assert len(task.normalizer.mean) == 251
     assert not [size for size in sizes if size and (size % 263 == 0 or size % 259 == 0)]  # 259: without contacts
@@ -128,16 +138,6 @@ def test_networks_take_the_width_that_the_real_text_encoder_gives(path: Path) ->
     assert bool(networks) == ("text_encoder" in options)
     for network in networks:
         assert network["text_dim"] == real_width(options["text_encoder"])
-
-
-def shapes(path: Path) -> LightningModule:
-    """The task of a configuration with shapes alone, but for what a comparison of two tasks reads."""
-    with torch.device("meta"):
-        task = full_size(path)
-    for part in (task.space, task.normalizer):  # of trained tasks both hold the same
-        for value in part.to_empty(device="cpu").state_dict().values():
-            value.zero_()
-    return task
 
 
 def configs_of(part: str, data: str) -> dict[str, Path]:
@@ -175,8 +175,7 @@ def test_what_a_configuration_starts_from_is_made_by_another_and_fits() -> None:
             assert maker["model"]["init_args"]["vae"] == space["vae"], f"{path} has another autoencoder"
         if own is not None:
             maker = names[re.fullmatch(r"runs/(\w+)/last.ckpt", own)[1]]
-            with torch.device("meta"):
-                ours, theirs = full_size(path).model.state_dict(), full_size(maker).model.state_dict()
+            ours, theirs = (shapes(each).model.state_dict() for each in (path, maker))
             assert {key: value.shape for key, value in ours.items()} == {
                 key: value.shape for key, value in theirs.items()
             }
@@ -228,6 +227,7 @@ def test_an_ablation_runs_as_it_stands_laid_over_a_generator(
         return embed(self, x, t, mask)
 
     monkeypatch.setattr(TransformerReward, "embed_motion", record)
+    monkeypatch.setattr("realign.callbacks.reward_guided_sampling.show", lambda *_: None)  # drawing takes longest
     assert main(["test", *words, *data, *quiet]) == 0
     timesteps = {t for t in asked if t is not None}
     assert CLEAN_STEP not in timesteps, "a step token can matter at noisy samples only"

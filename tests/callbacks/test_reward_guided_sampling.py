@@ -1,5 +1,5 @@
 import os
-import socket
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 from lightning import Callback, Trainer, seed_everything
 from steer_parts import generator
 from task_parts import CAPTIONS, TinyData, command, feature_generator
-from torch import multiprocessing
+from two_parts import free_port, run_two
 
 from realign.callbacks import RewardGuidedSampling, SampleWriter
 from realign.errors import InputError
@@ -173,6 +173,7 @@ def one_of_two(rank: int, port: int, root: str, judged: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0",
                    "WORLD_SIZE": "2", "RANK": str(rank)}  # fmt: skip
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # Lightning has hints about several processes
     run = trainer(Path(root), callback(Path(judged), clips=1, suffix=".npy"), devices=2, strategy="ddp")
     (metrics,) = run.validate(generator(guidance_scale=1.0), TinyData(8, batch_size=2), verbose=False)
     run.fit(generator(), TinyData(8, batch_size=2))
@@ -180,11 +181,8 @@ def one_of_two(rank: int, port: int, root: str, judged: str) -> None:
 
 
 def test_two_processes_find_what_one_finds(tmp_path: Path, judged: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     (tmp_path / "two").mkdir()
-    multiprocessing.spawn(one_of_two, (port, str(tmp_path / "two"), str(judged)), nprocs=2)
+    run_two(one_of_two, free_port(), str(tmp_path / "two"), str(judged))
     one = trainer(tmp_path, callback(judged))
     (alone,) = one.validate(generator(guidance_scale=1.0), TinyData(8, batch_size=4), verbose=False)
     for rank in range(2):

@@ -67,9 +67,8 @@ def test_no_weights_and_one_candidate_are_the_unguided_motion(model: TextToMotio
 
 
 def test_a_reward_of_other_noise_guides_at_clean_samples(shelf: Path, model: TextToMotion, tmp_path: Path) -> None:
-    cli = build(
-        ["--config", str(ROOT / "configs/tiny/reward_feature.yaml"), f"--data.init_args.folder={shelf / 'data'}"]
-    )
+    options = ["--config", str(ROOT / "configs/tiny/reward_feature.yaml"), f"--data.init_args.folder={shelf / 'data'}"]
+    cli = build([*options, "--model.scheduler.init_args.beta_schedule=linear"])
     cli.model.normalizer.fit(*cli.datamodule.statistics)
     cli.model.hparams["skeleton"] = "humanml3d"
     other = save_pretrained(cli.model, tmp_path / "other")

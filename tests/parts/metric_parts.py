@@ -3,13 +3,12 @@
 import sys
 from pathlib import Path
 
-from torch import multiprocessing
+import two_parts
 
 
 def run_two(script: str, folder: Path) -> None:
-    """Run it as ranks 0 and 1, with rank and meeting place in sys.argv; forked where that works, as it is fast."""
-    method = "fork" if sys.platform == "linux" else "spawn"
-    multiprocessing.start_processes(_run, (script, str(folder / "meet")), nprocs=2, start_method=method)
+    """Run it as ranks 0 and 1, with rank and meeting place in sys.argv."""
+    two_parts.run_two(_run, script, str(folder / "meet"))
 
 
 def _run(rank: int, script: str, place: str) -> None:

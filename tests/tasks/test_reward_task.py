@@ -1,6 +1,4 @@
 import json
-import socket
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +6,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from task_parts import CHANNELS, CONV_VAE, TinyData, command, one_batch, reward
-from torch import distributed, multiprocessing
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
+from two_parts import free_port, run_two
 
 from realign.batch import MotionTextBatch
 from realign.callbacks import draw_recall, read_curve
@@ -286,13 +285,7 @@ def one_of_two(rank: int, port: int, folder: str) -> None:
 
 
 def test_two_processes_compute_the_gradient_of_one_with_the_whole_batch(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    plain = sys.platform == "linux" and not torch.cuda.is_available()  # elsewhere a fork of this process is not safe
-    multiprocessing.start_processes(
-        one_of_two, (port, str(tmp_path)), nprocs=2, start_method="fork" if plain else "spawn"
-    )
+    run_two(one_of_two, free_port(), str(tmp_path))
     model = Losses(build(contrastive_weight=1.0))
     model(shared_batch()).backward()
     expected = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
