@@ -245,7 +245,7 @@ def test_the_ablation_is_every_part_of_the_reward_step_aware_and_step_blind() ->
         options = read_config(path)["trainer"]["callbacks"][0]["init_args"]
         blind = "blind" in options["reward"]
         assert (options.get("index") or "").removesuffix("/index") in ("", options["reward"].removesuffix("/last.ckpt"))
-        found[path.stem] = (bool(options["mu"]), bool(options["eta"]), blind)
+        found[path.stem] = (bool(options["guidance"]["mu"]), bool(options["guidance"]["eta"]), blind)
     parts = {"text": (True, False), "motion": (False, True), "both": (True, True)}
     expected = {f"{name}{tail}": (*each, bool(tail)) for name, each in parts.items() for tail in ("", "_blind")}
     assert found == expected | {"none": (False, False, False)}
