@@ -5,7 +5,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +15,13 @@ import torch
 from torch import distributed, multiprocessing
 
 from realign.errors import InputError, explain
+from realign.launcher import Launched, launched
 
 T = TypeVar("T")
+
+_LONG = timedelta(hours=12)  # the first process may be busy alone for long
+_MEETING = timedelta(minutes=10)  # nodes of a cluster do not start at the same moment
+_LEAVING = 5.0  # seconds that a process which was refused waits for the others to hear of it
 
 
 def processes() -> tuple[int, int]:
@@ -30,7 +37,7 @@ def share(items: Iterable[T]) -> Iterator[T]:
     Whole batches are dealt, not their samples: each is then computed as one process computes it, to the last bit.
     """
     rank, world = processes()
-    return (item for number, item in enumerate(items) if number % world == rank)
+    return islice(items, rank, None, world)
 
 
 def from_first(value: T) -> T:
@@ -42,18 +49,31 @@ def from_first(value: T) -> T:
     return box[0]
 
 
+def meet() -> None:
+    """Wait until all processes are here."""
+    if processes()[1] > 1:
+        distributed.barrier()
+
+
 def launch(work: Callable[..., None], devices: int, device: torch.device, *arguments: Any) -> None:
-    """Call ``work(device, *arguments)`` here, or for several devices in as many new processes that see one another.
+    """Call ``work(device, *arguments)`` in every process of the launcher that started this one, else in new processes.
+
+    Without a launcher, one device needs no further process, and several get one each. All processes see one another
+    while they work. Of a launcher's processes the first alone returns from this; the others end with the work.
 
     Args:
         work: A function of a module.
-        devices: How many.
+        devices: How many devices to start processes for; 1 under a launcher, which has started them.
         device: Their kind.
         arguments: Whatever can be sent to another process.
 
     Raises:
-        InputError: Too many devices, or what the work refuses.
+        InputError: Too many devices, a launcher's processes that do not meet, or what the work refuses.
     """
+    joined = launched()
+    if joined is not None and joined.world > 1:
+        _join(joined, work, devices, device, arguments)
+        return
     most = {"cpu": os.cpu_count() or 1, "cuda": torch.cuda.device_count()}.get(device.type, 1)
     if not 1 <= devices <= most:
         raise InputError(f"{devices} devices of the kind {device.type} cannot be used; there are 1 to {most} here.")
@@ -65,28 +85,19 @@ def launch(work: Callable[..., None], devices: int, device: torch.device, *argum
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "refused"
         try:
-            multiprocessing.spawn(_join, (work, devices, device.type, folder, arguments), nprocs=devices)
+            multiprocessing.spawn(_start, (work, devices, device.type, folder, arguments), nprocs=devices)
         except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:
             if told.is_file():
                 raise InputError(told.read_text(encoding="utf-8")) from error
             raise
 
 
-def _join(rank: int, work: Callable[..., None], world: int, kind: str, folder: str, arguments: tuple[Any, ...]) -> None:
+def _start(
+    rank: int, work: Callable[..., None], world: int, kind: str, folder: str, arguments: tuple[Any, ...]
+) -> None:
     """What each new process does."""
-    device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
-    if kind == "cuda":
-        torch.cuda.set_device(device)
-    else:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     store = distributed.FileStore(str(Path(folder) / "meet"), world)
-    distributed.init_process_group(
-        "nccl" if kind == "cuda" else "gloo",
-        store=store,
-        rank=rank,
-        world_size=world,
-        timeout=timedelta(hours=12),  # the first process may be busy alone for long
-    )
+    device = _open_group(store, rank, world, kind, rank, world)
     try:
         work(device, *arguments)
     except (InputError, OSError) as error:
@@ -95,18 +106,104 @@ def _join(rank: int, work: Callable[..., None], world: int, kind: str, folder: s
         note.write_text(explain(error) or repr(error), encoding="utf-8")
         note.replace(Path(folder) / "refused")
         raise
-    _leave(store, world)
+    _await(store, "through", world)
+    _end(0)
 
 
-def _leave(store: distributed.Store, world: int) -> None:
-    """End this process once all are through.
+def _join(
+    joined: Launched, work: Callable[..., None], devices: int, device: torch.device, arguments: tuple[Any, ...]
+) -> None:
+    """What each process of a launcher does; the first alone returns."""
+    if devices > 1:
+        raise InputError(
+            f"A launcher started {joined.world} processes, each with one device; leave --devices {devices} out."
+        )
+    if device.index is not None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"{joined.world} processes cannot share {device}; give --device cpu or --device cuda.")
+    store = _meeting_place(joined)
+    device = _open_group(store, joined.rank, joined.world, device.type, joined.local_rank, joined.local_world)
+    try:
+        work(device, *arguments)
+    except Exception as error:
+        if not _is_told_here(store, joined, error):
+            _end(2)
+        raise
+    _await(store, "through", joined.world)
+    # the group is taken down while all are alive, see _end; the first has results to write
+    if joined.rank == 0:
+        distributed.destroy_process_group()
+        store.add("left", 1)
+        return
+    with suppress(RuntimeError):  # the first, or the launcher, has closed the meeting place already
+        _await(store, "left", 1, add=0)
+    _end(0)
 
-    At once, without tearing the group down or Python's own clearing up: gloo now and then aborted a process that did so
-    while its peer hung up, after all results were there.
+
+def _meeting_place(joined: Launched) -> distributed.Store:
+    """Where the processes of a launcher tell each other things.
+
+    Raises:
+        InputError: Some have not come.
     """
-    store.add("through", 1)
-    while store.add("through", 0) < world:
+    place = f"tcp://{joined.address}:{joined.port}"
+    try:
+        store, _, _ = next(distributed.rendezvous(place, joined.rank, joined.world, timeout=_MEETING))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(
+            f"Process {joined.rank} of {joined.world} did not meet the others at {joined.address}:{joined.port} "
+            f"({' '.join(str(error).split())[:160]}); check MASTER_ADDR and MASTER_PORT, and that all were started."
+        ) from error
+    store.set_timeout(_LONG)
+    return store
+
+
+def _open_group(
+    store: distributed.Store, rank: int, world: int, kind: str, local_rank: int, local_world: int
+) -> torch.device:
+    """Make this process one of a group; its device."""
+    device = torch.device(kind)
+    if kind == "cuda":
+        device = torch.device(kind, local_rank % torch.cuda.device_count())  # each may be shown one device of its own
+        torch.cuda.set_device(device)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world))
+    backend = "nccl" if kind == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_LONG)
+    return device
+
+
+def _is_told_here(store: distributed.Store, joined: Launched, error: BaseException) -> bool:
+    """Whether this process is to tell of its error: the first of them that was refused, for all.
+
+    What others meet after that follows from it, such as a connection that was closed. A defect is always told.
+    """
+    refused = isinstance(error, InputError | OSError)
+    try:
+        if not refused:
+            return not store.check(["refused"])
+        told = store.compare_set("refused", "", str(joined.rank)).decode() == str(joined.rank)
+        if joined.rank == 0:  # the meeting place ends with this process
+            _await(store, "heard", joined.world, patience=_LEAVING)
+        else:
+            store.add("heard", 1)
+        return told
+    except RuntimeError:
+        return refused  # the meeting place is gone, with the process that told what all others follow from
+
+
+def _await(store: distributed.Store, what: str, count: int, add: int = 1, patience: float | None = None) -> None:
+    """Say that this process has come so far, and wait until `count` have said it."""
+    store.add(what, add)
+    until = None if patience is None else time.monotonic() + patience
+    while store.add(what, 0) < count and (until is None or time.monotonic() < until):
         time.sleep(0.01)
+
+
+def _end(status: int) -> None:
+    """End this process at once, without tearing the group down or Python's own clearing up.
+
+    gloo now and then aborted a process that did so while its peer hung up, after all results were there.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
