@@ -9,7 +9,7 @@ import yaml
 from realign.callbacks import EMA
 from realign.cli import build, main
 from realign.configuration import compose_arguments, find_config, merge, read_config
-from realign.errors import InputError
+from realign.errors import InputError, Renamed
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -134,3 +134,12 @@ def test_a_configuration_is_printed_without_its_data_and_a_wrong_name_is_still_t
     write(tmp_path, "small.yaml", "data: {init_args: {batch_size: 2}}\n")
     assert main(["fit", "--config", "generator/mdm_humanml3d", "--config", "small.yaml"]) == 2
     assert "realign prepare" in capsys.readouterr().err
+
+
+def test_options_of_guidance_under_their_old_names_are_gathered_and_told(tmp_path: Path) -> None:
+    old = "reward: r, mu: 0.5, eta: 1.0, best_of: 3, options: {strength: 7.0}"
+    text = f"trainer: {{callbacks: [{{class_path: realign.callbacks.RewardGuidedSampling, init_args: {{{old}}}}}]}}\n"
+    with pytest.warns(Renamed, match="RewardGuidedSampling is now called its option guidance"):
+        config = read_config(write(tmp_path, "kind/old.yaml", text))
+    expected = {"mu": 0.5, "eta": 1.0, "strength": 7.0, "method": "best-of", "candidates": 3}
+    assert config["trainer"]["callbacks"][0]["init_args"] == {"reward": "r", "guidance": expected}
