@@ -11,7 +11,6 @@ import yaml
 from kill_parts import kills, run
 from task_parts import VAE, command
 
-from realign.callbacks.build_index import build_index
 from realign.cli import build
 from realign.data.prepare.run import prepare
 from realign.data.procedural import write_procedural_folder
@@ -21,6 +20,7 @@ from realign.evaluation.results import Results
 from realign.evaluation.settings import Setting
 from realign.evaluation.tables import write_tables
 from realign.index.library import MotionLibrary
+from realign.inference.build_index import build_index
 from realign.tasks import RewardTask
 from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.training import TrainingCLI

@@ -158,7 +158,7 @@ def measure(
         limit=options.limit,
         seed=options.seed,
     )
-    with _bar(processes()[0] == 0) as watch:
+    with progress_bar(processes()[0] == 0) as watch:
         evaluation.run(
             settings,
             replications=options.replications,
@@ -169,7 +169,7 @@ def measure(
 
 
 @contextmanager
-def _bar(shown: bool) -> Iterator["Watch | None"]:
+def progress_bar(shown: bool, label: str = "real motions") -> Iterator["Watch | None"]:
     """A progress bar on standard error, where that is a terminal."""
     from rich.console import Console
     from rich.progress import (
@@ -187,7 +187,7 @@ def _bar(shown: bool) -> Iterator["Watch | None"]:
         return
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("real motions", total=None)
+        task = progress.add_task(label, total=None)
 
         def watch(label: str, done: int, total: int) -> None:
             progress.update(task, description=label, completed=done, total=total)

@@ -2,8 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from realign.commands.common import add_trust, model_path
+from realign.commands.evaluate import progress_bar
+
+if TYPE_CHECKING:
+    import torch
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,48 +36,54 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--without-captions", action="store_true",
         help="index no captions: enough for guidance and lengths, but no captions can be found for a motion",
     )  # fmt: skip
-    build.add_argument("--batch-size", type=int, default=64, help="motions per batch and device (default: 64)")
+    build.add_argument("--batch-size", type=int, default=64, help="motions per batch (default: 64)")
     add_trust(build)
     build.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    build.add_argument("--devices", type=int, default=1, metavar="N", help="devices to embed on, by DDP (default: 1)")
+    build.add_argument("--devices", type=int, default=1, metavar="N", help="devices to embed on (default: 1)")
 
 
 def run(options: argparse.Namespace) -> None:
     """Embed and write."""
-    import logging
-    import sys
-
     from realign.commands.training import missing
     from realign.data.store import read_meta
-    from realign.launcher import check_launcher
 
-    check_launcher()
     if options.checkpoint is not None and not options.checkpoint.exists():
         raise missing("checkpoint", options.checkpoint)
     read_meta(options.data)
-    from realign.callbacks.build_index import build_index
+    from realign.distributed import launch
     from realign.index.motion_index import MotionIndex
     from realign.index.storage import check_replaceable
-    from realign.inference import pick_device, pretrained_folder
-    from realign.tasks.checkpoint import load_task
-    from realign.tasks.reward import RewardTask
+    from realign.inference import pick_device
 
     check_replaceable(options.output)
-    device = pick_device(options.device)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # without its list of devices
-    wrote = build_index(
-        load_task(options.checkpoint or pretrained_folder("retriever"), RewardTask, trust_code=options.trust_code),
-        options.data,
-        options.output,
-        split=options.split,
-        factory=options.factory,
-        with_motions=options.with_motions,
-        with_captions=not options.without_captions,
-        batch_size=options.batch_size,
-        device=device,
-        devices=options.devices,
-        progress=sys.stderr.isatty(),
-    )
-    if wrote:
-        index = MotionIndex.load(options.output)
-        print(f"{options.output}: {len(index)} motions, {index.factory}, {index.fingerprint}")
+    launch(build, options.devices, pick_device(options.device), options)
+    index = MotionIndex.load(options.output)
+    print(f"{options.output}: {len(index)} motions, {index.factory}, {index.fingerprint}")
+
+
+def build(device: "torch.device", options: argparse.Namespace) -> None:
+    """What every process does: load the model, embed its share, write together.
+
+    Args:
+        device: Where it works.
+        options: Those of `realign index build`.
+    """
+    from realign.distributed import processes
+    from realign.inference import pretrained_folder
+    from realign.inference.build_index import build_index
+    from realign.nn.embedder import Embedder
+
+    embedder = Embedder.load(options.checkpoint or pretrained_folder("retriever"), trust_code=options.trust_code)
+    with progress_bar(processes()[0] == 0, "motions") as watch:
+        build_index(
+            embedder,
+            options.data,
+            options.output,
+            split=options.split,
+            factory=options.factory,
+            with_motions=options.with_motions,
+            with_captions=not options.without_captions,
+            batch_size=options.batch_size,
+            device=device,
+            progress=None if watch is None else lambda done, total: watch("motions", done, total),
+        )

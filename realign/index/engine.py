@@ -65,34 +65,35 @@ def parse_factory(factory: str, width: int) -> Any:
     return index
 
 
-def make_index(vectors: np.ndarray, factory: str, gpu: bool | Literal["auto"] = "auto") -> Any:
+def make_index(vectors: Any, factory: str, gpu: bool | Literal["auto"] = "auto") -> Any:
     """A trained, empty index for int64 keys, with the effort of its searches set.
 
     Args:
-        vectors: Unit vectors to train on, (N, E); a seeded sample is drawn where many are given.
+        vectors: Unit vectors to train on, (N, E), as an array or `Embedded`; a seeded sample is drawn of many.
         factory: A FAISS factory string.
         gpu: As for `place`.
     """
     faiss, index = load_faiss(), parse_factory(factory, vectors.shape[1])
-    inverted = _core(index, faiss.IndexIVF)
+    inverted = core(index, faiss.IndexIVF)
     _set_effort(index)
-    if inverted is None or _core(index, faiss.IndexRefine) is not None:
+    if inverted is None or core(index, faiss.IndexRefine) is not None:
         index = faiss.IndexIDMap(index)  # inverted lists keep keys themselves, all other kinds need the table
     index = place(index, gpu)
     if not index.is_trained:
         sample = max(inverted.nlist if inverted is not None else 0, 1024) * _TRAIN_PER_LIST
+        chosen: slice | np.ndarray = slice(None)
         if len(vectors) > sample:
-            vectors = vectors[np.sort(np.random.default_rng(0).choice(len(vectors), sample, replace=False))]
+            chosen = np.sort(np.random.default_rng(0).choice(len(vectors), sample, replace=False))
         with faiss_errors(f"{len(vectors)} vectors cannot train the index {factory!r}", "use 'Flat' or fewer lists"):
-            index.train(vectors)
+            index.train(vectors[chosen])
     return index
 
 
 def _set_effort(index: Any) -> None:
     """Set how much a search looks at; FAISS saves it, and its own defaults (1 list, 16 nodes) find little."""
     faiss = load_faiss()
-    inverted, graph = _core(index, faiss.IndexIVF), _core(index, faiss.IndexHNSW)
-    refined = _core(index, faiss.IndexRefine)
+    inverted, graph = core(index, faiss.IndexIVF), core(index, faiss.IndexHNSW)
+    refined = core(index, faiss.IndexRefine)
     if inverted is not None:
         inverted.nprobe = min(inverted.nlist, max(16, inverted.nlist // 16))
     if graph is not None:
@@ -101,7 +102,7 @@ def _set_effort(index: Any) -> None:
         refined.k_factor = 10
 
 
-def _core(index: Any, kind: type) -> Any:
+def core(index: Any, kind: type) -> Any:
     """The part of that kind inside an index, behind key tables, transforms and refinements; None if there is none."""
     faiss = load_faiss()
     index = faiss.downcast_index(index)
@@ -144,7 +145,7 @@ def place(index: Any, gpu: bool | Literal["auto"]) -> Any:
 def on_gpu(index: Any) -> bool:
     """Whether the vectors are on a GPU."""
     faiss = load_faiss()
-    return hasattr(faiss, "GpuIndex") and _core(index, faiss.GpuIndex) is not None
+    return hasattr(faiss, "GpuIndex") and core(index, faiss.GpuIndex) is not None
 
 
 def to_cpu(index: Any) -> Any:
@@ -163,7 +164,7 @@ def read_index(path: Path, mmap: bool) -> Any:
     mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)  # before 1.11 only inverted lists can be mapped
     with faiss_errors(f"{path} is not an index that this FAISS ({faiss.__version__}) reads", "build the index again"):
         index = faiss.read_index(str(path), (mapped if mmap else 0) | faiss.IO_FLAG_READ_ONLY)
-    inverted = _core(index, faiss.IndexIVF)
+    inverted = core(index, faiss.IndexIVF)
     outside = getattr(faiss, "OnDiskInvertedLists", None)
     if inverted is not None and outside and isinstance(faiss.downcast_InvertedLists(inverted.invlists), outside):
         raise InputError(f"{path} keeps its vectors in another file, which is not followed; build the index again")
@@ -192,7 +193,7 @@ def search_keys(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np
 def _search_all(faiss: Any, index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest among all vectors, as the index stores them."""
     index = to_cpu(index)
-    inverted = _core(index, faiss.IndexIVF)
+    inverted = core(index, faiss.IndexIVF)
     if inverted is not None:
         probes, inverted.nprobe = inverted.nprobe, inverted.nlist
         try:
@@ -206,17 +207,66 @@ def _search_all(faiss: Any, index: Any, queries: np.ndarray, k: int) -> tuple[np
     return np.take_along_axis(scores, best, 1), faiss.vector_to_array(index.id_map)[best]
 
 
-def vectors_of(index: Any, keys: np.ndarray) -> np.ndarray:
-    """The stored vectors of some keys, (K, E); approximate where the index compresses them."""
+def places_of(index: Any, keys: np.ndarray) -> np.ndarray | None:
+    """Where inverted lists keep each key, as list << 32 | position in it; None where there are no lists of vectors.
+
+    FAISS would build a table of all keys in every process that asks for a vector; this one can be mapped.
+    """
+    faiss = load_faiss()
+    inverted = core(index, faiss.IndexIVF)
+    if inverted is None or core(index, faiss.IndexRefine) is not None or on_gpu(index):
+        return None
+    if isinstance(inverted, faiss.IndexIVFFastScan):  # whose codes cannot be decoded
+        return None
+    lists, places = inverted.invlists, np.full(len(keys), -1, np.int64)
+    for number in range(inverted.nlist):
+        size = lists.list_size(number)
+        if size:
+            held = faiss.rev_swig_ptr(lists.get_ids(number), size)
+            places[np.searchsorted(keys, held)] = (number << 32) + np.arange(size)
+    return places
+
+
+def vectors_of(index: Any, keys: np.ndarray, places: np.ndarray | None = None) -> np.ndarray:
+    """The stored vectors of some keys, (K, E); approximate where the index compresses them.
+
+    Args:
+        index: The index.
+        keys: Keys that it holds.
+        places: What `places_of` gave for them.
+
+    Raises:
+        InputError: This kind of index does not give its vectors back, or the places are not those of the keys.
+    """
     faiss = load_faiss()
     index = faiss.downcast_index(to_cpu(index))
+    if places is not None:
+        return _vectors_at(index, keys, places)
     with faiss_errors("this kind of index does not give its vectors back", "use a Flat, HNSW or IVF index"):
         if isinstance(index, faiss.IndexIDMap):
             table = faiss.vector_to_array(index.id_map)  # ascending, since keys only grow and removal keeps the order
             return faiss.downcast_index(index.index).reconstruct_batch(np.searchsorted(table, keys))
-        inverted = _core(index, faiss.IndexIVF)
+        inverted = core(index, faiss.IndexIVF)
         if isinstance(inverted, faiss.IndexIVFFastScan):
             raise RuntimeError("fast-scan codes cannot be decoded")  # it would crash the process
         if inverted.direct_map.type == faiss.DirectMap.NoMap:
             inverted.set_direct_map_type(faiss.DirectMap.Hashtable)
         return index.reconstruct_batch(keys)
+
+
+def _vectors_at(index: Any, keys: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Vectors of inverted lists, by where they are."""
+    faiss = load_faiss()
+    inverted = core(index, faiss.IndexIVF)
+    lists, found = inverted.invlists, np.empty((len(keys), inverted.d), np.float32)
+    for row, (key, place) in enumerate(zip(keys.tolist(), places.tolist(), strict=True)):
+        number, position = place >> 32, place & 0xFFFFFFFF
+        right = 0 <= number < inverted.nlist and position < lists.list_size(number)
+        if not right or lists.get_single_id(number, position) != key:
+            raise InputError("the vectors of the index are not where its places say; build it again")
+        inverted.reconstruct_from_offset(number, position, faiss.swig_ptr(found[row]))
+    if not isinstance(index, faiss.IndexPreTransform):
+        return found
+    full = np.empty((len(keys), index.d), np.float32)
+    index.reverse_chain(len(keys), faiss.swig_ptr(found), faiss.swig_ptr(full))
+    return full

@@ -1,7 +1,8 @@
 """What an index knows of a motion, and a packed form on disk that opens at once however many there are."""
 
 import json
-from collections.abc import Iterable, Sequence, Set
+from array import array
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -22,6 +23,19 @@ class MotionItem:
     captions: tuple[str, ...] = ()
     source: str = ""
     frames: int = 0
+
+    @classmethod
+    def of(cls, record: bytes) -> "MotionItem":
+        """What `to_record` wrote.
+
+        Raises:
+            InputError: It is damaged.
+        """
+        try:
+            name, captions, source, frames = json.loads(record)
+            return cls(str(name), tuple(map(str, captions)), str(source), int(frames))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"the record {record[:80]!r} of an index is damaged; build the index again") from error
 
 
 class PackedItems(Sequence[MotionItem]):
@@ -47,23 +61,62 @@ class PackedItems(Sequence[MotionItem]):
             return [self[i] for i in range(*position.indices(len(self)))]
         if not -len(self) <= position < len(self):
             raise IndexError(position)
-        position %= len(self)
-        start, end = int(self._offsets[position]), int(self._offsets[position + 1])
-        try:
-            name, captions, source, frames = json.loads(self._records[start:end].tobytes())
-            return MotionItem(str(name), tuple(map(str, captions)), str(source), int(frames))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"the record {position} of an index is damaged; build the index again") from error
+        return MotionItem.of(self.record(position % len(self)))
+
+    def record(self, position: int) -> bytes:
+        """An item as it is kept."""
+        return self._records[int(self._offsets[position]) : int(self._offsets[position + 1])].tobytes()
 
 
-def write_items(items: Iterable[MotionItem], folder: Path) -> None:
-    """Write the two files that `PackedItems` reads: records of JSON end to end, and where each one starts."""
-    offsets = [0]
-    with open(folder / RECORDS_FILE, "wb") as file:
-        for item in items:
-            record = json.dumps([item.id, item.captions, item.source, item.frames], ensure_ascii=False)
-            offsets.append(offsets[-1] + file.write(record.encode()))
-    np.save(folder / OFFSETS_FILE, np.array(offsets, np.int64))
+def to_record(item: MotionItem) -> bytes:
+    """An item as it is kept: JSON that begins with the id."""
+    return json.dumps([item.id, item.captions, item.source, item.frames], ensure_ascii=False).encode()
+
+
+def id_of(record: bytes) -> str:
+    """The id of a record, without decoding the rest.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    try:
+        if record[:2] != b'["':
+            raise ValueError("no id")
+        return json.decoder.scanstring(record.decode(), 2)[0]  # type: ignore[attr-defined, no-any-return]
+    except ValueError as error:
+        raise InputError(f"the record {record[:80]!r} of an index is damaged; build the index again") from error
+
+
+class RecordWriter:
+    """Writes the two files that `PackedItems` reads: records end to end, and where each one starts.
+
+    Args:
+        folder: Existing folder to write into.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._offsets = folder, array("q", [0])
+        self._file = open(folder / RECORDS_FILE, "wb")  # noqa: SIM115 - closed by close
+
+    def add(self, record: bytes) -> None:
+        """Append a record."""
+        self._offsets.append(self._offsets[-1] + self._file.write(record))
+
+    def close(self) -> None:
+        """Write where each record starts."""
+        self._file.close()
+        np.save(self._folder / OFFSETS_FILE, np.frombuffer(self._offsets, np.int64))
+
+
+def write_records(records: Iterable[bytes], folder: Path) -> Iterator[str]:
+    """Write records for `PackedItems` as they come, giving the id of each."""
+    writer = RecordWriter(folder)
+    try:
+        for record in records:
+            writer.add(record)
+            yield id_of(record)
+    finally:
+        writer.close()
 
 
 def checked_items(items: Sequence[MotionItem], count: int, known: Set[str] = frozenset()) -> list[MotionItem]:

@@ -1,6 +1,6 @@
 """A folder to search: the index of motions, with the index of their captions and the motions themselves inside it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from realign.errors import InputError
-from realign.files import atomic_path, model_path
-from realign.index import engine, storage
-from realign.index.items import MotionItem
+from realign.files import model_path
+from realign.index import engine
 from realign.index.joints import PackedJoints, write_joints
 from realign.index.motion_index import MotionIndex
+from realign.index.shards import Embedded
+from realign.index.writing import write_embedded
 
 CAPTIONS, JOINTS = "captions", "joints"
 
@@ -67,37 +68,33 @@ class MotionLibrary:
 
 
 def write_library(
-    folder: str | Path,
-    motions: MotionIndex,
-    captions: Mapping[str, Float[np.ndarray, "E"]],
+    folder: Path,
+    motions: Embedded,
+    captions: Embedded | None = None,
     joints: Iterable[Float[np.ndarray, "F J 3"]] | None = None,
     about_joints: dict[str, Any] | None = None,
+    *,
+    fingerprint: str,
+    factory: str | None = None,
 ) -> None:
-    """Write a folder to search, all or nothing; an index that is there is replaced.
+    """Write a folder to search, in bounded memory; within `files.atomic_path`, all or nothing.
 
     Args:
-        folder: The folder.
-        motions: The index of the motions.
-        captions: Embeddings of their distinct captions, by the same model.
-        joints: The motions, in the order of the index, to keep them in the folder too.
-        about_joints: Entries of the motions' manifest: skeleton and fps.
+        folder: The folder to make.
+        motions: The motions, each id once.
+        captions: Their distinct captions, each under its text as id.
+        joints: The motions in the same order, to keep them in the folder too.
+        about_joints: Entries of their manifest: skeleton and fps.
+        fingerprint: Names the model that made all embeddings.
+        factory: A FAISS factory string for the motions; chosen by their number when None.
 
     Raises:
-        InputError: The path is not an index to replace, or an embedding holds NaN.
+        InputError: As `MotionIndex.build`.
     """
-    storage.check_replaceable(Path(folder))
-    with atomic_path(folder) as temporary:
-        motions.save(temporary)
-        if captions:
-            texts = list(captions)
-            # 16-bit numbers change no rank measurably and take half the memory; there are more captions than motions.
-            factory = "SQfp16" if len(texts) < engine.EXACT_BELOW else None
-            index = MotionIndex.build(
-                np.stack([captions[text] for text in texts]),
-                [MotionItem(text) for text in texts],
-                fingerprint=motions.fingerprint,
-                factory=factory,
-            )
-            index.save(temporary / CAPTIONS)
-        if joints is not None:
-            write_joints(joints, temporary / JOINTS, about_joints or {})
+    write_embedded(folder, motions, fingerprint=fingerprint, factory=factory)
+    if captions is not None and len(captions):
+        # 16-bit numbers change no rank measurably and take half the memory; there are more captions than motions.
+        chosen = "SQfp16" if len(captions) < engine.EXACT_BELOW else None
+        write_embedded(folder / CAPTIONS, captions, fingerprint=fingerprint, factory=chosen)
+    if joints is not None:
+        write_joints(joints, folder / JOINTS, about_joints or {})

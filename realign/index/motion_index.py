@@ -1,7 +1,5 @@
 """MotionIndex: nearest motions by cosine, over FAISS."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,10 @@ from jaxtyping import Float, Int
 from realign.errors import InputError
 from realign.files import atomic_path, load_npy, model_path
 from realign.index import engine, storage
-from realign.index.items import MotionItem, PackedItems, checked_items, write_items
+from realign.index.items import MotionItem, PackedItems, checked_items, to_record
+from realign.index.names import index_digest
 from realign.index.vectors import unit_vectors
-
-INDEX_FILE, KEYS_FILE = "index.faiss", "keys.npy"
+from realign.index.writing import finish_folder
 
 
 @dataclass(frozen=True)
@@ -66,12 +64,15 @@ class MotionIndex:
         factory: str,
         fingerprint: str,
         read_only: bool,
+        places: np.ndarray | None = None,
+        digest: str | None = None,
     ) -> None:
         # FAISS knows a motion by a key that never changes; keys are ascending, so a position is found by bisection.
         self._index, self._keys = index, keys
         self.items, self.factory, self.fingerprint, self.read_only = items, factory, fingerprint, read_only
         self.dim = int(index.d)
         self._ids: set[str] | None = None  # gathered at the first addition
+        self._places, self._digest = places, digest  # both until a change
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -79,8 +80,9 @@ class MotionIndex:
     @property
     def digest(self) -> str:
         """Name of what can be found: the model, how vectors are kept, and the ids of the motions."""
-        told = json.dumps([self.fingerprint, self.factory, [item.id for item in self.items]])
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        if self._digest is None:
+            self._digest = index_digest(self.fingerprint, self.factory, (item.id for item in self.items))
+        return self._digest
 
     @classmethod
     def build(
@@ -145,7 +147,8 @@ class MotionIndex:
             raise InputError(
                 f"positions go from 0 to {len(self) - 1}, got {chosen.min()} to {chosen.max()}; use those of a search"
             )
-        return engine.vectors_of(self._index, np.asarray(self._keys[chosen]))
+        places = None if self._places is None else np.asarray(self._places[chosen])
+        return engine.vectors_of(self._index, np.asarray(self._keys[chosen]), places)
 
     def add(self, embeddings: Float[Any, "N E"], items: Sequence[MotionItem]) -> None:
         """Append motions; inverted lists and codes stay as they were trained.
@@ -162,6 +165,7 @@ class MotionIndex:
         keys = np.arange(start, start + len(items), dtype=np.int64)
         with engine.faiss_errors(f"FAISS cannot add to an index {self.factory!r}", "build it again with all motions"):
             self._index.add_with_ids(vectors, keys)
+        self._places = self._digest = None
         self._keys, self.items = np.concatenate([self._keys, keys]), [*self.items, *items]
         self._ids.update(item.id for item in items)
 
@@ -185,6 +189,7 @@ class MotionIndex:
             index.remove_ids(self._keys[gone])
         self._index = engine.place(index, "auto") if index is not self._index else index
         self._keys, self._ids = self._keys[~gone], None
+        self._places = self._digest = None
         self.items = [item for item, out in zip(self.items, gone, strict=True) if not out]
 
     def save(self, folder: str | Path) -> None:
@@ -198,11 +203,10 @@ class MotionIndex:
         storage.check_replaceable(folder)
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            engine.write_index(self._index, temporary / INDEX_FILE)
-            np.save(temporary / KEYS_FILE, self._keys)
-            write_items(self.items, temporary)
-            about = {"fingerprint": self.fingerprint, "factory": self.factory, "dim": self.dim, "count": len(self)}
-            storage.write_manifest(temporary, about)
+            index = engine.to_cpu(self._index)
+            engine.write_index(index, temporary / storage.INDEX_FILE)
+            about = {"fingerprint": self.fingerprint, "factory": self.factory}
+            finish_folder(temporary, index, self._keys, map(to_record, self.items), **about)
 
     @classmethod
     def load(
@@ -233,17 +237,21 @@ class MotionIndex:
         if fingerprint is not None:
             storage.check_model(folder, manifest["fingerprint"], fingerprint)
         storage.check_files(folder, manifest, verify)
-        index = engine.place(engine.read_index(folder / INDEX_FILE, mmap), gpu)
+        index = engine.place(engine.read_index(folder / storage.INDEX_FILE, mmap), gpu)
         try:
-            keys = load_npy(folder / KEYS_FILE, mapped=mmap)
+            keys = load_npy(folder / storage.KEYS_FILE, mapped=mmap)
+            known = storage.PLACES_FILE in manifest["files"] and not engine.on_gpu(index)
+            places = load_npy(folder / storage.PLACES_FILE, mapped=mmap) if known else None
             items: Sequence[MotionItem] = PackedItems(folder)
         except ValueError as error:
             raise InputError(f"the index at {folder} is damaged ({error}); build it again") from error
         sizes = {"vectors": index.ntotal, "keys": keys.size, "items": len(items)}
-        if keys.dtype != np.int64 or keys.ndim != 1 or len(set(sizes.values())) > 1:
+        sizes |= {} if places is None else {"places": places.size}
+        tables = [keys] if places is None else [keys, places]
+        if any(table.dtype != np.int64 or table.ndim != 1 for table in tables) or len(set(sizes.values())) > 1:
             raise InputError(f"the files of the index at {folder} do not belong together ({sizes}); build it again")
-        about = {"factory": manifest["factory"], "fingerprint": manifest["fingerprint"], "read_only": mmap}
-        return cls(index, keys, items if mmap else list(items), **about)
+        about: dict[str, Any] = {name: manifest.get(name) for name in ("factory", "fingerprint", "digest")}
+        return cls(index, keys, items if mmap else list(items), read_only=mmap, places=places, **about)
 
     def _refuse_read_only(self, action: str) -> None:
         if self.read_only:

@@ -12,6 +12,7 @@ from realign.errors import InputError
 from realign.files import piece_digest, sweep
 
 MANIFEST = "meta.json"
+INDEX_FILE, KEYS_FILE, PLACES_FILE = "index.faiss", "keys.npy", "places.npy"
 VERSION = 1
 PIECE = 1 << 22  # bytes under one checksum: 4 MiB, so that a large file can be checked in part and on several cores
 FULL_CHECK = 1 << 29  # bytes: a file up to 512 MiB is checked whole at every opening (0.3 s on one core)

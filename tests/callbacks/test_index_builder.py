@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from index_parts import write_model
+from launch_parts import torchrun
 from lightning import Trainer
 
 from realign.callbacks import IndexBuilder, build_index
+from realign.cli import main
+from realign.data.datamodule import MotionDataModule
 from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.index import MotionIndex, MotionLibrary
@@ -70,12 +73,32 @@ def test_captions_can_stay_out(parts: tuple[RewardTask, PackedMotions], built: P
     assert library.captions is None and list(library.motions.items) == list(whole.motions.items)
 
 
-def test_two_processes_build_the_index_of_one(
+def test_processes_of_torchrun_build_the_index_of_one_to_the_last_bit(
+    parts: tuple[RewardTask, PackedMotions], tmp_path: Path
+) -> None:
+    words = ["index", "build", "--checkpoint", str(parts[1].folder.parent / "model"), "--data", str(parts[1].folder)]
+    words += ["--split", "all", "--batch-size", "20", "--device", "cpu", "--with-motions"]
+    assert main([*words, "-o", str(tmp_path / "one")]) == 0
+    done = torchrun(4, ["realign.cli", *words, "-o", str(tmp_path / "four")])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("four: ") == 1  # the first process alone prints
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
+    assert len(files) > 10
+    for name in files:
+        assert (tmp_path / "four" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["four", "one"]  # no shards are left
+
+
+def test_predict_on_two_devices_writes_the_index_of_one(
     parts: tuple[RewardTask, PackedMotions], built: Path, tmp_path: Path
 ) -> None:
     task, packed = parts
-    options = {"split": "all", "batch_size": 7, "devices": 2, "strategy": "ddp_fork"}
-    build_index(task, packed.folder, tmp_path / "index", **options)
+    trainer = Trainer(
+        accelerator="cpu", devices=2, strategy="ddp_fork", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, callbacks=[IndexBuilder(str(tmp_path / "index"))],
+    )  # fmt: skip
+    module = MotionDataModule(str(packed.folder), batch_size=7, predict_split="all", whole=True)
+    trainer.predict(task, module, return_predictions=False)
     one, two = MotionIndex.load(built), MotionIndex.load(tmp_path / "index", task.fingerprint)
     assert list(two.items) == list(one.items)
     everything = np.arange(len(one))
@@ -113,10 +136,6 @@ def test_what_cannot_end_well_is_refused_before_anything_is_embedded(
     with pytest.raises(InputError, match="split 'tset' is unknown"):
         build_index(parts[0], parts[1].folder, tmp_path / "index", split="tset")
     with monkeypatch.context() as patch, pytest.raises(InputError, match="cannot make an index 'Flt'"):
-        patch.setattr(RewardTask, "predict_step", lambda *_: pytest.fail("embedded before the factory was checked"))
+        patch.setattr(RewardTask, "embed_motions", lambda *_: pytest.fail("embedded before the factory was checked"))
         build_index(parts[0], parts[1].folder, tmp_path / "index", factory="Flt")
-    with pytest.raises(InputError, match="devices"):
-        build_index(parts[0], parts[1].folder, tmp_path / "index", devices=0)
-    with pytest.raises(InputError, match="80 devices"):
-        build_index(parts[0], parts[1].folder, tmp_path / "index", devices=80)
     assert not (tmp_path / "index").exists()

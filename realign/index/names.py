@@ -1,0 +1,37 @@
+"""Which of many names are alike, told from 16 bytes each: millions of ids and captions need no set in memory."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from itertools import islice
+
+import numpy as np
+from jaxtyping import Int, UInt64
+
+
+def name_digests(names: Iterable[str]) -> UInt64[np.ndarray, "N 2"]:
+    """128 bits of each name: names that share them are the same."""
+    digests = bytearray()
+    for name in names:
+        digests += hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=16).digest()
+    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
+
+
+def first_places(digests: UInt64[np.ndarray, "N 2"]) -> Int[np.ndarray, "K"]:
+    """Where each different name comes first, ascending."""
+    order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: of the same names, the first comes first
+    ordered = digests[order]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(1)
+    return np.sort(order[new])
+
+
+def index_digest(fingerprint: str, factory: str, ids: Iterable[str]) -> str:
+    """Name of what can be found: the model, how vectors are kept, and the ids of the motions."""
+    digest = hashlib.sha256(f"{json.dumps([fingerprint, factory])[:-1]}, [".encode())
+    rest, comma = iter(ids), ""
+    while part := list(islice(rest, 4096)):  # as one list of all would be written
+        digest.update(f"{comma}{json.dumps(part)[1:-1]}".encode())
+        comma = ", "
+    digest.update(b"]]")
+    return digest.hexdigest()[:16]
