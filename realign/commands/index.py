@@ -1,10 +1,10 @@
-"""`realign index build`: the motions of a prepared set into an index to search."""
+"""`realign index`: the motions of a prepared set into an index to search, several into one, one into plain files."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realign.commands.common import add_trust, model_path
+from realign.commands.common import add_trust, model_path, note
 from realign.commands.evaluate import progress_bar
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command and its options."""
-    parser = commands.add_parser("index", help="build an index of motions to search")
+    parser = commands.add_parser("index", help="build an index of motions to search, merge or export indexes")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser(
         "build",
@@ -40,9 +40,51 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_trust(build)
     build.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     build.add_argument("--devices", type=int, default=1, metavar="N", help="devices to embed on (default: 1)")
+    merge = actions.add_parser(
+        "merge",
+        help="write one index of the motions of several",
+        description="Write one index of the motions and captions of several that the same model made, in their order. "
+        "No two motions may have the same id.",
+    )
+    merge.add_argument("indexes", nargs="+", type=model_path, metavar="INDEX", help="folders of indexes, at least two")
+    merge.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    merge.add_argument("--factory", help="FAISS factory, such as Flat or HNSW32 (default: by the number of motions)")
+    export = actions.add_parser(
+        "export",
+        help="write embeddings and items as files for vector databases",
+        description="Write embeddings.npy, unit rows of float32, and the items in the same order, as Parquet where "
+        "pyarrow is installed and else as JSON lines; the captions likewise in a folder inside.",
+    )
+    export.add_argument("index", type=model_path, metavar="INDEX", help="folder of an index")
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to make")
+    export.add_argument("--items", choices=("parquet", "jsonl"), help="form of the items (default: see above)")
 
 
 def run(options: argparse.Namespace) -> None:
+    """Build, merge or export."""
+    {"build": run_build, "merge": run_merge, "export": run_export}[options.action](options)
+
+
+def run_merge(options: argparse.Namespace) -> None:
+    """Merge, and say what was left out."""
+    from realign.index.merging import merge_libraries
+    from realign.index.motion_index import MotionIndex
+
+    with_motions = merge_libraries(options.indexes, options.output, options.factory)
+    index = MotionIndex.load(options.output)
+    print(f"{options.output}: {len(index)} motions, {index.factory}, {index.fingerprint}")
+    if not with_motions and any((folder / "joints").exists() for folder in options.indexes):
+        note("the motions themselves are left out, as not all of the indexes keep them.")
+
+
+def run_export(options: argparse.Namespace) -> None:
+    """Export, and print the files."""
+    from realign.index.merging import export_library
+
+    print(*export_library(options.index, options.output, options.items), sep="\n")
+
+
+def run_build(options: argparse.Namespace) -> None:
     """Embed and write."""
     from realign.commands.training import missing
     from realign.data.store import read_meta
