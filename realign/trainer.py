@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from realign.errors import InputError
 from realign.files import atomic_path
+from realign.launcher import launched
 
 
 class RunTrainer(Trainer):
@@ -87,6 +88,21 @@ def check_numbers(options: Any) -> None:
             raise InputError(f"--trainer.{name} {value} is too small; give at least {least}.")
     if options.get("val_check_interval") == 0:
         raise InputError("--trainer.val_check_interval 0 never ends; --trainer.limit_val_batches 0 stops validation.")
+
+
+def join_launcher(options: Any, environment: Mapping[str, str] = os.environ) -> None:
+    """Let the trainer count the processes that torchrun or srun started, where nothing else is said.
+
+    For `predict`, whose results do not depend on their number; training is told its batch per process, so there the
+    number must be stated.
+
+    Args:
+        options: The trainer's; changed.
+        environment: Variables of the process.
+    """
+    joined = launched(environment)
+    if joined is not None and options.get("devices") in ("auto", 1) and options.get("num_nodes") == 1:
+        options.devices, options.num_nodes = joined.local_world, joined.nodes
 
 
 def weights(trainer: Any) -> str:

@@ -16,7 +16,7 @@ from realign.library_errors import reads_checkpoint, shorten
 from realign.precision import use_tensor_cores
 from realign.tasks.base import Task
 from realign.tasks.checkpoint_io import use_atomic_checkpoints
-from realign.trainer import RunTrainer, SaveConfig, check_numbers, weights
+from realign.trainer import RunTrainer, SaveConfig, check_numbers, join_launcher, weights
 
 
 class OneLineParser(LightningArgumentParser):
@@ -120,6 +120,8 @@ class TrainingCLI(LightningCLI):
         if self.subcommand in (None, "fit"):
             use_tensor_cores()
         options = self.config if self.subcommand is None else self.config[self.subcommand]
+        if self.subcommand == "predict":
+            join_launcher(options.trainer)
         check_numbers(options.trainer)
         if self.subcommand == "predict" and options.return_predictions is None:
             options.return_predictions = False  # they are not read, and would fill the memory

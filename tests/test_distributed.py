@@ -3,11 +3,13 @@
 import pytest
 import torch
 from evaluate_parts import refuse
+from jsonargparse import Namespace
 from launch_parts import srun
 
 from realign.distributed import launch
 from realign.errors import InputError
 from realign.launcher import Launched, first_host, launched
+from realign.trainer import join_launcher
 
 STEP = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NNODES": "2", "SLURM_JOB_ID": "1234"}
 
@@ -71,3 +73,15 @@ def test_devices_beside_a_launcher_are_refused(monkeypatch: pytest.MonkeyPatch) 
         launch(refuse, 2, torch.device("cpu"), "never asked")
     with pytest.raises(InputError, match="8 processes cannot share cuda:1; give --device cpu or --device cuda"):
         launch(refuse, 1, torch.device("cuda:1"), "never asked")
+
+
+def test_predict_counts_the_processes_of_a_launcher_where_nothing_is_said() -> None:
+    told = {"RANK": "1", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "n1"}
+    for given, environment, counted in (
+        (("auto", 1), told | {"MASTER_PORT": "29500"}, (4, 2)),
+        ((2, 1), told | {"MASTER_PORT": "29500"}, (2, 1)),  # said: refused later, where it does not fit
+        (("auto", 1), {}, ("auto", 1)),
+    ):
+        options = Namespace(devices=given[0], num_nodes=given[1])
+        join_launcher(options, environment)
+        assert (options.devices, options.num_nodes) == counted
