@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from realign.errors import InputError
-from realign.index import MotionIndex, MotionItem, fill, shards
+from realign.index import MotionIndex, MotionItem, fill, shards, storage
 from realign.index.items import id_of, to_record
 from realign.index.names import first_places, index_digest, name_digests
 from realign.index.shards import Joined, Shards, ShardWriter
@@ -132,3 +132,18 @@ def test_a_changed_index_has_another_digest_and_no_places(tmp_path: Path) -> Non
     found = index.vectors([0, len(index) - 1])
     want = vectors[[1, 299]] / np.linalg.norm(vectors[[1, 299]], axis=1, keepdims=True)
     np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+def test_an_index_of_an_earlier_version_gives_the_same(tmp_path: Path) -> None:
+    vectors, items = motions(300)
+    MotionIndex.build(vectors, items, fingerprint="a", factory="IVF4,Flat").save(tmp_path / "index")
+    now = MotionIndex.load(tmp_path / "index")
+    meta = json.loads((tmp_path / "index" / "meta.json").read_text())
+    for name in ("meta.json", "places.npy"):
+        (tmp_path / "index" / name).unlink()
+    known = {name: meta[name] for name in ("fingerprint", "factory", "dim", "count")}
+    storage.write_manifest(tmp_path / "index", known)
+    old = MotionIndex.load(tmp_path / "index", "a", verify=True)
+    assert old.digest == now.digest == meta["digest"]
+    assert old.search(vectors[:9], 5).ids == now.search(vectors[:9], 5).ids
+    np.testing.assert_array_equal(old.vectors([5, 299]), now.vectors([5, 299]))
