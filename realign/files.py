@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,12 +161,13 @@ def content_digest(files: Iterable[tuple[str, Path]]) -> str:
     Args:
         files: Name and path of each, in any order.
     """
-    pieces = [
+    pieces = (
         (name, path, start) for name, path in sorted(files) for start in range(0, max(path.stat().st_size, 1), _PIECE)
-    ]
+    )
     digest = hashlib.sha256()
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        found = pool.map(lambda piece: piece_digest(piece[1], piece[2], _PIECE), pieces)
-        for (name, _, start), part in zip(pieces, found, strict=True):
-            digest.update(f"{name}\0{start}\0{part}\n".encode(errors="surrogateescape"))
+        while group := list(islice(pieces, 4096)):  # a million files at once would be as many waiting tasks
+            found = pool.map(lambda piece: piece_digest(piece[1], piece[2], _PIECE), group)
+            for (name, _, start), part in zip(group, found, strict=True):
+                digest.update(f"{name}\0{start}\0{part}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()

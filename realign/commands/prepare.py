@@ -24,6 +24,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="FOLDER|PERCENT",
         help="folder with train.txt, val.txt, test.txt, or per cent of each, such as 80/5/15",
     )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that read and compute (default: 1)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="make the set again even when OUT is there")
     return parser
 
@@ -49,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
             fps=args.fps,
             up=args.up,
             overwrite=args.overwrite,
+            workers=args.workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     for line in summary(report):

@@ -1,7 +1,11 @@
+import os
 from pathlib import Path
 
 import numpy as np
 
+from realign.data.prepare.humanml3d import LayoutFolder
+from realign.data.prepare.source import Item
+from realign.errors import InputError
 from realign.motion.skeleton import HUMANML3D, Skeleton
 
 
@@ -41,3 +45,17 @@ def write_layout(root: Path, lengths: dict[str, int], skeleton: Skeleton = HUMAN
     for split, ids in lists.items():
         (root / f"{split}.txt").write_text("\n".join(ids) + "\n")
     return root
+
+
+class DyingFolder(LayoutFolder):
+    """A source in whose worker the memory ends."""
+
+    def load(self, item: Item) -> np.ndarray:
+        os._exit(9)
+
+
+class RefusingFolder(LayoutFolder):
+    """A source that refuses as a whole, while loading."""
+
+    def load(self, item: Item) -> np.ndarray:
+        raise InputError(f"{item.id} is not to be had")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,10 @@ class BvhFolder(Source):
             captions = tuple(Caption(row.caption.text) for row in rows)
             items.append(Item(name, names.paths[key], captions, split, start=start, end=end))
         return sorted(items, key=lambda item: (str(item.path), item.start))  # parts of one file one after the other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What loading needs."""
+        return super().__getstate__() | {"_last": None}
 
     def load(self, item: Item) -> NDArray[np.float32]:
         """Joints (T, J, 3) at the skeleton's rate, cut to the item's time range."""

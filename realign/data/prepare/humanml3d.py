@@ -1,8 +1,9 @@
 """The folder layout of HumanML3D and KIT-ML: new_joints, new_joint_vecs, texts, split lists, Mean and Std."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,6 @@ from realign.motion.arrays import check_features, split_clips, to_joints
 from realign.motion.skeleton import HUMANML3D, Skeleton, get_skeleton
 
 _CAPTIONS_FILE = "humanml3d_captions.json.gz"
-_BROKEN = "unreadable captions"
 
 
 def is_layout(folder: Path) -> bool:
@@ -60,6 +60,7 @@ class LayoutFolder(Source):
     splits_option: str | None = None
     up: str | None = None
     _paths: list[Path] = field(default_factory=list)
+    _texts: Path | None = None
 
     @classmethod
     def open(
@@ -129,12 +130,9 @@ class LayoutFolder(Source):
         if self.captions_file is not None:
             for missing in sorted(set(by_id) - ids - set(splitter.lists)):
                 self.problems.append((missing, "no motion file", "captioned, but there is no such file"))
-        broken = {name for name, reason, _ in self.problems if reason == _BROKEN}
         items = []
         for path in self._paths:
             name = path.stem
-            if name in broken:
-                continue
             double = name[1:] if name.startswith("M") and name[1:] in ids else None
             splits = file_splits.get(name) or splitter(name, double)
             if not splits:
@@ -143,6 +141,21 @@ class LayoutFolder(Source):
             kind, label = labels.get(name, ("recorded", None))
             items.append(Item(name, path, tuple(by_id.get(name, ())), splits, kind, label))
         return items
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What loading needs."""
+        return super().__getstate__() | {"_paths": []}
+
+    def captions(self, item: Item) -> Sequence[Caption]:
+        """The captions of one motion, out of its file in texts where there is such a folder."""
+        if self._texts is None:
+            return item.captions
+        try:
+            return read_text_file(self._texts / f"{item.id}.txt")
+        except FileNotFoundError:
+            return ()
+        except (InputError, OSError) as error:
+            raise LeftOut("unreadable captions", str(error)) from None
 
     def load(self, item: Item) -> NDArray[np.float32]:
         """Joints (T, J, 3) or features (F, C)."""
@@ -180,7 +193,8 @@ class LayoutFolder(Source):
             return by_id, dict(kinds), splits
         if (self.root / "texts").is_dir():
             self.captions_from = "texts"
-            return _Texts(self.root / "texts", self.problems).read(p.stem for p in self._paths), dict(kinds), {}
+            self._texts = self.root / "texts"  # read with the motions: those of a million clips fill the memory
+            return {}, dict(kinds), {}
         if labels:
             self.captions_from = "described from index.csv and what the joints show (the folder has no texts)"
             return self._written(), labels, {}
@@ -212,23 +226,3 @@ class LayoutFolder(Source):
                     captions.setdefault(row.key, []).append(row.caption)
                 return captions
         return {}
-
-
-@dataclass
-class _Texts:
-    """Reads texts/<id>.txt; a wrong file loses its own clip only."""
-
-    folder: Path
-    problems: list[tuple[str, str, str]]
-
-    def read(self, ids: Iterable[str]) -> dict[str, list[Caption]]:
-        found: dict[str, list[Caption]] = {}
-        for name in ids:
-            path = self.folder / f"{name}.txt"
-            try:
-                found[name] = read_text_file(path)
-            except FileNotFoundError:
-                continue
-            except (InputError, OSError) as error:
-                self.problems.append((name, _BROKEN, str(error)))
-        return found

@@ -1,33 +1,28 @@
 """From a folder of motions to one prepared set: features, statistics, splits, captions and a report."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from realign.data.prepare.bandai import describe
 from realign.data.prepare.bvh_folder import BvhFolder, bvh_files
-from realign.data.prepare.captions import Caption
 from realign.data.prepare.existing import DOUBTFUL, PrepareReport, existing_set, fingerprint_of
+from realign.data.prepare.features import LEAST, Loaded, loaded_items
 from realign.data.prepare.humanml3d import LayoutFolder, is_layout
 from realign.data.prepare.source import Item, LeftOut, Source
 from realign.data.prepare.statistics import dataset_statistics
 from realign.data.prepare.writer import PackedWriter
 from realign.data.store import FORMAT_VERSION, SPLITS, set_digest
-from realign.errors import InputError, collect_input_warnings
+from realign.errors import InputError
 from realign.files import atomic_path
-from realign.motion.canonical import clip_fault
-from realign.motion.features import clips_to_features
 from realign.motion.skeleton import Skeleton, check_fps
 from realign.motion.upright import parse_up
 
 MAX_FRAMES = 199  # longer motions are stored, but neither trained on nor part of the usual tests
-_LEAST = 4  # frames of features: one unit of length, less is left out altogether
-_GROUP = 64
+_TOLD = 64  # clips between two reports of the progress
 Progress = Callable[[int, int], None]
 
 
@@ -71,6 +66,7 @@ def prepare(
     fps: float | None = None,
     up: str | None = None,
     overwrite: bool = False,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> PrepareReport:
     """Make a prepared set, all of it or nothing.
@@ -85,11 +81,14 @@ def prepare(
         fps: True frames per second of BVH files whose headers are wrong.
         up: The axis that points up in joints or BVH files, one of `upright.UP_AXES`; Y, or found for BVH, when None.
         overwrite: Make the set again even when it is there.
+        workers: Processes that read motions and compute features; the set does not depend on their number.
         progress: Called with the clips done and the clips in all.
 
     Raises:
         InputError: The source cannot be used, no clip is left, or `out` holds something else.
     """
+    if workers < 1:
+        raise InputError(f"--workers {workers} prepares nothing; give at least 1.")
     out = Path(out)
     up = None if up is None else parse_up(up)
     if fps is not None:
@@ -101,7 +100,7 @@ def prepare(
         return done
     with atomic_path(out) as staging:
         staging.mkdir()
-        report = _Run(folder, staging, progress).go({"source": str(Path(source)), "fingerprint": fingerprint})
+        report = _Run(folder, staging, progress).go({"source": str(Path(source)), "fingerprint": fingerprint}, workers)
         existing_set(out, fingerprint, overwrite)  # another process may have made one meanwhile
     report.folder = out
     return report
@@ -119,19 +118,14 @@ class _Run:
         self.report = PrepareReport(folder, {})
         self.skeleton: Skeleton = source.skeleton
 
-    def go(self, about: dict[str, Any]) -> PrepareReport:
+    def go(self, about: dict[str, Any], workers: int) -> PrepareReport:
         items = self.source.items()
         writer = PackedWriter(self.folder, self.skeleton.num_features)
         try:
-            for item, features, captions in self._features(items):
-                fps, least = self.skeleton.fps, self.skeleton.min_frames
-                args = (captions, item.splits, item.kind, fps, _LEAST)
-                for name in writer.add(item.id, features, *args):
-                    self._leave(name, LeftOut("too short", "the captioned part holds less than four frames"))
-                if not least <= len(features) <= MAX_FRAMES:
-                    reason = f"stored, but not of {least} to {MAX_FRAMES} frames"
-                    record = {"id": item.id, "reason": reason, "detail": f"{len(features)} frames", "stored": True}
-                    self.report.outside.append(record)
+            for done, (item, loaded) in enumerate(loaded_items(self.source, items, workers), 1):
+                self._take(writer, item, loaded)
+                if self.progress and (done % _TOLD == 0 or done == len(items)):
+                    self.progress(done, len(items))
             for name, reason, detail in self.source.problems:
                 self._leave(name, LeftOut(reason, detail))
             clips = writer.finish()
@@ -145,53 +139,26 @@ class _Run:
         self._write_tables([item for item in items if item.id in written], clips, about)
         return self.report
 
+    def _take(self, writer: PackedWriter, item: Item, loaded: Loaded) -> None:
+        """Write what became of an item, or report why not."""
+        for remark in loaded.remarks:
+            record = {"id": item.id, "reason": DOUBTFUL, "detail": remark, "stored": True}
+            self.report.doubtful.append(record)
+        features = loaded.features
+        if features is None:
+            self._leave(item.id, loaded.why or LeftOut("unreadable"))
+            return
+        fps, least = self.skeleton.fps, self.skeleton.min_frames
+        for name in writer.add(item.id, features, loaded.captions, item.splits, item.kind, fps, LEAST):
+            self._leave(name, LeftOut("too short", "the captioned part holds less than four frames"))
+        if not least <= len(features) <= MAX_FRAMES:
+            reason = f"stored, but not of {least} to {MAX_FRAMES} frames"
+            record = {"id": item.id, "reason": reason, "detail": f"{len(features)} frames", "stored": True}
+            self.report.outside.append(record)
+
     def _leave(self, name: str, why: LeftOut) -> None:
         record = {"id": name, "reason": why.reason, "detail": why.detail, "stored": False}
         self.report.left_out.append(record)
-
-    def _features(self, items: list[Item]) -> Iterator[tuple[Item, NDArray[np.float32], Sequence[Caption]]]:
-        """Usable motions with their features and captions, in the order of the items."""
-        for begin in range(0, len(items), _GROUP):
-            loaded = []
-            for item in items[begin : begin + _GROUP]:
-                try:
-                    loaded.append(self._load(item))
-                except LeftOut as why:
-                    self._leave(item.id, why)
-            arrays = [array for _, array, _ in loaded]
-            if not self.source.gives_features and arrays:
-                tensors = clips_to_features([torch.from_numpy(array) for array in arrays], self.skeleton)
-                arrays = [tensor.numpy() for tensor in tensors]
-            for (item, _, captions), features in zip(loaded, arrays, strict=True):
-                if np.isfinite(features).all():
-                    yield item, features, captions
-                else:
-                    self._leave(item.id, LeftOut("NaN", "the features of its joints are not finite"))
-            if self.progress:
-                self.progress(min(begin + _GROUP, len(items)), len(items))
-
-    def _load(self, item: Item) -> tuple[Item, NDArray[np.float32], Sequence[Caption]]:
-        if not item.captions and item.label is None:
-            raise LeftOut("no caption")
-        with collect_input_warnings() as remarks:
-            array = self.source.load(item)
-        for remark in remarks:
-            record = {"id": item.id, "reason": DOUBTFUL, "detail": remark, "stored": True}
-            self.report.doubtful.append(record)
-        frames = len(array) - (0 if self.source.gives_features else 1)
-        if frames < _LEAST:
-            raise LeftOut("too short", f"{max(frames, 0)} frames of features")
-        if not np.isfinite(array).all():
-            raise LeftOut("NaN", f"{int((~np.isfinite(array)).any(axis=tuple(range(1, array.ndim))).sum())} frames")
-        if not self.source.gives_features:
-            if not np.ptp(array.reshape(len(array), -1), axis=1).all():
-                raise LeftOut("unreadable", "all joints lie in one point")
-            if fault := clip_fault(torch.from_numpy(array), self.skeleton):
-                raise LeftOut("unreadable", fault)
-        captions: Sequence[Caption] = item.captions
-        if not captions and item.label is not None:
-            captions = [Caption(text) for text in describe(item.id, *item.label, array, self.skeleton.fps)]
-        return item, np.ascontiguousarray(array, dtype=np.float32), captions
 
     def _write_tables(self, items: list[Item], clips: NDArray[np.void], about: dict[str, Any]) -> None:
         """Everything beside the packed arrays: statistics, splits, report and meta.json."""
@@ -208,9 +175,9 @@ class _Run:
             chosen = [item.id for item in items if item.splits >> k & 1]
             (self.folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in chosen), encoding="utf-8")
             counts[split] = len(chosen)
-        records = self.report.left_out + self.report.outside + self.report.doubtful
-        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        (self.folder / "report.jsonl").write_text(lines, encoding="utf-8")
+        with open(self.folder / "report.jsonl", "w", encoding="utf-8") as file:
+            for records in (self.report.left_out, self.report.outside, self.report.doubtful):
+                file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         self.report.meta = {
             "version": FORMAT_VERSION,
             "skeleton": self.skeleton.name,

@@ -3,9 +3,10 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class LeftOut(Exception):
         self.reason, self.detail = reason, detail
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million
 class Item:
     """One motion to prepare.
 
@@ -78,9 +79,17 @@ class Source(ABC):
     def load(self, item: Item) -> NDArray[np.float32]:
         """Read one motion; raises LeftOut when it cannot be used."""
 
+    def captions(self, item: Item) -> Sequence[Caption]:
+        """The captions of one motion; raises LeftOut when they cannot be read."""
+        return item.captions
+
     @abstractmethod
     def files(self) -> Iterable[Path]:
         """Every file that the result depends on."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What loading needs: what one process found is not sent to all others."""
+        return self.__dict__ | {"problems": []}
 
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """Mean and standard deviation that come with the data, if any."""

@@ -1,56 +1,109 @@
 """Writing a packed set, clip by clip, in one pass and without holding it in memory."""
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from realign.data.prepare.captions import Caption
 from realign.data.store import CLIP, KINDS
 
-_HEADER = 128  # bytes: room for any number of frames, and the alignment that .npy asks for
+
+class _ArrayFile:
+    """A .npy file that grows row by row; its header says how many there are when it is finished.
+
+    Args:
+        path: The file.
+        dtype: Of the values.
+        shape: Of a row.
+    """
+
+    def __init__(self, path: Path, dtype: DTypeLike, shape: tuple[int, ...] = ()) -> None:
+        self.dtype, self.shape, self.rows = np.dtype(dtype), shape, 0
+        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 - closed by close
+        self._write_header()
+        self._start = self._file.tell()
+
+    def _write_header(self) -> None:
+        header = {"shape": (self.rows, *self.shape), "fortran_order": False}
+        # NumPy leaves room for the rows to grow
+        np.lib.format.write_array_header_1_0(self._file, {**header, "descr": np.lib.format.dtype_to_descr(self.dtype)})
+
+    def add(self, values: Any) -> None:
+        """Append rows."""
+        rows = np.ascontiguousarray(values, self.dtype).reshape(-1, *self.shape)
+        self._file.write(rows.tobytes())
+        self.rows += len(rows)
+
+    def finish(self) -> None:
+        """Write the final header.
+
+        Raises:
+            RuntimeError: It takes more room than the first one.
+        """
+        self._file.seek(0)
+        self._write_header()
+        if self._file.tell() != self._start:
+            raise RuntimeError("this NumPy leaves no room for an array to grow")
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        self._file.close()
 
 
-def _header(frames: int, width: int) -> bytes:
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({frames}, {width}), }}"
-    room = _HEADER - 10
-    return b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + (text.ljust(room - 1) + "\n").encode()
+class _Texts:
+    """Texts as one growing array of UTF-8 bytes, and where each begins.
 
+    Args:
+        folder: Existing folder to write into.
+        name: Of the array.
+    """
 
-def write_blob(folder: Path, name: str, texts: Sequence[str], offsets_name: str | None) -> None:
-    """Write texts as one array of UTF-8 bytes, and where each begins."""
-    pieces = [text.encode() for text in texts]
-    joined = b"".join(pieces) or b"\0"  # an empty array cannot be mapped
-    np.save(folder / f"{name}.npy", np.frombuffer(joined, dtype=np.uint8))
-    if offsets_name:
-        np.save(folder / f"{offsets_name}.npy", np.cumsum([0, *map(len, pieces)], dtype=np.int64))
+    def __init__(self, folder: Path, name: str) -> None:
+        self.offsets = array("q", [0])
+        self.bytes = _ArrayFile(folder / f"{name}.npy", np.uint8)
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Append texts."""
+        for text in texts:
+            piece = text.encode()
+            self.bytes.add(np.frombuffer(piece, np.uint8))
+            self.offsets.append(self.offsets[-1] + len(piece))
+
+    def finish(self, offsets: Path | None = None) -> None:
+        """Complete the array, and write where each text begins."""
+        if not self.bytes.rows:
+            self.bytes.add([0])  # an empty array cannot be mapped
+        self.bytes.finish()
+        if offsets is not None:
+            np.save(offsets, np.frombuffer(self.offsets, np.int64))
 
 
 class PackedWriter:
-    """Writes features as they come and the tables at the end.
+    """Writes features, captions and the table of clips as they come.
 
     Args:
         folder: Existing folder to write into.
         num_features: Width C.
 
     Attributes:
-        frames: Frames written.
         motions: Ids of the motions added, but for those without any part that is long enough.
     """
 
     def __init__(self, folder: Path, num_features: int) -> None:
-        self.folder, self.width = folder, num_features
-        self.frames = 0
-        self.motions: list[str] = []
-        self._rows: list[tuple[Any, ...]] = []
-        self._ids: list[str] = []
-        self._id_bytes = 0
-        self._captions: list[str] = []
-        self._tokens: list[str] = []
-        self._file: BinaryIO = open(folder / "features.npy", "wb")  # noqa: SIM115 - closed by finish and close
-        self._file.write(_header(0, num_features))
+        self.folder, self.motions = folder, list[str]()
+        self._features = _ArrayFile(folder / "features.npy", "<f4", (num_features,))
+        self._clips = _ArrayFile(folder / "clips.npy", CLIP)
+        self._ids, self._captions, self._tokens = (_Texts(folder, name) for name in ("ids", "captions", "tokens"))
+
+    @property
+    def frames(self) -> int:
+        """Frames written."""
+        return self._features.rows
 
     def add(
         self,
@@ -77,8 +130,7 @@ class PackedWriter:
             Names of the parts left out.
         """
         total, start = len(features), self.frames
-        self._file.write(np.ascontiguousarray(features, dtype="<f4").tobytes())
-        self.frames += total
+        self._features.add(features)
         ranges: dict[tuple[float, float], list[Caption]] = {}
         for caption in captions:
             ranges.setdefault((caption.start, caption.end), []).append(caption)
@@ -90,30 +142,27 @@ class PackedWriter:
             if not whole and high - low < min_part:
                 left_out.append(name)
                 continue
-            size = len(name.encode())
-            place = (len(self._captions), len(group), self._id_bytes, size)
-            self._rows.append((start + low, high - low, total, splits, KINDS.index(kind), first, not whole, *place))
-            self._ids.append(name)
-            self._id_bytes += size
-            self._captions += [c.text for c in group]
-            self._tokens += [c.tokens for c in group]
+            place = (len(self._captions.offsets) - 1, len(group), self._ids.offsets[-1], len(name.encode()))
+            row = (start + low, high - low, total, splits, KINDS.index(kind), first, not whole, *place)
+            self._clips.add(np.array([row], CLIP))
+            self._ids.add([name])
+            self._captions.add(c.text for c in group)
+            self._tokens.add(c.tokens for c in group)
             first = 0
         if not first:
             self.motions.append(clip_id)
         return left_out
 
     def finish(self) -> NDArray[np.void]:
-        """Write the tables and the final header; give the table of clips."""
-        clips = np.array(self._rows, dtype=CLIP)
-        np.save(self.folder / "clips.npy", clips)
-        write_blob(self.folder, "ids", self._ids, None)
-        write_blob(self.folder, "captions", self._captions, "caption_offsets")
-        write_blob(self.folder, "tokens", self._tokens, "token_offsets")
-        self._file.seek(0)
-        self._file.write(_header(self.frames, self.width))
-        self.close()
-        return clips
+        """Complete all arrays; give the table of clips."""
+        self._clips.finish()
+        self._ids.finish()
+        self._captions.finish(self.folder / "caption_offsets.npy")
+        self._tokens.finish(self.folder / "token_offsets.npy")
+        self._features.finish()
+        return np.load(self.folder / "clips.npy")
 
     def close(self) -> None:
-        """Close the file, finished or not."""
-        self._file.close()
+        """Close the files, finished or not."""
+        for each in (self._features, self._clips, self._ids.bytes, self._captions.bytes, self._tokens.bytes):
+            each.close()

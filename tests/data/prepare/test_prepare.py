@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_parts import make_joints, write_layout
+from data_parts import DyingFolder, RefusingFolder, make_joints, write_layout
 
 from realign.commands import prepare as command
+from realign.data.prepare import features
+from realign.data.prepare.captions import Caption
 from realign.data.prepare.run import prepare
-from realign.data.prepare.source import hash_split
+from realign.data.prepare.source import Item, hash_split
 from realign.data.store import PackedMotions, set_digest
 from realign.errors import InputError
 from realign.files import content_digest
@@ -88,6 +90,36 @@ def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
     assert sorted(packed.ids(range(3))) == ["M-good", "good", "long"] and np.isfinite(packed.features).all()
     shown = capsys.readouterr().out
     assert "left out, unreadable: 4 (cut, legless, torn, wide)" in shown and "report.jsonl" in shown
+
+
+def test_a_set_made_by_several_workers_is_the_same_to_the_byte(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(features, "_GROUP", 3)
+    source = write_layout(tmp_path / "s", {f"clip{i:02d}": 50 + i for i in range(14)})
+    (source / "new_joints" / "clip03.npy").write_bytes(b"broken")
+    (source / "texts" / "clip05.txt").write_text("walks#w/X#then#0\n")
+    (source / "texts" / "clip07.txt").unlink()
+    for workers in (1, 2):
+        assert run(source, "-o", tmp_path / str(workers), "--workers", workers) == 0
+    names = sorted(path.name for path in (tmp_path / "1").iterdir())
+    assert len(names) == 14 and names == sorted(path.name for path in (tmp_path / "2").iterdir())
+    for name in names:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+    assert run(source, "-o", tmp_path / "1", "--workers", 2) == 0 and "is up to date" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--workers 0 prepares nothing"):
+        prepare(source, tmp_path / "other", workers=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (DyingFolder, "One of 1 worker processes ended before its clips were done.*fewer --workers"),
+        (RefusingFolder, "^clip0 is not to be had$"),
+    ],
+)
+def test_what_goes_wrong_in_a_worker_is_one_sentence(tmp_path, kind, told):
+    source = kind(write_layout(tmp_path / "s", {"clip0": 50, "clip1": 50}), HUMANML3D)
+    with pytest.raises(InputError, match=told):
+        list(features._in_workers(source, [[Item("clip0", tmp_path / "x", (Caption("walks"),))]], 1))
 
 
 def test_features_that_exist_are_used_with_their_mean_and_std(tmp_path):
@@ -315,11 +347,12 @@ def test_real_motion_capture(shared_data):
 
     folder = shared_data / "mocap"
     lists = {name: set((folder / f"{name}.txt").read_text().split()) for name in ("train", "val", "test", "foreign")}
-    items = LayoutFolder.open(folder).items()
+    source = LayoutFolder.open(folder)
+    items = source.items()
     for bit, split in ((1, "train"), (2, "val"), (4, "test")):
         assert {item.id for item in items if item.splits & bit} == lists[split]
     assert not lists["foreign"] & {item.id for item in items}  # in no list of a split: never trained on
-    assert {item.kind for item in items} == {"recorded", "composed"} and all(item.captions for item in items)
+    assert {item.kind for item in items} == {"recorded", "composed"} and all(map(source.captions, items))
 
 
 def edit(path, place, byte=b"\x01"):
