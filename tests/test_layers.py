@@ -81,3 +81,32 @@ def modules_of(path: Path) -> set[str]:
             every = all((folder / f"{alias.name}.py").is_file() for alias in node.names)
             found |= modules if every else modules | {node.module}
     return found
+
+
+@pytest.mark.parametrize("package", ["inference", "evaluation", "guidance", "nn", "evaluators", "index"])
+def test_what_does_not_train_reaches_no_lightning(package: str) -> None:
+    names = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in ROOT.rglob("*.py")}
+    files = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    left, seen = [name for name in files if f"{name}.".startswith(f"realign.{package}.")], set()
+    while left:
+        name = left.pop()
+        seen.add(name)
+        for each in imported_at_run_time(files[name]):
+            assert each.partition(".")[0] != "lightning", f"{package} reaches lightning by {name}"
+            parents = [each.rsplit(".", count)[0] for count in range(each.count(".") + 1)]
+            left += [parent for parent in parents if parent in files and parent not in seen]
+
+
+def imported_at_run_time(path: Path) -> set[str]:
+    """What a file imports, but for what it imports for annotations alone."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found

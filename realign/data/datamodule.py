@@ -7,9 +7,9 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from realign.data.caption_tables import caption_tokens, plain_captions
 from realign.data.dataset import LONGEST, MotionTextDataset
 from realign.data.loading import MotionLoader, ResumableLoader, SeededBatchSampler
-from realign.data.prepare.captions import swap_sides
 from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.motion.skeleton import get_skeleton
@@ -98,28 +98,12 @@ class MotionDataModule(pl.LightningDataModule):
         return self.packed.fps
 
     def caption_tokens(self, split: str = "all") -> dict[str, str]:
-        """Words with parts of speech, "word/POS word/POS ...", by caption; empty where the source has none.
-
-        Captions with left and right exchanged are among them, since training mirrors some samples.
-        """
-        packed, found = self.packed, {}
-        for row in packed.select(split).tolist():
-            for which in range(int(packed.clips["captions"][row])):
-                found[packed.caption(row, which)] = packed.tokens(row, which)
-        return _with_mirrored(found)
+        """`caption_tokens` of the set."""
+        return caption_tokens(self.packed, split)
 
     def plain_captions(self, split: str = "all") -> dict[str, str]:
-        """The first caption of its clip by caption: clips with the same one show the same.
-
-        Captions with left and right exchanged are among them, since training mirrors some samples.
-        """
-        found: dict[str, str] = {}
-        for row in self.packed.select(split).tolist():
-            first, *others = self.packed.captions(row)
-            found[first] = first
-            for caption in others:
-                found.setdefault(caption, first)
-        return _with_mirrored(found)
+        """`plain_captions` of the set."""
+        return plain_captions(self.packed, split)
 
     def dataset(self, split: str, augment: bool = False, whole: bool = False) -> MotionTextDataset:
         """One split, with the crops and captions of training (`augment`) or of evaluation; `whole` as for the class."""
@@ -184,8 +168,3 @@ class MotionDataModule(pl.LightningDataModule):
             world_size=world,
             drop_last=drop_last,
         )
-
-
-def _with_mirrored(captions: dict[str, str]) -> dict[str, str]:
-    """A table and its mirror image; where both have an entry, the table's own stays."""
-    return {swap_sides(key): swap_sides(value) for key, value in captions.items()} | captions

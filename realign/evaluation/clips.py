@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from realign.batch import MotionTextBatch
-from realign.data.datamodule import MotionDataModule
-from realign.data.store import KINDS
+from realign.data.dataset import MotionTextDataset
+from realign.data.store import KINDS, PackedMotions
 from realign.errors import InputError
+from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed
 
 Draw = int | str
@@ -34,9 +35,9 @@ class EvaluationClips:
     ) -> None:
         if kind is not None and kind not in KINDS:
             raise InputError(f"The kind {kind!r} is unknown; use one of {', '.join(KINDS)}.")
-        self.module = MotionDataModule(str(data), mirror=False)
-        self.packed = self.module.packed
-        self.motions = self.module.dataset(split, augment=True)
+        self.packed = PackedMotions.open(data)
+        least = get_skeleton(self.packed.skeleton).min_frames
+        self.motions = MotionTextDataset(self.packed, split, augment=True, min_frames=least)
         self.split, self.kind, self.seed = split, kind, seed
         rows = self.motions.indices.tolist()
         self.ids = self.motions.ids()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from realign.checkpoint.load import load_model
+from realign.data.caption_tables import caption_tokens
 from realign.errors import InputError
 from realign.evaluation.clips import EvaluationClips
 from realign.interfaces import MotionTextModel
@@ -58,7 +59,7 @@ class Judging:
             check_judge(name, judge, clips)
         captions = clips.captions()
         reading = any(type(judge).take_tokens is not MotionTextModel.take_tokens for judge in judges.values())
-        tokens = clips.module.caption_tokens() if reading else {}
+        tokens = caption_tokens(clips.packed) if reading else {}
         self._row = {caption: row for row, caption in enumerate(captions)}
         self._text: dict[str, Tensor] = {}
         tried = next(clips.batches(clips.places, "real", _TRIED))
