@@ -47,7 +47,7 @@ def dealt(folder: Path, count: int, world: int, batch: int = 7) -> Shards:
 @pytest.mark.parametrize(
     "factory",
     [
-        *("Flat", "IVF8,SQ8", "IVF8,Flat", "OPQ4,IVF16,PQ4x4", "PCA8,IVF8,SQfp16", "IVF512,Flat"),
+        *("Flat", "IVF8,SQ8", "IVF8,Flat", "PCA8,IVF16,PQ4x4", "PCA8,IVF8,SQfp16", "IVF512,Flat"),
         *("HNSW8", "IVF8,PQ4x4fs", "IVF4,PQ4x4,RFlat"),
     ],
 )
@@ -106,7 +106,7 @@ def test_names_are_told_apart_and_digests_stay_those_of_earlier_versions() -> No
 
 
 def test_vectors_of_lists_come_from_where_they_are(tmp_path: Path) -> None:
-    for factory in ("IVF8,Flat", "OPQ4,IVF8,PQ4x4"):
+    for factory in ("IVF8,Flat", "PCA8,IVF8,SQ8"):
         folder = tmp_path / factory
         write_embedded(folder, dealt(tmp_path / f"{factory}.shards", 400, 2), fingerprint="a", factory=factory)
         index, rows = MotionIndex.load(folder), [399, 0, 17]

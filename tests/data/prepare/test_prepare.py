@@ -109,17 +109,13 @@ def test_a_set_made_by_several_workers_is_the_same_to_the_byte(tmp_path, monkeyp
         prepare(source, tmp_path / "other", workers=0)
 
 
-@pytest.mark.parametrize(
-    ("kind", "told"),
-    [
-        (DyingFolder, "One of 1 worker processes ended before its clips were done.*fewer --workers"),
-        (RefusingFolder, "^clip0 is not to be had$"),
-    ],
-)
-def test_what_goes_wrong_in_a_worker_is_one_sentence(tmp_path, kind, told):
-    source = kind(write_layout(tmp_path / "s", {"clip0": 50, "clip1": 50}), HUMANML3D)
-    with pytest.raises(InputError, match=told):
-        list(features._in_workers(source, [[Item("clip0", tmp_path / "x", (Caption("walks"),))]], 1))
+def test_what_goes_wrong_in_a_worker_is_one_sentence(tmp_path):
+    layout = write_layout(tmp_path / "s", {"clip0": 50, "clip1": 50})
+    groups = [[Item("clip0", tmp_path / "x", (Caption("walks"),))]]
+    with pytest.raises(InputError, match="One of 1 worker processes ended before its clips were done.*fewer --workers"):
+        list(features._in_workers(DyingFolder(layout, HUMANML3D), groups, 1))
+    with pytest.raises(InputError, match="^clip0 is not to be had$"):
+        list(features._in_workers(RefusingFolder(layout, HUMANML3D), groups, 1))
 
 
 def test_features_that_exist_are_used_with_their_mean_and_std(tmp_path):
