@@ -23,13 +23,12 @@ def add_guidance_options(group: "argparse._ArgumentGroup", leave: tuple[str, ...
         several: dict[str, Any] = {"nargs": "+"} if many else {}
         if each.type is bool and not many:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=told)
-        elif get_origin(each.type) is Literal:
-            group.add_argument(flag, choices=get_args(each.type), help=told, **several)
+        elif each.type is bool or get_origin(each.type) is Literal:
+            choices = ("true", "false") if each.type is bool else get_args(each.type)  # text, read with the other words
+            group.add_argument(flag, choices=choices, help=told, **several)
         else:
             kind: Any = each.type
-            metavar = {float: "X", int: "N", bool: "BOOL"}[kind]
-            kind = _truth if kind is bool else kind
-            group.add_argument(flag, type=kind, metavar=metavar, help=told, **several)
+            group.add_argument(flag, type=kind, metavar="N" if kind is int else "X", help=told, **several)
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -52,10 +51,3 @@ def check_concern(given: dict[str, Any], methods: set[str]) -> None:
                 f"--{name.replace('_', '-')} says nothing with --guidance {' or '.join(sorted(methods))}; add "
                 f"--guidance {' or '.join(concerned)}, or leave it out."
             )
-
-
-def _truth(text: str) -> bool:
-    """A truth value."""
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text.lower() == "true"
