@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from realign.checkpoint.tensors import read_tensors
 from realign.errors import InputError
 from realign.files import model_path
+from realign.weight_names import with_current_names
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 GUIDANCE = "guidance.yaml"  # beside a generator's weights
@@ -57,7 +58,7 @@ def fill(module: nn.Module, saved: Saved) -> None:
         InputError: They are not those of the module.
     """
     try:
-        module.load_state_dict(saved.state)
+        module.load_state_dict(with_current_names(saved.state, module))
     except RuntimeError as error:
         detail = "; ".join(line.strip()[:150] for line in str(error).splitlines()[1:3])
         raise InputError(

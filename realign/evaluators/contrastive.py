@@ -112,17 +112,17 @@ class MotionTower(nn.Module):
     ) -> None:
         super().__init__()
         self.max_frames = max_frames
-        self.read = nn.ModuleList(
+        self.down = nn.ModuleList(
             nn.Conv1d(width, hidden, kernel_size=5, stride=2, padding=2) for width in (channels, hidden)
         )
-        self.refine = nn.ModuleList(nn.Conv1d(hidden, hidden, kernel_size=3, padding=1) for _ in range(2))
+        self.convs = nn.ModuleList(nn.Conv1d(hidden, hidden, kernel_size=3, padding=1) for _ in range(2))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(2))
         self.positions = nn.Parameter(0.02 * torch.randn(-(-max_frames // 4), hidden))
         layer = nn.TransformerEncoderLayer(
             hidden, heads, feedforward, dropout, "gelu", batch_first=True, norm_first=True
         )
         self.transformer = nn.TransformerEncoder(layer, layers, nn.LayerNorm(hidden), enable_nested_tensor=False)
-        self.write = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * hidden, embedding))
+        self.out_proj = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * hidden, embedding))
 
     def forward(self, motion: Float[Tensor, "B F C"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B E"]:
         """One vector for every motion.
@@ -136,13 +136,13 @@ class MotionTower(nn.Module):
             raise InputError(f"A motion has {int(mask.sum(1).max())} frames, this evaluator reads {self.max_frames}.")
         mask, motion = mask[:, : self.max_frames], motion[:, : self.max_frames]
         x = apply_mask(motion, mask)
-        for read, refine, norm in zip(self.read, self.refine, self.norms, strict=True):
+        for down, conv, norm in zip(self.down, self.convs, self.norms, strict=True):
             mask = mask[:, ::2]
-            x = F.gelu(apply_mask(read(x.mT).mT, mask))
-            x = apply_mask(norm(x + F.gelu(refine(x.mT).mT)), mask)
+            x = F.gelu(apply_mask(down(x.mT).mT, mask))
+            x = apply_mask(norm(x + F.gelu(conv(x.mT).mT)), mask)
         x = self.transformer(x + self.positions[: x.shape[1]].to(x.dtype), src_key_padding_mask=~mask)
         highest = x.masked_fill(~mask[..., None], -torch.inf).amax(1)
-        return self.write(torch.cat([masked_mean(x, mask), highest], -1))
+        return self.out_proj(torch.cat([masked_mean(x, mask), highest], -1))
 
 
 class TextTower(nn.Module):
@@ -158,7 +158,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.drop = nn.Dropout(dropout)
         self.gru = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
-        self.write = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, embedding))
+        self.out_proj = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, embedding))
 
     def forward(self, words: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
         """One vector for every caption."""
@@ -167,4 +167,4 @@ class TextTower(nn.Module):
             x, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True)
         mask = lengths_to_mask(lengths, x.shape[1]).to(x.device)
         highest = x.masked_fill(~mask[..., None], -torch.inf).amax(1)
-        return self.write(torch.cat([masked_mean(x, mask), highest], -1))
+        return self.out_proj(torch.cat([masked_mean(x, mask), highest], -1))

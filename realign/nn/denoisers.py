@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from realign.batch import TextFeatures
 from realign.masking import apply_mask
-from realign.nn.layers import PositionalEncoding, StepEmbedding, check_patch, join_runs, part_runs
+from realign.nn.layers import PositionalEncoding, TimestepEmbedding, check_patch, join_runs, part_runs
 from realign.nn.transformer import SkipTransformer, Transformer
 
 Conditioning = Literal["pooled", "tokens"]
@@ -84,9 +84,9 @@ class _TransformerDenoiser(Denoiser):
         super().__init__()
         check_patch(patch)
         self.width, self.text_dim, self.patch = width, text_dim, patch
-        self.step = StepEmbedding(hidden)
+        self.time_embedding = TimestepEmbedding(hidden)
         self.text = TextTokens(text_dim, hidden, conditioning)
-        self.read, self.write = nn.Linear(patch * width, hidden), nn.Linear(hidden, patch * width)
+        self.in_proj, self.out_proj = nn.Linear(patch * width, hidden), nn.Linear(hidden, patch * width)
         self.positions = PositionalEncoding(hidden)
         self.transformer = transformer
 
@@ -98,9 +98,9 @@ class _TransformerDenoiser(Denoiser):
         mask: Bool[Tensor, "B N"],
     ) -> Float[Tensor, "B N W"]:
         """Prediction from the motion's tokens behind those that condition it."""
-        motion = self.positions(self.read(join_runs(apply_mask(x_t, mask), self.patch)))
+        motion = self.positions(self.in_proj(join_runs(apply_mask(x_t, mask), self.patch)))
         kept = torch.cat([leading_mask, mask[:, :: self.patch]], 1)
-        out = self.write(self.transformer(torch.cat([leading, motion], 1), kept)[:, -motion.shape[1] :])
+        out = self.out_proj(self.transformer(torch.cat([leading, motion], 1), kept)[:, -motion.shape[1] :])
         return apply_mask(part_runs(out, self.patch, x_t.shape[1]), mask)
 
 
@@ -139,7 +139,7 @@ class MldDenoiser(_TransformerDenoiser):
     ) -> Float[Tensor, "B N W"]:
         """Prediction for noisy latents; arguments as in `Denoiser`."""
         words, word_mask = self.text(text)
-        leading = torch.cat([self.step(t)[:, None].to(words.dtype), words], 1)
+        leading = torch.cat([self.time_embedding(t)[:, None].to(words.dtype), words], 1)
         return self._denoise(leading, torch.cat([mask.new_ones(len(mask), 1), word_mask], 1), x_t, mask)
 
 
@@ -183,5 +183,5 @@ class MdmDenoiser(_TransformerDenoiser):
     ) -> Float[Tensor, "B N W"]:
         """Prediction for noisy frames; arguments as in `Denoiser`."""
         words, word_mask = self.text(text)
-        first = words[:, :1] + self.step(t)[:, None]
+        first = words[:, :1] + self.time_embedding(t)[:, None]
         return self._denoise(torch.cat([first, words[:, 1:]], 1), word_mask, x_t, mask)

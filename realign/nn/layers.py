@@ -19,7 +19,7 @@ def sinusoid(positions: Real[Tensor, "*B"], width: int) -> Float[Tensor, "*B W"]
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
-class StepEmbedding(nn.Module):
+class TimestepEmbedding(nn.Module):
     """Sinusoid of a diffusion step through a two-layer perceptron (Ho et al. 2020, appendix B).
 
     Clean input is a step of its own, since a scheduler's step 0 already carries noise: `CLEAN_STEP` takes index 0 of

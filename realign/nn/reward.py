@@ -14,7 +14,7 @@ from realign.losses.representation import joint_kl
 from realign.losses.vae import reconstruction_loss
 from realign.masking import apply_mask
 from realign.nn.denoisers import TextTokens
-from realign.nn.layers import PositionalEncoding, StepEmbedding, check_patch, join_runs, part_runs
+from realign.nn.layers import PositionalEncoding, TimestepEmbedding, check_patch, join_runs, part_runs
 from realign.nn.transformer import SkipTransformer
 from realign.seeding import noise_like_mask
 
@@ -47,7 +47,7 @@ class Patches(nn.Module):
     def __init__(self, width: int, hidden: int, size: int) -> None:
         super().__init__()
         self.size = size
-        self.read = nn.Linear(size * width, hidden)
+        self.proj = nn.Linear(size * width, hidden)
 
     def token_mask(self, mask: Bool[Tensor, "B N"]) -> Bool[Tensor, "B R"]:
         """A run exists when its first token does."""
@@ -55,7 +55,7 @@ class Patches(nn.Module):
 
     def forward(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B R H"]:
         """One token for every run."""
-        return self.read(join_runs(apply_mask(x, mask), self.size))
+        return self.proj(join_runs(apply_mask(x, mask), self.size))
 
 
 class DistributionEncoder(nn.Module):
@@ -138,7 +138,7 @@ class TransformerReward(RewardModel):
         sizes = (hidden, layers, heads, feedforward, decoder_layers)
         self.signature = f"reward-{width}-{text_dim}-{embedding}-{'-'.join(map(str, sizes))}-{step_aware}-{patch}"
         self.patches = Patches(width, hidden, patch)
-        self.step = StepEmbedding(hidden) if step_aware else None
+        self.time_embedding = TimestepEmbedding(hidden) if step_aware else None
         self.positions = PositionalEncoding(hidden)
         self.words = TextTokens(text_dim, hidden, "tokens")
         encoder = (embedding, decoder_layers > 0, hidden, layers, heads, feedforward, dropout)
@@ -146,15 +146,15 @@ class TransformerReward(RewardModel):
         self.decoder = None
         if decoder_layers > 0:
             self.decoder = SkipTransformer(hidden, decoder_layers, heads, feedforward, dropout, cross=True)
-            self.spread, self.write = nn.Linear(embedding, hidden), nn.Linear(hidden, patch * width)
+            self.latent_proj, self.out_proj = nn.Linear(embedding, hidden), nn.Linear(hidden, patch * width)
 
     def encode_motion(
         self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], mean_only: bool = False
     ) -> Gaussians:
         """Gaussians of motions at their steps; arguments as in `embed_motion`."""
         tokens, kept = self.positions(self.patches(x_t, mask)), self.patches.token_mask(mask)
-        if self.step is not None:
-            tokens = torch.cat([self.step(t)[:, None].to(tokens.dtype), tokens], 1)
+        if self.time_embedding is not None:
+            tokens = torch.cat([self.time_embedding(t)[:, None].to(tokens.dtype), tokens], 1)
             kept = F.pad(kept, (1, 0), value=True)
         return self.motion_encoder(tokens, kept, mean_only)
 
@@ -218,5 +218,5 @@ class TransformerReward(RewardModel):
             raise InputError("This reward model has no decoder; give it decoder_layers above 0.")
         kept = self.patches.token_mask(mask)
         queries = self.positions.rows(kept.shape[1]).to(z.dtype).expand(len(z), -1, -1)
-        out = self.write(self.decoder(queries, kept, self.spread(z)[:, None]))
+        out = self.out_proj(self.decoder(queries, kept, self.latent_proj(z)[:, None]))
         return apply_mask(part_runs(out, self.patch, mask.shape[1]), mask)

@@ -22,11 +22,11 @@ class Attention(nn.Module):
         if width % heads:
             raise InputError(f"The width {width} does not divide into {heads} heads; choose a multiple.")
         self.heads, self.dropout = heads, dropout
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        nn.init.xavier_uniform_(self.qkv.weight)
-        nn.init.zeros_(self.qkv.bias)
-        nn.init.zeros_(self.out.bias)
+        self.in_proj = nn.Linear(width, 3 * width)
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj.weight)
+        nn.init.zeros_(self.in_proj.bias)
+        nn.init.zeros_(self.out_proj.bias)
 
     def forward(
         self, x: Float[Tensor, "B L W"], mask: Bool[Tensor, "B M"] | None, memory: Float[Tensor, "B M W"] | None = None
@@ -34,9 +34,9 @@ class Attention(nn.Module):
         """Attend from x to the valid positions of `memory` (of x itself when None)."""
         width = x.shape[-1]
         if memory is None:
-            parts = self.qkv(x).chunk(3, -1)
+            parts = self.in_proj(x).chunk(3, -1)
         else:
-            weight, bias = self.qkv.weight, self.qkv.bias
+            weight, bias = self.in_proj.weight, self.in_proj.bias
             keys = F.linear(memory, weight[width:], bias[width:])
             parts = (F.linear(x, weight[:width], bias[:width]), *keys.chunk(2, -1))
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
@@ -44,7 +44,7 @@ class Attention(nn.Module):
         attended = F.scaled_dot_product_attention(
             query, key, value, attn_mask=kept, dropout_p=self.dropout if self.training else 0.0
         )
-        return self.out(attended.transpose(1, 2).flatten(2))
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 class TransformerLayer(nn.Module):
@@ -74,7 +74,7 @@ class TransformerLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         self.cross = Attention(width, heads, dropout) if cross else None
         self.cross_norm = nn.LayerNorm(width) if cross else None
-        self.rise, self.fall = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
+        self.fc1, self.fc2 = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
         self.feedforward_norm = nn.LayerNorm(width)
         self.drop = nn.Dropout(dropout)
 
@@ -101,7 +101,7 @@ class TransformerLayer(nn.Module):
         return self.attention(x, mask) if leading is None else self.attention(x[:, :leading], mask, x)
 
     def _feed(self, x: Float[Tensor, "B L W"]) -> Float[Tensor, "B L W"]:
-        return self.drop(self.fall(self.drop(F.gelu(self.rise(x)))))
+        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
 
 
 class Transformer(nn.Module):
@@ -176,7 +176,7 @@ class SkipTransformer(Transformer):
         if layers % 2 == 0:
             raise InputError(f"A skip transformer needs an odd number of layers, but got {layers}; use {layers + 1}.")
         super().__init__(width, layers, heads, feedforward, dropout, norm_first, cross)
-        self.joins = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(layers // 2))
+        self.skip_proj = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(layers // 2))
         self.norm = nn.LayerNorm(width)
 
     def forward(
@@ -198,11 +198,11 @@ class SkipTransformer(Transformer):
                 five sixths of its work where there are few.
         """
         mask = _needed(mask)
-        half = len(self.joins)
+        half = len(self.skip_proj)
         kept: list[Tensor] = []
         for number, layer in enumerate(self.layers):
             if number > half:
-                x = self.joins[number - half - 1](torch.cat([x, kept.pop()], -1))
+                x = self.skip_proj[number - half - 1](torch.cat([x, kept.pop()], -1))
             last = number == len(self.layers) - 1
             x = layer(x, mask, memory, memory_mask, leading if last else None)
             if number < half:

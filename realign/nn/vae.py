@@ -72,8 +72,8 @@ class SkipTransformerVAE(MotionVAE):
     ) -> None:
         super().__init__()
         self.features, self.width, self.tokens = features, width, tokens
-        self.read = nn.Linear(features, width)
-        self.write = nn.Linear(width, features)
+        self.in_proj = nn.Linear(features, width)
+        self.out_proj = nn.Linear(width, features)
         self.distribution = nn.Parameter(torch.randn(2 * tokens, width) * 0.02)
         self.encoder_positions = PositionalEncoding(width, learned_positions, max_frames + 2 * tokens)
         self.decoder_positions = PositionalEncoding(width, learned_positions, max_frames)
@@ -88,7 +88,7 @@ class SkipTransformerVAE(MotionVAE):
         self, motion: Float[Tensor, "B F C"], mask: Bool[Tensor, "B F"]
     ) -> tuple[Float[Tensor, "B N W"], Float[Tensor, "B N W"], Bool[Tensor, "B N"]]:
         """Mean and log-variance, read off the distribution tokens."""
-        x = torch.cat([self.distribution.expand(len(motion), -1, -1), self.read(motion)], 1)
+        x = torch.cat([self.distribution.expand(len(motion), -1, -1), self.in_proj(motion)], 1)
         seen = F.pad(mask, (2 * self.tokens, 0), value=True)
         mean, logvar = self.encoder(self.encoder_positions(x), seen)[:, : 2 * self.tokens].chunk(2, 1)
         return mean, logvar, self.token_mask(mask)
@@ -96,21 +96,22 @@ class SkipTransformerVAE(MotionVAE):
     def decode(self, z: Float[Tensor, "B N W"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F C"]:
         """Position queries attend to the latent tokens."""
         queries = self.decoder_positions.rows(mask.shape[1]).to(z.dtype).expand(len(z), -1, -1)
-        return apply_mask(self.write(self.decoder(queries, mask, z)), mask)
+        return apply_mask(self.out_proj(self.decoder(queries, mask, z)), mask)
 
 
-class _Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """Dilated convolution, then a pointwise one, around a residual; padding stays zero."""
 
     def __init__(self, hidden: int, dilation: int) -> None:
         super().__init__()
-        self.wide = nn.Conv1d(hidden, hidden, 3, padding=dilation, dilation=dilation)
-        self.point = nn.Conv1d(hidden, hidden, 1)
+        self.conv1 = nn.Conv1d(hidden, hidden, 3, padding=dilation, dilation=dilation)
+        self.conv2 = nn.Conv1d(hidden, hidden, 1)
 
     def forward(self, x: Float[Tensor, "B H F"], mask: Float[Tensor, "B 1 F"]) -> Float[Tensor, "B H F"]:
+        """Convolve; the mask is 1 where a frame exists."""
         # the pointwise part needs no mask of its own before the sum is masked: it mixes no frames
-        inner = F.silu(self.wide(F.silu(x)))
-        return (x + self.point(inner)) * mask
+        inner = F.silu(self.conv1(F.silu(x)))
+        return (x + self.conv2(inner)) * mask
 
 
 def _halve(mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B F/2"]:
@@ -139,18 +140,18 @@ class ConvVAE(MotionVAE):
     ) -> None:
         super().__init__()
         self.features, self.width = features, width
-        self.read = nn.Linear(features, hidden)  # no convolution at the full rate: it would cost most of the time
+        self.in_proj = nn.Linear(features, hidden)  # no convolution at the full rate: it would cost most of the time
         self.down = nn.ModuleList(nn.Conv1d(hidden, hidden, 4, stride=2, padding=1) for _ in range(2))
         self.down_blocks = nn.ModuleList(self._blocks(hidden, dilations) for _ in range(2))
         self.to_latent = nn.Conv1d(hidden, 2 * width, 3, padding=1)
         self.from_latent = nn.Conv1d(width, hidden, 3, padding=1)
         self.up_blocks = nn.ModuleList(self._blocks(hidden, dilations) for _ in range(2))
         self.up = nn.ModuleList(nn.Conv1d(hidden, hidden, 3, padding=1) for _ in range(2))
-        self.write = nn.Linear(hidden, features)
+        self.out_proj = nn.Linear(hidden, features)
 
     @staticmethod
     def _blocks(hidden: int, dilations: tuple[int, ...]) -> nn.ModuleList:
-        return nn.ModuleList(_Residual(hidden, dilation) for dilation in dilations)
+        return nn.ModuleList(ResidualBlock(hidden, dilation) for dilation in dilations)
 
     def _pyramid(self, mask: Bool[Tensor, "B F"]) -> list[Bool[Tensor, "B _"]]:
         """Masks at full, half and quarter rate, padded to a multiple of four frames."""
@@ -168,9 +169,9 @@ class ConvVAE(MotionVAE):
         """Mean and log-variance of every token."""
         full, half, quarter = self._pyramid(mask)
         x = F.pad(apply_mask(motion, mask), (0, 0, 0, full.shape[1] - mask.shape[1]))
-        x = apply_mask(self.read(x), full).transpose(1, 2)
-        for down, blocks, level in zip(self.down, self.down_blocks, (half, quarter), strict=True):
-            kept = level[:, None].to(x.dtype)
+        x = apply_mask(self.in_proj(x), full).transpose(1, 2)
+        for down, blocks, rate_mask in zip(self.down, self.down_blocks, (half, quarter), strict=True):
+            kept = rate_mask[:, None].to(x.dtype)
             x = down(x) * kept
             for block in blocks:  # type: ignore[attr-defined]
                 x = block(x, kept)
@@ -187,9 +188,9 @@ class ConvVAE(MotionVAE):
                 "build the latent for the same lengths."
             )
         x = self.from_latent(apply_mask(z, quarter).transpose(1, 2)) * quarter[:, None]
-        for up, blocks, level, finer in zip(self.up, self.up_blocks, (quarter, half), (half, full), strict=True):
-            kept = level[:, None].to(x.dtype)
+        for up, blocks, rate_mask, finer in zip(self.up, self.up_blocks, (quarter, half), (half, full), strict=True):
+            kept = rate_mask[:, None].to(x.dtype)
             for block in blocks:  # type: ignore[attr-defined]
                 x = block(x, kept)
             x = up(x.repeat_interleave(2, -1)) * finer[:, None]
-        return apply_mask(self.write(F.silu(x).transpose(1, 2)[:, : mask.shape[1]]), mask)
+        return apply_mask(self.out_proj(F.silu(x).transpose(1, 2)[:, : mask.shape[1]]), mask)

@@ -25,6 +25,7 @@ from realign.motion.normalizer import Normalizer
 from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed, text_numbers
 from realign.tasks.resume import begin_next_epoch
+from realign.weight_names import with_current_names
 
 
 def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
@@ -119,6 +120,9 @@ class Task(LightningModule, ABC):
         """
         if not isinstance(checkpoint.get("state_dict"), dict):
             raise InputError("The checkpoint holds no weights of a task; give one that `realign fit` wrote.")
+        for part in ("state_dict", "current_model_state"):  # the second beside averaged weights
+            if isinstance(checkpoint.get(part), dict):
+                checkpoint[part] = with_current_names(checkpoint[part], self)
         begin_next_epoch(checkpoint)
         skeleton = (checkpoint.get("hyper_parameters") or {}).get("skeleton")
         if None not in (skeleton, self._skeleton) and skeleton != self._skeleton:

@@ -41,7 +41,7 @@ def test_latent_space_is_frozen_and_carries_its_weights() -> None:
     space = LatentSpace(SkipTransformerVAE(7, 8, 1, 1, 2, 16)).train()
     assert not any(module.training for module in space.modules())
     assert not any(parameter.requires_grad for parameter in space.parameters())
-    assert {"mean", "std", "fitted", "vae.write.weight"} <= space.state_dict().keys()
+    assert {"mean", "std", "fitted", "vae.out_proj.weight"} <= space.state_dict().keys()
 
 
 def test_gradient_passes_through_decode() -> None:

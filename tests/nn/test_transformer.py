@@ -5,7 +5,7 @@ from torch import nn
 from realign.diffusion import CLEAN_STEP
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
-from realign.nn.layers import PositionalEncoding, StepEmbedding, sinusoid
+from realign.nn.layers import PositionalEncoding, TimestepEmbedding, sinusoid
 from realign.nn.transformer import SkipTransformer, Transformer, TransformerLayer
 
 MASK = lengths_to_mask(torch.tensor([6, 4]))
@@ -16,16 +16,16 @@ def plain_copy(ours: TransformerLayer, norm_first: bool, cross: bool) -> nn.Modu
     kind = nn.TransformerDecoderLayer if cross else nn.TransformerEncoderLayer
     plain = kind(16, 2, 32, dropout=0.0, activation="gelu", batch_first=True, norm_first=norm_first)
     pairs = {"self_attn": ours.attention, "multihead_attn": ours.cross}
-    state = {"linear1": ours.rise, "linear2": ours.fall, "norm1": ours.attention_norm}
+    state = {"linear1": ours.fc1, "linear2": ours.fc2, "norm1": ours.attention_norm}
     state |= {"norm2": ours.cross_norm, "norm3": ours.feedforward_norm} if cross else {"norm2": ours.feedforward_norm}
     for name, module in state.items():
         getattr(plain, name).load_state_dict(module.state_dict())
     for name, module in pairs.items():
         if module is not None:
             attention = getattr(plain, name)
-            attention.in_proj_weight.data.copy_(module.qkv.weight)
-            attention.in_proj_bias.data.copy_(module.qkv.bias)
-            attention.out_proj.load_state_dict(module.out.state_dict())
+            attention.in_proj_weight.data.copy_(module.in_proj.weight)
+            attention.in_proj_bias.data.copy_(module.in_proj.bias)
+            attention.out_proj.load_state_dict(module.out_proj.state_dict())
     return plain
 
 
@@ -66,8 +66,8 @@ def test_skip_joins_the_first_half_to_the_second() -> None:
     first = stack.layers[0](x)
     second = stack.layers[1](first)
     middle = stack.layers[2](second)
-    fourth = stack.layers[3](stack.joins[0](torch.cat([middle, second], -1)))
-    fifth = stack.layers[4](stack.joins[1](torch.cat([fourth, first], -1)))
+    fourth = stack.layers[3](stack.skip_proj[0](torch.cat([middle, second], -1)))
+    fifth = stack.layers[4](stack.skip_proj[1](torch.cat([fourth, first], -1)))
     torch.testing.assert_close(stack(x), stack.norm(fifth))
 
 
@@ -92,7 +92,7 @@ def test_width_that_heads_do_not_divide_is_refused() -> None:
 
 
 def test_clean_input_is_the_step_before_the_first() -> None:
-    embedding = StepEmbedding(8)
+    embedding = TimestepEmbedding(8)
     assert torch.equal(embedding(torch.tensor([CLEAN_STEP])), embedding.mlp(sinusoid(torch.tensor([0]), 8)))
     assert torch.equal(embedding(torch.tensor([0])), embedding.mlp(sinusoid(torch.tensor([1]), 8)))
 

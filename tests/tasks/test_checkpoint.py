@@ -1,8 +1,9 @@
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from task_parts import CONV_VAE, command, feature_generator, latent_generator, one_batch, reward
 
 from realign.checkpoint import load_model
@@ -13,6 +14,7 @@ from realign.nn import FeatureSpace, Generator, MdmDenoiser
 from realign.tasks import GeneratorTask, RewardTask, Task, VAETask, load_task, save_pretrained
 from realign.text.hashing import HashingEncoder
 from realign.training import TrainingCLI
+from realign.weight_names import FORMER, former_names, with_current_names
 
 EMA = [{"class_path": "realign.callbacks.EMA", "init_args": {"decay": 0.5}}]
 LATE_EMA = [{"class_path": "realign.callbacks.EMA", "init_args": {"decay": 0.5, "update_starting_at_step": 1000}}]
@@ -61,7 +63,7 @@ def test_a_checkpoint_is_self_contained_and_holds_the_averaged_weights(generator
     content = torch.load(generator_checkpoint, weights_only=True)
     task = load_task(generator_checkpoint, GeneratorTask)
     assert task.skeleton == "humanml3d" and not task.training and task.space.ready and task.normalizer.fitted
-    name = "denoiser.write.weight"
+    name = "denoiser.out_proj.weight"
     assert torch.equal(task.state_dict()[name], content["state_dict"][name])
     assert not torch.equal(task.state_dict()[name], content["current_model_state"][name])
     assert sample(task).isfinite().all()
@@ -76,7 +78,7 @@ def test_a_folder_gives_the_same_task(tmp_path: Path, generator_checkpoint: Path
     torch.testing.assert_close(sample(again), sample(task), atol=tolerance, rtol=tolerance)
     assert all(parameter.dtype == torch.float32 for parameter in again.parameters())
     stored = load_file(folder / "model.safetensors")
-    assert stored["denoiser.write.weight"].dtype == (torch.float16 if half else torch.float32)
+    assert stored["denoiser.out_proj.weight"].dtype == (torch.float16 if half else torch.float32)
     assert stored["normalizer.mean"].dtype == torch.float32
     assert ".ckpt" not in (folder / "config.yaml").read_text()
     twice = save_pretrained(again, tmp_path / "weights", half=half)  # replaces, and a loaded task can be exported
@@ -201,3 +203,73 @@ def test_a_task_built_in_python_needs_a_configuration(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="build it with realign.cli.build"):
         save_pretrained(task, tmp_path / "weights")
     assert not list(tmp_path.iterdir())
+
+
+FIRST = (  # what 0.1.0 called weights, in this order
+    ("attention.in_proj", "attention.qkv"), ("attention.out_proj", "attention.out"), ("skip_proj", "joins"),
+    ("fc1", "rise"), ("fc2", "fall"), ("time_embedding", "step"), ("conv1", "wide"), ("conv2", "point"),
+    ("in_proj", "read"), ("out_proj", "write"),
+)  # fmt: skip
+
+
+def under_first_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    found = {}
+    for name, value in state.items():
+        for new, old in FIRST:
+            name = name.replace(new, old)
+        found[name] = value
+    assert len(found) == len(state) and found.keys() != state.keys()
+    return found
+
+
+def first_checkpoint(source: Path, path: Path) -> Path:
+    content = torch.load(source, weights_only=True)
+    for part in ("state_dict", "current_model_state"):
+        content[part] = under_first_names(content[part])
+    torch.save(content, path)
+    return path
+
+
+def test_weights_under_their_first_names_give_the_same_model(generator_checkpoint: Path, tmp_path: Path) -> None:
+    task = load_task(generator_checkpoint, GeneratorTask)
+    folder = save_pretrained(task, tmp_path / "weights")
+    save_file(under_first_names(load_file(folder / "model.safetensors")), folder / "model.safetensors")
+    for path in (first_checkpoint(generator_checkpoint, tmp_path / "first.ckpt"), folder):
+        for loaded in (load_task(path, GeneratorTask), load_model(path, TextToMotionModel)):
+            assert torch.equal(sample(loaded), sample(task)) and loaded.fingerprint == task.fingerprint
+
+
+def test_training_goes_on_from_weights_under_their_first_names(tmp_path: Path) -> None:
+    words = command(tmp_path / "whole", feature_generator(), max_epochs=2, callbacks=EMA)
+    shorter = TrainingCLI.from_args(["fit", *words, "--trainer.max_epochs=1"], run=True)
+    shorter.trainer.save_checkpoint(tmp_path / "now.ckpt")
+    ends = []
+    for path in (tmp_path / "now.ckpt", first_checkpoint(tmp_path / "now.ckpt", tmp_path / "first.ckpt")):
+        again = TrainingCLI.from_args(["fit", *words, "--ckpt_path", str(path)], run=True)
+        again.trainer.save_checkpoint(tmp_path / "end.ckpt")
+        ends.append(torch.load(tmp_path / "end.ckpt", weights_only=True))
+    for part in ("state_dict", "current_model_state"):
+        assert all(torch.equal(value, ends[1][part][name]) for name, value in ends[0][part].items())
+    assert not torch.equal(ends[0]["state_dict"]["denoiser.out_proj.weight"],
+                           shorter.model.state_dict()["denoiser.out_proj.weight"])  # fmt: skip
+
+
+class OwnDenoiser(MdmDenoiser):
+    """With a part whose name was one of realign's."""
+
+    def __init__(self, **options: int) -> None:
+        super().__init__(**options)
+        self.read = torch.nn.Linear(2, 2)
+
+
+def test_names_of_other_parts_stay_theirs() -> None:
+    own = OwnDenoiser(hidden=16, layers=1, text_dim=8)
+    found = former_names(own)
+    assert found["in_proj.weight"] == found["read.weight"] == "read.weight"
+    state = with_current_names(own.state_dict(), own)
+    assert state.keys() == own.state_dict().keys()
+    plain = torch.nn.TransformerEncoderLayer(8, 2)
+    assert all(name == former for name, former in former_names(plain).items())
+    for name in FORMER:
+        module, _, kind = name.rpartition(".")
+        assert hasattr(import_module(module), kind)
