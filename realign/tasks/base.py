@@ -19,6 +19,7 @@ from realign.checkpoint.admission import admit
 from realign.checkpoint.rebuild import rebuild
 from realign.checkpoint.saved import fill, read_saved
 from realign.errors import InputError
+from realign.losses.geometric import GeometricLoss
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.normalizer import Normalizer
@@ -88,6 +89,24 @@ class Task(LightningModule, ABC):
         """Normalised motion, zero at padding, and the mask of frames."""
         mask = batch.mask
         return self.normalizer.normalize(batch.motion, mask), mask
+
+    def joints(self, motion: Float[Tensor, "B F C"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F J 3"]:
+        """Joint positions in metres of normalised motions."""
+        skeleton = get_skeleton(self.skeleton)
+        with torch.autocast(motion.device.type, enabled=False):  # positions are sums over frames: float32
+            return features_to_joints(self.normalizer.denormalize(motion.float(), mask), skeleton) * skeleton.metres
+
+    def geometric_losses(
+        self,
+        geometric: GeometricLoss,
+        made: Float[Tensor, "B F J 3"],
+        real: Float[Tensor, "B F J 3"],
+        mask: Bool[Tensor, "B F"],
+        weight: Float[Tensor, "B 1 1"] | float = 1.0,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Geometric losses of joint positions in metres, on the task's skeleton; arguments as in `GeometricLoss`."""
+        skeleton = get_skeleton(self.skeleton)
+        return geometric(made, real, mask, skeleton.parents, skeleton.feet, skeleton.fps, weight)
 
     def setup(self, stage: str) -> None:
         """Take statistics and skeleton over from the data where the task has none of its own."""

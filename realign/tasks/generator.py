@@ -11,6 +11,7 @@ from realign.diffusion import NoisePath
 from realign.diffusion.prediction import truncated_snr
 from realign.diffusion.vp import choose_path
 from realign.errors import InputError
+from realign.losses.geometric import GeometricLoss
 from realign.masking import masked_loss
 from realign.motion.clip import MotionClip
 from realign.nn.denoisers import Denoiser
@@ -37,6 +38,8 @@ class GeneratorTask(SpaceTask, Diffusion):
             when None; euler (when None) or heun for a flow.
         velocity_weight: Weight of the loss on differences between neighbouring tokens of the predicted clean sample
             (MDM, Tevet et al. 2023, eq. 5): smooth motions where a token is a frame.
+        geometric: Losses on joints, bone lengths and foot velocities of the predicted clean sample, decoded, added
+            with the weights that it holds and that of its timestep.
         snr_limit: Largest weight of a nearly clean sample, whose error small motions ride on; 1 weighs all alike.
             Above 1 only for the prediction type sample: noise and velocity weigh by themselves.
         optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
@@ -59,6 +62,7 @@ class GeneratorTask(SpaceTask, Diffusion):
         steps: int = 50,
         sampling_scheduler: str | None = None,
         velocity_weight: float = 0.0,
+        geometric: GeometricLoss | None = None,
         snr_limit: float = 1.0,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -74,14 +78,14 @@ class GeneratorTask(SpaceTask, Diffusion):
                 f"snr_limit is at least 1, and 1 unless the prediction type is sample, but is {snr_limit} "
                 f"with {self.path.prediction}."
             )
-        if velocity_weight < 0 or (velocity_weight and self.path.prediction == "epsilon"):
+        if velocity_weight < 0 or ((velocity_weight or geometric) and self.path.prediction == "epsilon"):
             raise InputError(
-                f"velocity_weight is at least 0, and 0 for the prediction type epsilon, whose clean sample is without "
-                f"bounds near pure noise, but is {velocity_weight} with {self.path.prediction}."
+                f"velocity_weight is at least 0, and 0 with geometric None for the prediction type epsilon, whose "
+                f"clean sample is without bounds near pure noise, but is {velocity_weight} with {self.path.prediction}."
             )
         self.denoiser, self.velocity_weight, self.snr_limit = denoiser, velocity_weight, snr_limit
         self.guidance_scale, self.text_dropout, self.steps = guidance_scale, text_dropout, steps
-        self.sampling_scheduler = sampling_scheduler
+        self.sampling_scheduler, self.geometric = sampling_scheduler, geometric
         self.sampler()  # refuses now what would fail after hours of training
 
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
@@ -94,11 +98,19 @@ class GeneratorTask(SpaceTask, Diffusion):
         predicted = self.denoiser(x_t, t, tokens, text).float()
         weight = truncated_snr(self.path.level(t), self.snr_limit)
         loss = masked_loss(weight * (predicted - self.path.target(x, noise, t)).square(), tokens)
-        if not self.velocity_weight:
+        if not self.velocity_weight and self.geometric is None:
             return {"loss": loss}
-        jumps = (self.path.to_sample(predicted, x_t, t) - x).diff(dim=1)
-        velocity = masked_loss(weight * jumps.square(), tokens[:, 1:])
-        return {"loss": loss + self.velocity_weight * velocity, "prediction": loss, "velocity": velocity}
+        losses = {"loss": loss, "prediction": loss}
+        clean = self.path.to_sample(predicted, x_t, t)
+        if self.velocity_weight:
+            losses["velocity"] = masked_loss(weight * (clean - x).diff(dim=1).square(), tokens[:, 1:])
+            losses["loss"] = losses["loss"] + self.velocity_weight * losses["velocity"]
+        if self.geometric is not None:
+            motion, frames = self.normalize(batch)
+            made, real = self.joints(self.space.decode(clean, frames), frames), self.joints(motion, frames)
+            losses |= self.geometric_losses(self.geometric, made, real, frames, weight)
+            losses["loss"] = losses["loss"] + losses["geometric"]
+        return losses
 
     def _encode(self, batch: MotionTextBatch, dropout: float) -> TextFeatures:
         """Features of the captions, with this probability of the empty caption instead."""

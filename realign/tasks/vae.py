@@ -6,11 +6,10 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from realign.batch import MotionTextBatch
+from realign.losses.geometric import GeometricLoss
 from realign.losses.vae import joint_error, joint_loss, kl_loss, reconstruction_loss, velocity_loss
 from realign.masking import apply_mask
 from realign.motion.clip import MotionClip
-from realign.motion.features import features_to_joints
-from realign.motion.skeleton import get_skeleton
 from realign.nn.vae import MotionVAE
 from realign.seeding import noise_like_mask
 from realign.tasks.base import Task
@@ -24,6 +23,7 @@ class VAETask(Task):
         kl_weight: Weight of the KL divergence.
         velocity_weight: Weight of the loss on differences between frames.
         joint_weight: Weight of the loss on joint positions.
+        geometric: Losses on joints, bone lengths and foot velocities, added with the weights that it holds.
         optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
         lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
         skeleton: Name of the skeleton; taken from the data when None.
@@ -39,13 +39,14 @@ class VAETask(Task):
         kl_weight: float = 1e-4,
         velocity_weight: float = 0.5,
         joint_weight: float = 0.0,
+        geometric: GeometricLoss | None = None,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
         skeleton: str | None = None,
     ) -> None:
         super().__init__(vae.features, optimizer, lr_scheduler, skeleton)
         self.remember_options()
-        self.vae = vae
+        self.vae, self.geometric = vae, geometric
         self.kl_weight, self.velocity_weight, self.joint_weight = kl_weight, velocity_weight, joint_weight
         self.register_buffer("latent_mean", torch.zeros(vae.width))
         self.register_buffer("latent_square", torch.ones(vae.width))
@@ -76,10 +77,13 @@ class VAETask(Task):
         )
         if purpose == "train":
             self._observe(mean.detach(), tokens)
-        if self.joint_weight or purpose != "train":
-            made, real = self._joints(decoded, mask), self._joints(motion, mask)
+        if self.joint_weight or self.geometric is not None or purpose != "train":
+            made, real = self.joints(decoded, mask), self.joints(motion, mask)
             losses["loss"] = losses["loss"] + self.joint_weight * joint_loss(made, real, mask)
             losses["mpjpe_mm"] = 1000 * joint_error(made.detach(), real, mask)
+            if self.geometric is not None:
+                losses |= self.geometric_losses(self.geometric, made, real, mask)
+                losses["loss"] = losses["loss"] + losses["geometric"]
         return losses
 
     def reconstruct(self, batch: MotionTextBatch) -> Float[Tensor, "B F C"]:
@@ -94,12 +98,6 @@ class VAETask(Task):
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> Float[Tensor, "B F C"]:
         """Reconstructed motion features."""
         return self.reconstruct(batch)
-
-    def _joints(self, motion: Float[Tensor, "B F C"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F J 3"]:
-        """Joints in metres."""
-        skeleton = get_skeleton(self.skeleton)
-        with torch.autocast(motion.device.type, enabled=False):  # positions are sums over frames: float32
-            return features_to_joints(self.normalizer.denormalize(motion.float(), mask), skeleton) * skeleton.metres
 
     @torch.no_grad()
     def _observe(self, mean: Float[Tensor, "B N W"], tokens: Bool[Tensor, "B N"]) -> None:

@@ -10,7 +10,10 @@ from torch import Tensor
 from realign.batch import TextFeatures
 from realign.diffusion import FlowMatching
 from realign.errors import InputError
+from realign.losses import GeometricLoss
 from realign.masking import masked_loss
+from realign.motion.features import features_to_joints
+from realign.motion.skeleton import HUMANML3D
 from realign.nn import ConvVAE, Denoiser, FeatureSpace, LatentSpace, MdmDenoiser, MldDenoiser
 from realign.seeding import noise_like_mask, uniform
 from realign.tasks import GeneratorTask
@@ -236,6 +239,28 @@ def test_velocity_and_nearly_clean_samples_weigh_as_asked() -> None:
     torch.testing.assert_close(losses["prediction"], prediction)
     torch.testing.assert_close(losses["velocity"], velocity)
     torch.testing.assert_close(losses["loss"], prediction + 2 * velocity)
+
+
+def test_geometric_losses_are_those_of_the_predicted_motion() -> None:
+    batch, geometric = one_batch(8), GeometricLoss(joints=1.0, bones=2.0, feet=0.5)
+    task = build("v_prediction", geometric=geometric)
+    task.denoiser = Silent()
+    motion, mask = task.normalize(batch)
+    noise = noise_like_mask(batch.seeds, "generator val noise", mask, 263)
+    t = (100 * uniform(batch.seeds, "generator val timestep")).long()
+    abar = task.path.scheduler.alphas_cumprod[t][:, None, None]
+    clean = abar * motion + (abar * (1 - abar)).sqrt() * noise  # alpha x_t, the velocity being zero
+    made, real = (features_to_joints(task.normalizer.denormalize(x, mask)) for x in (clean, motion))
+    expected = geometric(made, real, mask, HUMANML3D.parents, HUMANML3D.feet, HUMANML3D.fps)
+    losses = task.losses(batch, "val")
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(losses["loss"], losses["prediction"] + expected["geometric"], rtol=1e-4, atol=1e-5)
+
+
+def test_geometric_losses_of_epsilon_are_refused() -> None:
+    with pytest.raises(InputError, match="geometric None for the prediction type epsilon"):
+        build("epsilon", geometric=GeometricLoss())
 
 
 @pytest.mark.parametrize(("prediction", "weight"), [("sample", -1.0), ("epsilon", 1.0)])
