@@ -146,6 +146,22 @@ class RewardBatch(NamedTuple):
     seeds: Int[Tensor, "L"] | None
 
 
+class Gaussians(NamedTuple):
+    """B diagonal Gaussians; the mean is the embedding.
+
+    Attributes:
+        mean: Their means.
+        logvar: Logarithms of their variances; None from a model that has none.
+    """
+
+    mean: Float[Tensor, "B E"]
+    logvar: Float[Tensor, "B E"] | None
+
+    def draw(self, noise: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
+        """One sample of each, from standard normal noise; the mean where there is no variance."""
+        return self.mean if self.logvar is None else self.mean + (0.5 * self.logvar).exp() * noise
+
+
 class Learned(NamedTuple):
     """What a reward model makes of a batch in training.
 
@@ -171,12 +187,16 @@ class RewardModel(nn.Module, ABC):
         text_dim: Width D of the text features.
         embedding: Width E of the embeddings.
         signature: Names what the weights do not tell: the architecture and its sizes.
+        variational: Whether its Gaussians have variances.
+        timed_captions: Whether the embedding of a caption depends on the timestep of the motion it is compared with.
     """
 
     width: int
     text_dim: int
     embedding: int
     signature: str
+    variational = False
+    timed_captions = False
 
     @abstractmethod
     def embed_motion(
@@ -193,6 +213,20 @@ class RewardModel(nn.Module, ABC):
     @abstractmethod
     def embed_text(self, text: TextFeatures) -> Float[Tensor, "B E"]:
         """Unit embeddings of captions."""
+
+    def encode_motion(self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]) -> Gaussians:
+        """Gaussians whose means, at unit norm, are the embeddings of motions; arguments as in `embed_motion`."""
+        return Gaussians(self.embed_motion(x_t, t, mask), None)
+
+    def encode_text(self, text: TextFeatures, t: Real[Tensor, "B"] | None = None) -> Gaussians:
+        """Gaussians of captions.
+
+        Args:
+            text: Features of the captions.
+            t: Timesteps of the motions that they are compared with, for a model with `timed_captions`; None where they
+                are clean.
+        """
+        return Gaussians(self.embed_text(text), None)
 
     def learn(self, batch: RewardBatch) -> Learned:
         """Embeddings to tell apart, and the losses of the architecture by the names of their weights; by default none.

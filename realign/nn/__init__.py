@@ -8,9 +8,13 @@ from realign.nn.diffusion import Diffusion, Generator
 from realign.nn.embedder import Embedder, JointEmbedding
 from realign.nn.reward import TransformerReward
 from realign.nn.spaces import FeatureSpace, LatentSpace, MotionSpace
+from realign.nn.spm import SPM
+from realign.nn.tmr import TMR
 from realign.nn.vae import ConvVAE, MotionVAE, SkipTransformerVAE
 
 __all__ = [
+    "SPM",
+    "TMR",
     "ConvVAE",
     "Denoiser",
     "Diffusion",

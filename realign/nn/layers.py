@@ -19,6 +19,25 @@ def sinusoid(positions: Real[Tensor, "*B"], width: int) -> Float[Tensor, "*B W"]
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
+def timestep_sinusoid(t: Real[Tensor, "B"], width: int) -> Float[Tensor, "B W"]:
+    """Cosines, then sines, of timesteps, to the last bit as published models see them (``Timesteps`` of diffusers).
+
+    At a thousand, the rounding of a frequency moves its angle by 1e-4: what is trained on one order of operations is
+    not asked by another.
+    """
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+    angles = t[:, None].float() * frequencies
+    return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+def interleaved_sinusoid(length: int, width: int) -> Float[Tensor, "L W"]:
+    """Positions 0 to length-1, sines in even channels and cosines in odd ones (Vaswani et al. 2017, section 3.5)."""
+    frequencies = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
+    angles = torch.arange(length, dtype=torch.float)[:, None] * frequencies
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+
+
 class TimestepEmbedding(nn.Module):
     """Sinusoid of a diffusion step through a two-layer perceptron (Ho et al. 2020, appendix B).
 

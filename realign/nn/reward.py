@@ -1,7 +1,5 @@
 """The step-aware reward transformer: one embedding space for captions and motions at any timestep."""
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Bool, Float, Real
 from torch import Tensor, nn
@@ -9,30 +7,12 @@ from torch.nn import functional as F
 
 from realign.batch import TextFeatures
 from realign.errors import InputError
-from realign.interfaces import Learned, RewardBatch, RewardModel
-from realign.losses.representation import joint_kl
-from realign.losses.vae import reconstruction_loss
+from realign.interfaces import Gaussians
 from realign.masking import apply_mask
 from realign.nn.denoisers import TextTokens
+from realign.nn.gaussian import GaussianReward
 from realign.nn.layers import PositionalEncoding, TimestepEmbedding, check_patch, join_runs, part_runs
 from realign.nn.transformer import SkipTransformer
-from realign.seeding import noise_like_mask
-
-
-class Gaussians(NamedTuple):
-    """B diagonal Gaussians; the mean is the embedding.
-
-    Attributes:
-        mean: Their means.
-        logvar: Logarithms of their variances; None from a model that learns by contrast alone.
-    """
-
-    mean: Float[Tensor, "B E"]
-    logvar: Float[Tensor, "B E"] | None
-
-    def draw(self, noise: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
-        """One sample of each, from standard normal noise; the mean where there is no variance."""
-        return self.mean if self.logvar is None else self.mean + (0.5 * self.logvar).exp() * noise
 
 
 class Patches(nn.Module):
@@ -92,7 +72,7 @@ class DistributionEncoder(nn.Module):
             return Gaussians(self.mean(out[:, 0]), logvar)
 
 
-class TransformerReward(RewardModel):
+class TransformerReward(GaussianReward):
     """Scores a motion at any timestep against a caption, by the cosine of the means of two Gaussians.
 
     Two skip transformers, over [mean, log-variance, step, motion tokens] and over the features of a frozen sentence
@@ -143,7 +123,7 @@ class TransformerReward(RewardModel):
         self.words = TextTokens(text_dim, hidden, "tokens")
         encoder = (embedding, decoder_layers > 0, hidden, layers, heads, feedforward, dropout)
         self.motion_encoder, self.text_encoder = DistributionEncoder(*encoder), DistributionEncoder(*encoder)
-        self.decoder = None
+        self.decoder, self.variational = None, decoder_layers > 0
         if decoder_layers > 0:
             self.decoder = SkipTransformer(hidden, decoder_layers, heads, feedforward, dropout, cross=True)
             self.latent_proj, self.out_proj = nn.Linear(embedding, hidden), nn.Linear(hidden, patch * width)
@@ -158,55 +138,9 @@ class TransformerReward(RewardModel):
             kept = F.pad(kept, (1, 0), value=True)
         return self.motion_encoder(tokens, kept, mean_only)
 
-    def encode_text(self, text: TextFeatures, mean_only: bool = False) -> Gaussians:
-        """Gaussians of sentences."""
+    def encode_text(self, text: TextFeatures, t: Real[Tensor, "B"] | None = None, mean_only: bool = False) -> Gaussians:
+        """Gaussians of captions, whatever the timestep."""
         return self.text_encoder(*self.words(text), mean_only)
-
-    def embed_motion(
-        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
-    ) -> Float[Tensor, "B E"]:
-        """Unit embeddings of motions.
-
-        Args:
-            x_t: Tokens of the space, at any level of noise.
-            t: Steps of the schedule, or `CLEAN_STEP` for motions without noise.
-            mask: True where a token exists.
-        """
-        return F.normalize(self.encode_motion(x_t, t, mask, mean_only=True).mean, dim=-1)
-
-    def embed_text(self, text: TextFeatures) -> Float[Tensor, "B E"]:
-        """Unit embeddings of sentences."""
-        return F.normalize(self.encode_text(text, mean_only=True).mean, dim=-1)
-
-    def learn(self, batch: RewardBatch) -> Learned:
-        """The means, and with a decoder the losses of TMR: ``reconstruction``, ``kl`` and ``latent``.
-
-        The CLEAN motion is reconstructed from a sample of either Gaussian, or from their means where there are no
-        seeds.
-        """
-        motion, text = self.encode_motion(batch.x_t, batch.t, batch.mask), self.encode_text(batch.text)
-        if self.decoder is None:
-            return Learned(text.mean, motion.mean, {})
-        views = len(motion.mean) // len(text.mean)
-        repeated = Gaussians(*(each.repeat(views, 1) for each in text))  # type: ignore[union-attr]
-        return Learned(text.mean, motion.mean, self._representation(repeated, motion, batch))
-
-    def _representation(self, text: Gaussians, motion: Gaussians, batch: RewardBatch) -> dict[str, Float[Tensor, ""]]:
-        """Losses through the decoder."""
-        latents = [text.mean, motion.mean]
-        if batch.seeds is not None:
-            one = batch.mask.new_ones(len(batch.seeds), 1)
-            latents = [
-                each.draw(noise_like_mask(batch.seeds, f"latent of {name}", one, self.embedding)[:, 0])
-                for name, each in (("text", text), ("motion", motion))
-            ]
-        decoded = self.decode(torch.cat(latents), batch.mask.repeat(2, 1)).float().chunk(2)
-        from_text, from_motion = (reconstruction_loss(each, batch.clean, batch.mask) for each in decoded)
-        return {
-            "reconstruction": from_text + from_motion,
-            "kl": joint_kl(*text, *motion),  # type: ignore[arg-type]
-            "latent": F.smooth_l1_loss(latents[0], latents[1]),
-        }
 
     def decode(self, z: Float[Tensor, "B E"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N W"]:
         """Clean motion tokens from an embedding: position queries attend to it.

@@ -139,11 +139,21 @@ class Transformer(nn.Module):
         mask: Bool[Tensor, "B L"] | None = None,
         memory: Float[Tensor, "B M W"] | None = None,
         memory_mask: Bool[Tensor, "B M"] | None = None,
-    ) -> Float[Tensor, "B L W"]:
-        """Transform tokens; masks are True where a token exists."""
-        mask = _needed(mask)
-        for layer in self.layers:
-            x = layer(x, mask, memory, memory_mask)
+        leading: int | None = None,
+    ) -> Float[Tensor, "B K W"]:
+        """Transform tokens; masks are True where a token exists.
+
+        Args:
+            x: Tokens.
+            mask: Which of them exist.
+            memory: What the layers attend to besides, if they are made for it.
+            memory_mask: Which tokens of the memory exist.
+            leading: How many of the first tokens are wanted, all when None: the last layer then computes no others,
+                five sixths of its work where there are few.
+        """
+        mask, last = _needed(mask), len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
+            x = layer(x, mask, memory, memory_mask, leading if number == last else None)
         return self.norm(x)
 
 
@@ -187,16 +197,7 @@ class SkipTransformer(Transformer):
         memory_mask: Bool[Tensor, "B M"] | None = None,
         leading: int | None = None,
     ) -> Float[Tensor, "B K W"]:
-        """Transform tokens; masks are True where a token exists.
-
-        Args:
-            x: Tokens.
-            mask: Which of them exist.
-            memory: What the layers attend to besides, if they are made for it.
-            memory_mask: Which tokens of the memory exist.
-            leading: How many of the first tokens are wanted, all when None: the last layer then computes no others,
-                five sixths of its work where there are few.
-        """
+        """Transform tokens; arguments as in `Transformer`."""
         mask = _needed(mask)
         half = len(self.skip_proj)
         kept: list[Tensor] = []
