@@ -43,7 +43,21 @@ def load_model(
     Raises:
         InputError: When the file is missing, damaged, foreign, names such a class, or holds another kind of model.
     """
-    saved = read_saved(path, trust_code)
+    return build_model(read_saved(path, trust_code), kind, noise=noise).to(device)  # type: ignore[attr-defined]
+
+
+def build_model(saved: Saved, kind: type[Kind], *, noise: bool = True, filled: bool = True) -> Kind:
+    """The model of what was read, in evaluation mode on the CPU.
+
+    Args:
+        saved: What was read.
+        kind: What is needed.
+        noise: As for `load_model`.
+        filled: With its weights; else with random ones.
+
+    Raises:
+        InputError: As `load_model`.
+    """
     root, _, task = str(saved.config["class_path"]).rpartition(".")
     if task not in PLAIN or root.partition(".")[0] not in ("", "realign"):
         model = rebuild(saved, nn.Module, kind)
@@ -53,8 +67,9 @@ def load_model(
         parts = dict(model.named_children())  # type: ignore[attr-defined]
         own = {name: value for name, value in saved.state.items() if name.partition(".")[0] in parts}
         saved = saved._replace(state=own)
-    fill(model, saved)  # type: ignore[arg-type]
-    return model.eval().to(device)  # type: ignore[attr-defined]
+    if filled:
+        fill(model, saved)  # type: ignore[arg-type]
+    return model.eval()  # type: ignore[attr-defined]
 
 
 def _without_training(saved: Saved, plain: str, noise: bool) -> Saved:

@@ -1,26 +1,45 @@
-"""`realign import`: the published evaluator of Guo et al. as a folder of weights that every command reads."""
+"""`realign import`: a published checkpoint as a folder of weights that every command reads."""
 
 import argparse
 from pathlib import Path
+
+from realign.errors import InputError, renamed
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command and its options."""
     parser = commands.add_parser(
         "import",
-        help="import the published evaluator of Guo et al.",
-        description="Check the published files of the evaluator of Guo et al. (CVPR 2022), and write them as a folder "
-        "of weights, for `realign evaluate --evaluator`. Nothing pickled is executed.",
+        help="import a published generator, reward or evaluator",
+        description="Check a published checkpoint, and write it as a folder of weights for every command. Nothing "
+        "pickled is executed.",
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="t2m or kit, with text_mot_match/model/finest.tar")
-    parser.add_argument("--glove", type=Path, required=True, metavar="DIR", help="folder of our_vab_data.npy and so on")
-    parser.add_argument("--meta", type=Path, metavar="DIR", help="folder of the evaluator's mean.npy and std.npy")
+    parser.add_argument("kind", metavar="KIND", help="mdm, mld, motionlcm, motiondiffuse, spm, tmr or guo")
+    parser.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="the published file; guo: t2m or kit as unpacked"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--stats", type=Path, metavar="DIR", help="folder of the data set's Mean.npy and Std.npy")
+    parser.add_argument("--meta", type=Path, metavar="DIR", help="motiondiffuse, guo: folder of mean.npy and std.npy")
+    parser.add_argument("--args", type=Path, metavar="JSON", help="mdm: args.json (default: beside FILE)")
+    parser.add_argument("--opt", type=Path, metavar="TXT", help="motiondiffuse: opt.txt (default: near FILE)")
+    parser.add_argument("--mode", help="spm: its mode, such as M1T0 (default: from the name of FILE)")
+    parser.add_argument("--glove", type=Path, metavar="DIR", help="guo: folder of our_vab_data.npy and so on")
+    parser.add_argument(
+        "--text-encoder", metavar="PATH", help="weights of the frozen text encoder (default: the published ones)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Read, check, write, and print which motions it evaluates."""
-    from realign.tasks.official import adopt_official
+    """Read, check, write, and print what it is."""
+    from realign.checkpoint.official import KINDS
+    from realign.checkpoint.official.importing import import_official
 
-    task = adopt_official(options.folder, options.glove, options.output, options.meta)
-    print(f"{options.output}: evaluator of {task.skeleton}, {task.evaluator.features} features a frame")
+    given = {name: value for name, value in vars(options).items() if name not in ("command", "kind", "file", "output")}
+    kind, file = options.kind, options.file
+    if file is None:
+        if kind in KINDS:
+            raise InputError(f"Importing {kind} needs its published file; give it after the kind.")
+        renamed("realign import FOLDER", "realign import guo FOLDER")
+        kind, file = "guo", Path(kind)
+    print(f"{options.output}: {import_official(kind, file, options.output, **given)}")

@@ -10,12 +10,12 @@ import torch
 from guo_parts import WORDS, published_weights, write_official
 
 from realign.checkpoint.official.guo import read_plain
+from realign.checkpoint.official.importing import import_official
 from realign.cli import main
 from realign.data import MotionDataModule
 from realign.errors import InputError
 from realign.metrics.generation import euclidean_distances
 from realign.tasks import EvaluatorTask, load_task
-from realign.tasks.official import adopt_official
 
 
 @pytest.mark.parametrize(("channels", "skeleton"), [(259, "humanml3d"), (247, "kit")])
@@ -23,7 +23,7 @@ def test_the_files_become_a_folder_that_loads(
     tmp_path: Path, channels: int, skeleton: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, glove = write_official(tmp_path, channels)
-    assert main(["import", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 0
+    assert main(["import", "guo", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 0
     assert f"evaluator of {skeleton}, {channels + 4} features" in capsys.readouterr().out
     task = load_task(tmp_path / "out", EvaluatorTask)
     assert task.skeleton == skeleton and not task.training
@@ -121,11 +121,17 @@ WRONG = {
     "no weights": (without("finest.tar"), r"There is no .*finest\.tar"),
     "no statistics": (without("std.npy"), "evaluator's own statistics"),
     "no word vectors": (without("our_vab_idx.pkl"), "the word vectors"),
-    "renamed": (save_weights(rename), r"motion_encoder of .*Missing key.*gru\.bias_ih_l0"),
-    "reshaped": (save_weights(reshape), r"text_encoder of .*pos_emb\.weight"),
-    "another skeleton": (save_weights(of_another_skeleton), "reads 100 channels, but 259 or 247"),
-    "a part missing": (save_weights(drop_part), "movement_encoder, motion_encoder, text_encoder are needed"),
-    "a part empty": (save_weights(empty_part), "no weights under text_encoder"),
+    "renamed": (
+        save_weights(rename),
+        r"lacks motion_encoder\.gru\.bias_ih_l0 and it holds motion_encoder\.gru\.other too",
+    ),
+    "reshaped": (save_weights(reshape), r"text_encoder\.pos_emb\.weight has another shape"),
+    "another skeleton": (
+        save_weights(of_another_skeleton),
+        "makes 104 features a frame, but .*have 263",
+    ),
+    "a part missing": (save_weights(drop_part), "it lacks text_encoder"),
+    "a part empty": (save_weights(empty_part), "it lacks text_encoder"),
     "weights cut": (cut("finest.tar"), "damaged or cut short"),
     "words cut": (cut("our_vab_words.pkl"), "damaged or not a pickle"),
     "vectors cut": (cut("our_vab_data.npy"), "cut short"),
@@ -145,9 +151,9 @@ def test_what_is_wrong_is_told_in_one_sentence(tmp_path: Path, name: str, capsys
     folder, glove = write_official(tmp_path)
     change(folder, glove)
     with pytest.raises(InputError, match=message):
-        adopt_official(folder, glove, tmp_path / "out")
+        import_official("guo", folder, tmp_path / "out", glove=glove)
     assert not (tmp_path / "out").exists() and not (folder / "harm").exists()
-    assert main(["import", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 2
+    assert main(["import", "guo", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
@@ -156,6 +162,7 @@ def test_the_old_name_of_the_command_works_with_a_note(tmp_path: Path, capsys: p
     assert main(["adopt", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr()
     assert printed.err.startswith("realign: note: realign adopt is now called realign import;")
+    assert "note: realign import FOLDER is now called realign import guo FOLDER;" in printed.err
     assert load_task(tmp_path / "out", EvaluatorTask).skeleton == "humanml3d" and "evaluator of" in printed.out
 
 
@@ -175,7 +182,8 @@ def test_recorded_test_motions_get_the_published_figures(tmp_path: Path, skeleto
     root = Path(os.environ.get("REALIGN_GUO", "nowhere"))
     if not (root / folder).is_dir() or not (root / "prepared" / skeleton).is_dir():
         pytest.skip(f"set REALIGN_GUO to a folder with {folder}, glove and prepared/{skeleton}, see docs/evaluators.md")
-    task = adopt_official(root / folder, root / "glove", tmp_path / "out")
+    import_official("guo", root / folder, tmp_path / "out", glove=root / "glove")
+    task = load_task(tmp_path / "out", EvaluatorTask)
     data = MotionDataModule(str(root / "prepared" / skeleton), mirror=False)
     task.take_tokens(data.caption_tokens("test"))
     dataset = data.dataset("test", augment=True)

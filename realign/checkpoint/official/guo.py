@@ -2,83 +2,74 @@
 
 import io
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from realign.checkpoint.tensors import read_tensors
+from realign.checkpoint.official.imported import Imported
+from realign.checkpoint.official.key_map import KeyMap
+from realign.checkpoint.official.published import Published, merge, read_statistics
 from realign.errors import InputError
 from realign.files import load_npy
+from realign.text.words import WordVectors
 
+WEIGHTS = Path("text_mot_match/model/finest.tar")
+META = {"humanml3d": Path("Comp_v6_KLD01/meta"), "kit": Path("Comp_v6_KLD005/meta")}
+CONTACTS = 4  # features that the movement encoder does not read
 PARTS = ("movement_encoder", "motion_encoder", "text_encoder")
 GLOVE = ("our_vab_data.npy", "our_vab_words.pkl", "our_vab_idx.pkl")
+KEYS = KeyMap({f"{part}.*": f"evaluator.{part}.*" for part in PARTS})
 _UNKNOWN = "unk"  # the word whose vector the publication gives to all it does not know
 
 
-def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
+def read(file: Path, *, glove: Path | None = None, meta: Path | None = None) -> Imported:
+    """The evaluator with its words and statistics.
+
+    Args:
+        file: The folder `t2m` or `kit` as unpacked, with text_mot_match/model/finest.tar, or that file.
+        glove: Folder of the word vectors.
+        meta: Folder of mean.npy and std.npy; the usual place inside the folder when None.
+
+    Raises:
+        InputError: A file is missing, has another shape, or asks for code.
+    """
+    if glove is None:
+        raise InputError(f"The evaluator reads words by {GLOVE[0]} and two more files; give their folder by --glove.")
+    folder = file.parents[2] if file.is_file() and len(file.parents) > 2 else file
+    weights = read_weights(file if file.is_file() else file / WEIGHTS)
+    skeleton = weights.skeleton(weights.shape("movement_encoder.main.0.weight", 3)[1] + CONTACTS)
+    features = skeleton.num_features
+    words, vectors, unknown = read_glove(glove)
+    table = WordVectors(vectors.shape[1], len(words), buckets=1)
+    table.adopt(words, vectors, unknown)
+    state, surplus = merge(weights, KEYS)
+    state |= {f"evaluator.words.{name}": value for name, value in table.state_dict().items()}
+    state |= read_statistics(
+        meta or folder / META[skeleton.name], features,
+        "the evaluator's own statistics, which differ from Mean.npy and Std.npy of the data set",
+        "take the meta folder published with the weights, or name it by --meta",
+    )  # fmt: skip
+    options = {"features": features, "vocabulary": len(words), "learn_vectors": False}
+    parts = {
+        "evaluator": {"class_path": "realign.evaluators.GuoEvaluator", "init_args": options},
+        "contrast": {"class_path": "realign.losses.MarginContrast"},
+        "skeleton": skeleton.name,
+    }
+    config = {"class_path": "realign.tasks.EvaluatorTask", "init_args": parts}
+    return Imported(weights, config, state, KEYS, surplus, f"evaluator of {skeleton.name}, {features} features a frame")
+
+
+def read_weights(path: Path) -> Published:
     """State of the three encoders from `finest.tar`.
 
     Raises:
         InputError: The file is missing, damaged, asks for code, or one of the encoders is absent.
     """
-    _check_file(path, "the weights of the evaluator")
-    content = read_tensors(path, "file of weights", "take the published one")
-    found = sorted(content) if isinstance(content, dict) and all(isinstance(key, str) for key in content) else []
-    if not set(PARTS) <= set(found):
-        raise InputError(
-            f"{path} holds {found or 'something else'}, but {', '.join(PARTS)} are needed; give finest.tar."
-        )
-    for part in PARTS:
-        state = content[part]
-        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise InputError(f"{path} holds no weights under {part}; take the published finest.tar.")
-    return {part: dict(content[part]) for part in PARTS}
-
-
-def adopt_weights(evaluator: nn.Module, weights: Mapping[str, Mapping[str, Tensor]], source: Path) -> None:
-    """Load the three encoders strictly.
-
-    Args:
-        evaluator: A `GuoEvaluator` of the published sizes.
-        weights: What `read_weights` gave.
-        source: Named in errors.
-
-    Raises:
-        InputError: A name is missing or foreign, or a shape differs.
-    """
-    for part in PARTS:
-        try:
-            getattr(evaluator, part).load_state_dict(weights[part])
-        except RuntimeError as error:
-            detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-            raise InputError(
-                f"The {part} of {source} is not that of the publication ({detail}); take the published finest.tar."
-            ) from error
-
-
-def read_statistics(folder: Path, features: int) -> tuple[Float[Tensor, "C"], Float[Tensor, "C"]]:
-    """The evaluator's own mean and standard deviation, mean.npy and std.npy.
-
-    Raises:
-        InputError: A file is missing, unreadable, or of another width.
-    """
-    found = []
-    for name in ("mean.npy", "std.npy"):
-        path = folder / name
-        _check_file(path, "the evaluator's own statistics, which differ from Mean.npy and Std.npy of the data set,")
-        array = _array(path)
-        if array.shape != (features,) or not np.isfinite(array).all():
-            raise InputError(f"{path} has shape {array.shape}, but {features} finite values are needed; take the meta "
-                             "folder published with the weights.")  # fmt: skip
-        found.append(torch.from_numpy(array.astype(np.float32)))
-    if not bool((found[1] > 0).all()):
-        raise InputError(f"{folder / 'std.npy'} holds values that are not above 0; take the published file.")
-    return found[0], found[1]
+    return Published.read("guo", path, parts=PARTS)
 
 
 def read_glove(folder: Path, width: int = 300) -> tuple[list[str], Float[Tensor, "V D"], Float[Tensor, "D"]]:
