@@ -60,6 +60,15 @@ class NoisePath(nn.Module, ABC):
             InputError: The name is unknown, the scheduler means another path, or a number is out of range.
         """
 
+    def guidance_scale(self, steps: int, scheduler: Any = None) -> float | None:
+        """Scale of classifier-free guidance that belongs to this way of sampling; None where the model's own holds.
+
+        Args:
+            steps: As for `solver`.
+            scheduler: As for `solver`.
+        """
+        return None
+
     def draw(
         self,
         seeds: Int[Tensor, "B"],

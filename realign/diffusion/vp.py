@@ -11,9 +11,17 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from realign.diffusion.lcm import LCMSolver, LCMSteps
 from realign.diffusion.path import NoisePath
 from realign.diffusion.prediction import Level
-from realign.diffusion.schedule import Scheduler, check_scheduler, noise_levels, schedule_fingerprint, with_scheduler
+from realign.diffusion.schedule import (
+    DiffusersScheduler,
+    Scheduler,
+    check_scheduler,
+    noise_levels,
+    schedule_fingerprint,
+    with_scheduler,
+)
 from realign.diffusion.solver import Evaluation, Solver
 from realign.errors import InputError
 
@@ -23,20 +31,24 @@ class VP(NoisePath):
 
     Args:
         scheduler: A diffusers scheduler: its betas, and the prediction type trained with.
+        lcm: How a model that was distilled to consistency is sampled by ``lcm``.
 
     Raises:
-        InputError: The scheduler is not variance preserving.
+        InputError: The scheduler is not variance preserving, or a number is out of range.
     """
 
     _alpha: Tensor
     _sigma: Tensor
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: DiffusersScheduler, lcm: LCMSteps | None = None) -> None:
         super().__init__()
         check_scheduler(scheduler)
-        self.scheduler, self.prediction = scheduler, scheduler.config.prediction_type
-        self.timesteps: int = scheduler.config.num_train_timesteps
-        table = scheduler.alphas_cumprod.float()
+        self.scheduler: Scheduler = scheduler
+        self.prediction = self.scheduler.config.prediction_type
+        self.timesteps: int = self.scheduler.config.num_train_timesteps
+        self.lcm = LCMSteps() if lcm is None else lcm
+        self.lcm.check(self.timesteps)
+        table = self.scheduler.alphas_cumprod.float()
         abar = torch.cat([table.new_ones(1), table])  # row 0 is CLEAN_STEP
         self.register_buffer("_alpha", abar.sqrt(), persistent=False)
         self.register_buffer("_sigma", (1 - abar).sqrt(), persistent=False)
@@ -57,7 +69,15 @@ class VP(NoisePath):
         return schedule_fingerprint(self.scheduler)
 
     def solver(self, steps: int, scheduler: Scheduler | str | None = None, eta: float = 0.0) -> Callable[[], Solver]:
-        """A scheduler's way through the path: ddim, ddpm, dpm, unipc or an object; the one trained with when None."""
+        """A scheduler's way through the path: ddim, ddpm, dpm, unipc or an object; the one trained with when None.
+
+        ``lcm`` is for models that were distilled to consistency.
+        """
+        if isinstance(scheduler, str) and scheduler == "lcm":
+            if eta:
+                raise InputError(f"eta={eta} does not suit lcm, which draws fresh noise at every step; set it to 0.")
+            timesteps = self.lcm.schedule(steps, self.timesteps)
+            return partial(LCMSolver, timesteps, self.scheduler.alphas_cumprod, self.prediction)
         chosen = self.scheduler if scheduler is None else scheduler
         if isinstance(chosen, str):
             chosen = with_scheduler(self.scheduler, chosen)
@@ -76,6 +96,10 @@ class VP(NoisePath):
             raise InputError(f"eta={eta} does not suit {type(chosen).__name__}; set it {most_noise}.")
         # a little less than 1, where what remains of the variance may be rounded below 0
         return partial(SchedulerSolver, chosen, steps, {"eta": min(eta, 1 - 1e-6)} if "eta" in accepted else {})
+
+    def guidance_scale(self, steps: int, scheduler: Any = None) -> float | None:
+        """The scale that this number of steps of ``lcm`` was published with."""
+        return self.lcm.scale(steps) if isinstance(scheduler, str) and scheduler == "lcm" else None
 
 
 def choose_path(scheduler: Scheduler | None, path: NoisePath | None) -> NoisePath:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Real
 from torch import Tensor, nn
 
 from realign.batch import TextFeatures
+from realign.diffusion.sampler import Predict
 from realign.masking import apply_mask
 from realign.nn.layers import PositionalEncoding, TimestepEmbedding, check_patch, join_runs, part_runs
 from realign.nn.transformer import SkipTransformer, Transformer
@@ -38,6 +39,19 @@ class Denoiser(nn.Module, ABC):
             mask: True where a token exists.
             text: Features of one sentence a sample.
         """
+
+    def self_guided(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float) -> Predict | None:
+        """Bind captions for a denoiser whose input is the scale of classifier-free guidance: predict(x_t, t).
+
+        Args:
+            text: Features of the captions.
+            mask: True where a token exists.
+            guidance_scale: The scale.
+
+        Returns:
+            None where the scale is not an input, so that guidance needs a second prediction without caption.
+        """
+        return None
 
 
 class TextTokens(nn.Module):

@@ -57,7 +57,8 @@ class Diffusion(nn.Module, TextToMotionModel):
     def predictor(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float | None = None) -> Predict:
         """Bind captions for sampling: predict(x_t, t) with classifier-free guidance (Ho and Salimans 2022, eq. 6).
 
-        Both predictions are made in one batch of 2B, captions first.
+        Both predictions are made in one batch of 2B, captions first; a denoiser that was distilled to guide itself
+        makes one.
 
         Args:
             text: Features of the captions.
@@ -65,6 +66,9 @@ class Diffusion(nn.Module, TextToMotionModel):
             guidance_scale: 1 turns guidance off and halves the work; the model's own when None.
         """
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        in_one_pass = self.denoiser.self_guided(text, mask, scale)
+        if in_one_pass is not None:
+            return in_one_pass
         if scale == 1:
             return lambda x_t, t: self.denoiser(x_t, t, mask, text)
         empty = self.encode_text([""])[[0] * len(text)]
@@ -109,7 +113,8 @@ class Diffusion(nn.Module, TextToMotionModel):
             guidance: Steers the sampling, besides classifier-free guidance.
             steps: Denoising steps; the model's own when None.
             scheduler: What to sample with; see `sampler`.
-            guidance_scale: Scale of classifier-free guidance; the model's own when None.
+            guidance_scale: Scale of classifier-free guidance; when None, that of the steps where they have one of their
+                own, else the model's.
 
         Returns:
             Motion features, not normalised; zero beyond each length.
@@ -117,6 +122,9 @@ class Diffusion(nn.Module, TextToMotionModel):
         features = captions.to(self.device) if isinstance(captions, TextFeatures) else self.encode_text(captions)
         frames = lengths_to_mask(lengths.to(self.device))
         mask = self.space.token_mask(frames)
+        if guidance_scale is None:
+            chosen = self.sampling_scheduler if scheduler is None else scheduler
+            guidance_scale = self.path.guidance_scale(self.steps if steps is None else steps, chosen)
         predict = self.predictor(features, mask, guidance_scale)
         shape = (len(mask), mask.shape[1], self.space.width)
         x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, seeds)

@@ -46,7 +46,7 @@ class SkipTransformerVAE(MotionVAE):
 
     Args:
         features: Channels C of the motion features.
-        width: Width of the transformer and of the latent tokens.
+        width: Width of the latent tokens, and of the transformer.
         tokens: Latent tokens a motion, whatever its length.
         layers: Layers of the encoder and of the decoder; odd.
         heads: Attention heads.
@@ -55,6 +55,10 @@ class SkipTransformerVAE(MotionVAE):
         norm_first: Normalise before (True) or after (False) each part of a layer.
         learned_positions: Learn the positional encodings instead of taking sinusoids.
         max_frames: Longest motion, for learned positions.
+        hidden: Width of the transformer, where it is not that of the latent tokens: linear maps stand between them
+            (MotionLCM, Dai et al. 2024).
+        positions: Rows of each table of learned positions, such as the 500 of published weights; as many as
+            `max_frames` asks for when None.
     """
 
     def __init__(
@@ -69,16 +73,21 @@ class SkipTransformerVAE(MotionVAE):
         norm_first: bool = False,
         learned_positions: bool = False,
         max_frames: int = 512,
+        hidden: int | None = None,
+        positions: int | None = None,
     ) -> None:
         super().__init__()
         self.features, self.width, self.tokens = features, width, tokens
-        self.in_proj = nn.Linear(features, width)
-        self.out_proj = nn.Linear(width, features)
-        self.distribution = nn.Parameter(torch.randn(2 * tokens, width) * 0.02)
-        self.encoder_positions = PositionalEncoding(width, learned_positions, max_frames + 2 * tokens)
-        self.decoder_positions = PositionalEncoding(width, learned_positions, max_frames)
-        self.encoder = SkipTransformer(width, layers, heads, feedforward, dropout, norm_first)
-        self.decoder = SkipTransformer(width, layers, heads, feedforward, dropout, norm_first, cross=True)
+        inner = width if hidden is None else hidden
+        self.in_proj = nn.Linear(features, inner)
+        self.out_proj = nn.Linear(inner, features)
+        self.distribution = nn.Parameter(torch.randn(2 * tokens, inner) * 0.02)
+        self.encoder_positions = PositionalEncoding(inner, learned_positions, positions or max_frames + 2 * tokens)
+        self.decoder_positions = PositionalEncoding(inner, learned_positions, positions or max_frames)
+        self.encoder = SkipTransformer(inner, layers, heads, feedforward, dropout, norm_first)
+        self.decoder = SkipTransformer(inner, layers, heads, feedforward, dropout, norm_first, cross=True)
+        self.to_latent = nn.Identity() if hidden is None else nn.Linear(inner, width)
+        self.from_latent = nn.Identity() if hidden is None else nn.Linear(width, inner)
 
     def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B N"]:
         """All tokens exist, whatever the length."""
@@ -90,13 +99,15 @@ class SkipTransformerVAE(MotionVAE):
         """Mean and log-variance, read off the distribution tokens."""
         x = torch.cat([self.distribution.expand(len(motion), -1, -1), self.in_proj(motion)], 1)
         seen = F.pad(mask, (2 * self.tokens, 0), value=True)
-        mean, logvar = self.encoder(self.encoder_positions(x), seen)[:, : 2 * self.tokens].chunk(2, 1)
+        encoded = self.encoder(self.encoder_positions(x), seen, leading=2 * self.tokens)
+        mean, logvar = self.to_latent(encoded).chunk(2, 1)
         return mean, logvar, self.token_mask(mask)
 
     def decode(self, z: Float[Tensor, "B N W"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F C"]:
         """Position queries attend to the latent tokens."""
-        queries = self.decoder_positions.rows(mask.shape[1]).to(z.dtype).expand(len(z), -1, -1)
-        return apply_mask(self.out_proj(self.decoder(queries, mask, z)), mask)
+        memory = self.from_latent(z)
+        queries = self.decoder_positions.rows(mask.shape[1]).to(memory.dtype).expand(len(z), -1, -1)
+        return apply_mask(self.out_proj(self.decoder(queries, mask, memory)), mask)
 
 
 class ResidualBlock(nn.Module):
