@@ -89,7 +89,7 @@ def with_scheduler(training: Scheduler, name: str, **options: Any) -> Scheduler:
         InputError: The name is unknown.
     """
     if name not in _HOMES:
-        raise InputError(f"{name!r} cannot sample a diffusion; choose one of {', '.join(SCHEDULER_NAMES)}.")
+        raise InputError(f"{name!r} cannot sample a diffusion; choose one of {', '.join(SCHEDULER_NAMES)} or lcm.")
     module, cls = _HOMES[name]
     kind = getattr(import_module(module), cls)
     if name in ("ddim", "ddpm"):

@@ -42,8 +42,8 @@ class VP(NoisePath):
 
     def __init__(self, scheduler: DiffusersScheduler, lcm: LCMSteps | None = None) -> None:
         super().__init__()
-        check_scheduler(scheduler)
         self.scheduler: Scheduler = scheduler
+        check_scheduler(scheduler)
         self.prediction = self.scheduler.config.prediction_type
         self.timesteps: int = self.scheduler.config.num_train_timesteps
         self.lcm = LCMSteps() if lcm is None else lcm

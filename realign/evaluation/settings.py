@@ -81,7 +81,7 @@ class Setting:
             generator's own guidance says.
         steps: Denoising steps; the generator's own when None.
         guidance_scale: Of classifier-free guidance; the generator's own when None.
-        scheduler: ddim, ddpm, dpm or unipc, of a flow euler or heun; the generator's own when None.
+        scheduler: ddim, ddpm, dpm, unipc or lcm, of a flow euler or heun; the generator's own when None.
 
     Raises:
         InputError: An unknown guidance, or a number that is not finite.

@@ -196,7 +196,7 @@ class TextToMotion:
             seed: Non-negative seed.
             steps: Denoising steps; the generator's own number when None.
             guidance_scale: Classifier-free guidance scale; 1 turns it off.
-            scheduler: ddim, ddpm, dpm or unipc, of a flow euler or heun; the generator's own when None.
+            scheduler: ddim, ddpm, dpm, unipc or lcm, of a flow euler or heun; the generator's own when None.
             batch_size: Motions made at once.
             guidance: By the words of the command: ``default`` is the generator's own guidance, if it has any, ``none``
                 (or None) samples it as it is, ``reward`` and ``best-of`` guide with what belongs to it; or what

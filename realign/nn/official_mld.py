@@ -96,7 +96,7 @@ class OfficialMldDenoiser(Denoiser):
         t: Real[Tensor, "B"],
         mask: Bool[Tensor, "B N"],
         text: TextFeatures,
-        scale: Float[Tensor, "T"] | None,
+        scale: Float[Tensor, "W"] | None,
     ) -> Float[Tensor, "B N W"]:
         dtype = self.text_proj.weight.dtype
         time = timestep_sinusoid(t, self.time_dim).to(dtype)

@@ -35,7 +35,7 @@ class GeneratorTask(SpaceTask, Diffusion):
         text_dropout: Share of samples trained without their caption, for classifier-free guidance.
         steps: Denoising steps.
         sampling_scheduler: What to sample with: ddim, ddpm, dpm or unipc for a diffusion, whose own scheduler it is
-            when None; euler (when None) or heun for a flow.
+            when None; lcm for one that was distilled to few steps; euler (when None) or heun for a flow.
         velocity_weight: Weight of the loss on differences between neighbouring tokens of the predicted clean sample
             (MDM, Tevet et al. 2023, eq. 5): smooth motions where a token is a frame.
         geometric: Losses on joints, bone lengths and foot velocities of the predicted clean sample, decoded, added

@@ -22,6 +22,7 @@ VARIANTS = {
     "third-order dpm": ("dpm", {"solver_order": 3}, 0.0),
     "unipc": ("unipc", {}, 0.0),
     "unipc, Karras": ("unipc", {"use_karras_sigmas": True}, 0.0),
+    "lcm": ("lcm", {}, 0.0),
     "euler": ("euler", {"shift": 2.0}, 0.0),
     "heun": ("heun", {"shift": 2.0}, 0.0),
 }
@@ -30,6 +31,8 @@ FLOWS = ("euler", "heun")
 
 def source_of(name, kind="epsilon", **options):
     """A flow and the name of its solver, or a diffusion's scheduler."""
+    if name == "lcm":
+        return make_scheduler("ddpm", kind), "lcm"
     return (FlowMatching(**options), name) if name in FLOWS else (make_scheduler(name, kind, **options), None)
 
 

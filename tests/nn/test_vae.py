@@ -14,7 +14,7 @@ def conv() -> MotionVAE:
     return ConvVAE(features=11, width=3, hidden=8, dilations=(1, 3))
 
 
-def transformer(**options: bool) -> MotionVAE:
+def transformer(**options: int) -> MotionVAE:
     return SkipTransformerVAE(11, 8, tokens=2, layers=3, heads=2, feedforward=16, **options)
 
 
@@ -25,7 +25,13 @@ def motions(noise_in_padding: bool = True) -> tuple[Tensor, Tensor]:
     return motion if noise_in_padding else motion * mask[..., None], mask
 
 
-@pytest.mark.parametrize("make", [conv, transformer, lambda: transformer(learned_positions=True, norm_first=True)])
+def projected() -> MotionVAE:
+    return transformer(learned_positions=True, hidden=12, positions=30)
+
+
+@pytest.mark.parametrize(
+    "make", [conv, transformer, lambda: transformer(learned_positions=True, norm_first=True), projected]
+)
 def test_a_clip_alone_equals_the_clip_in_a_padded_batch(make) -> None:
     torch.manual_seed(0)
     vae = make().eval()
@@ -44,7 +50,7 @@ def test_a_clip_alone_equals_the_clip_in_a_padded_batch(make) -> None:
         torch.testing.assert_close(vae.decode(single, own)[0], decoded[row, :length], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("make", [conv, transformer])
+@pytest.mark.parametrize("make", [conv, transformer, projected])
 def test_gradients_reach_every_parameter_and_no_padding(make) -> None:
     vae = make()
     motion, mask = motions()
