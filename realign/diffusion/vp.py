@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int, Real
@@ -42,7 +42,7 @@ class VP(NoisePath):
 
     def __init__(self, scheduler: DiffusersScheduler, lcm: LCMSteps | None = None) -> None:
         super().__init__()
-        self.scheduler: Scheduler = scheduler
+        self.scheduler = cast(Scheduler, scheduler)
         check_scheduler(scheduler)
         self.prediction = self.scheduler.config.prediction_type
         self.timesteps: int = self.scheduler.config.num_train_timesteps
