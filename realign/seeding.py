@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from realign.masking import lengths_to_mask
@@ -33,9 +33,16 @@ def text_numbers(texts: Sequence[str]) -> Int[Tensor, "N"]:
     return torch.tensor([mix_seed(text) for text in texts], dtype=torch.int64)
 
 
-def derive(seeds: Int[Tensor, "*B"], purpose: str) -> Int[Tensor, "*B"]:
-    """New seeds from others: one for each seed and purpose, for draws that must differ from all others."""
-    return _mix(_mix(seeds.long() + _GAMMA).add_(mix_seed(purpose)))
+def derive(seeds: Int[Tensor, "*B"], purpose: str, at: Real[Tensor, "*B"] | None = None) -> Int[Tensor, "*B"]:
+    """New seeds from others: one for each seed, purpose and number, for draws that must differ from all others.
+
+    Args:
+        seeds: One a sample.
+        purpose: Keeps different uses of one seed apart.
+        at: Further numbers that the new seeds depend on, such as timesteps, on the device of the seeds.
+    """
+    derived = _mix(_mix(seeds.long() + _GAMMA).add_(mix_seed(purpose)))
+    return derived if at is None else _mix(derived + _GAMMA * at.float().view(torch.int32).long())
 
 
 def uniform(seeds: Int[Tensor, "*B"], purpose: str, device: torch.device | str | None = None) -> Float[Tensor, "*B"]:

@@ -89,7 +89,11 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
     sampling = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
     given, own = given_guidance(options), own_guidance(options.generator)
     implied = not (options.guidance or options.setting)
-    words = ["none", "default"] if implied else options.guidance or []
+    words = (
+        ["none", "default" if given.get("preset", "none") == "none" else "reward"]
+        if implied
+        else options.guidance or []
+    )
     texts = [*(f"guidance={word}" for word in words), *(options.setting or ())]
     methods = [Setting.parse(text, sampling, own).config.method for text in texts]
     check_concern(given, set(methods))

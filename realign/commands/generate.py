@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         check_suffix(options.output)  # a wrong name must not cost a sampling run
         texts = read_sentences(options.text, options.file)
         own = OwnGuidance.read(options.checkpoint or pretrained_folder("generator"))
-        word = options.guidance or "default"
+        word = options.guidance or ("default" if options.preset in (None, "none") else "reward")
         method = word if word != "default" else own.config.method if own else "none"
         given = given_guidance(options)
         finds_lengths = options.index is not None and options.seconds is None

@@ -142,7 +142,7 @@ class Setting:
         told = {name: value for name, value in told.items() if value is not None}
         if not isinstance(self.guidance, GuidanceConfig):
             return " ".join(["default", *(f"{name}={value}" for name, value in told.items())])
-        changed = {name: value for name, value in self.config.concerning().items() if value != getattr(usual, name)}
+        changed = self.config.changes(usual)
         method = {"none": "unguided"}.get(self.config.method, self.config.method)
         return " ".join([method, *(f"{name}={value}" for name, value in (changed | told).items())])
 
@@ -170,7 +170,7 @@ class Setting:
                     f"The setting {word!r} is not understood; write KEY=VALUE with one of {', '.join(SETTING_WORDS)}."
                 )
             given[key] = value
-        asked = check_word(given.pop("guidance", "none"))
+        asked = check_word(given.pop("guidance", "none" if given.get("preset", "none") == "none" else "reward"))
         method: str = asked if asked != "default" else own.method if own else "none"
         usual = GuidanceConfig.of({"method": method} | (own.concerning(method) if own else {}))
         guiding = {name: given.pop(name) for name in GuidanceConfig.options() if name in given}

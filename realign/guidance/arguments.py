@@ -4,7 +4,7 @@ import argparse
 from typing import Any, Literal, get_args, get_origin
 
 from realign.errors import InputError
-from realign.guidance.config import GuidanceConfig
+from realign.guidance.config import GuidanceConfig, option_flag
 
 
 def add_guidance_options(group: "argparse._ArgumentGroup", leave: tuple[str, ...] = (), many: bool = False) -> None:
@@ -19,10 +19,10 @@ def add_guidance_options(group: "argparse._ArgumentGroup", leave: tuple[str, ...
     for name, each in GuidanceConfig.options().items():
         if name in leave:
             continue
-        flag, told = f"--{name.replace('_', '-')}", f"{each.metadata['help']} (default: {getattr(defaults, name)})"
-        several: dict[str, Any] = {"nargs": "+"} if many else {}
+        flag, told = option_flag(name), f"{each.metadata['help']} (default: {getattr(defaults, name)})"
+        several: dict[str, Any] = {"dest": name, **({"nargs": "+"} if many else {})}
         if each.type is bool and not many:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=told)
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, dest=name, help=told)
         elif each.type is bool or get_origin(each.type) is Literal:
             choices = ("true", "false") if each.type is bool else get_args(each.type)  # text, read with the other words
             group.add_argument(flag, choices=choices, help=told, **several)
@@ -47,7 +47,8 @@ def check_concern(given: dict[str, Any], methods: set[str]) -> None:
     for name in given:
         concerned = every[name].metadata["methods"] if name in every else ("reward", "best-of")  # reward and index
         if not methods & set(concerned):
+            flag = option_flag(name) if name in every else f"--{name}"
             raise InputError(
-                f"--{name.replace('_', '-')} says nothing with --guidance {' or '.join(sorted(methods))}; add "
+                f"{flag} says nothing with --guidance {' or '.join(sorted(methods))}; add "
                 f"--guidance {' or '.join(concerned)}, or leave it out."
             )

@@ -19,14 +19,39 @@ gradient of a reward, or by the best of several motions."""
 UpdateName = Literal["score_shift", "additive", "ddpm"]
 ProfileName = Literal["constant", "noise", "signal"]
 NormControl = Literal["none", "clip", "normalize"]
-Point = Literal["x_t", "x0"]
+Point = Literal["x_t", "x0", "x_next"]
+Embeddings = Literal["mean", "sampled"]
+PresetName = Literal["none", "realign-release"]
 
 _GRADIENT, _BOTH, _BEST = ("reward",), ("reward", "best-of"), ("best-of",)
 
 
-def _option(default: Any, help: str, methods: tuple[str, ...], at_least: float | None = None) -> Any:
-    """A field with what the command line tells of it, the methods that it concerns, and its bound."""
-    return field(default=default, metadata={"help": help, "methods": methods, "at_least": at_least})
+def _option(
+    default: Any, help: str, methods: tuple[str, ...], at_least: float | None = None, flag: str | None = None
+) -> Any:
+    """A field with what the command line tells of it, the methods it concerns, its bound, and the name of its flag."""
+    return field(default=default, metadata={"help": help, "methods": methods, "at_least": at_least, "flag": flag})
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "realign-release": {
+        "mu": 1.0,
+        "eta": 0.0,
+        "strength": 100.0,
+        "update": "additive",
+        "profile": "constant",
+        "start": 0.0,
+        "stop": 1.0,
+        "interval": 1,
+        "norm": "none",
+        "point": "x_next",
+        "embeddings": "sampled",
+        "batch_mean": True,
+    }
+}
+"""Options that belong together. ``realign-release`` is what the published program of ReAlign computes, its dropout
+left out: the gradient of the mean reward of the batch, at the sample after the step with the timestep before it, of
+embeddings drawn anew at every step, added to that sample. Its motion-aligned part cannot run as published."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +85,15 @@ class GuidanceConfig:
         norm_limit: The root mean square; that of epsilon is about 1.
         point: Where the gradient is taken: at the noisy sample ``x_t`` with its timestep, or at the predicted clean
             sample ``x0`` with `CLEAN_STEP`. The latter is carried back to x_t by d x_0 / d x_t = alpha / (alpha^2 +
-            sigma^2), sqrt(abar) of a diffusion: exact for data of unit variance, as normalised motions are.
+            sigma^2), sqrt(abar) of a diffusion: exact for data of unit variance, as normalised motions are. At
+            ``x_next``, the sample after the step, the reward is told the timestep before it, as published.
+        embeddings: The ``mean`` of each Gaussian, which is the embedding everywhere else, or ``sampled``: drawn anew at
+            every step from the seed of the sample, the caption's without a timestep, as published.
+        batch_mean: Take the gradient of the mean reward of a batch, as published. The strength of a sample is then
+            divided by the size of its batch, and its motion depends on the batch that it shares.
+        preset: Several options at once, ``realign-release``: see `PRESETS`. Options given beside it hold, but where
+            this class is built from fields, as from YAML of a callback, one given its default value counts as not
+            given. The field itself stays ``none``.
 
     The defaults of the gradient were measured on the val split of mocap (docs/results.md).
 
@@ -85,9 +118,22 @@ class GuidanceConfig:
     interval: int = _option(2, "take the gradient at every K-th step, there K-fold", _GRADIENT, 1)
     norm: NormControl = _option("none", "control of the gradient's root mean square", _GRADIENT)
     norm_limit: float = _option(1.0, "the root mean square that norm goes by", _GRADIENT)
-    point: Point = _option("x0", "where the gradient is taken: noisy or predicted clean sample", _GRADIENT)
+    point: Point = _option(
+        "x0", "where the gradient is taken: noisy, predicted clean, or next sample (after the step)", _GRADIENT
+    )
+    embeddings: Embeddings = _option("mean", "of Gaussian rewards: their means, or drawn at every step", _GRADIENT)
+    batch_mean: bool = _option(
+        False, "gradient of the mean over the batch: a motion then depends on its batch", _GRADIENT
+    )
+    preset: PresetName = _option(
+        "none",
+        "several options at once: the published update of ReAlign, with which a motion depends on the batch it shares",
+        _GRADIENT,
+        flag="--guidance-preset",
+    )
 
     def __post_init__(self) -> None:
+        self._lay_preset()
         for each in fields(self):
             value, least = getattr(self, each.name), each.metadata["at_least"]
             if not _fits(value, each.type):
@@ -105,6 +151,18 @@ class GuidanceConfig:
         for name in ("temperature", "norm_limit"):
             if getattr(self, name) <= 0:
                 raise InputError(f"Guidance {name}={getattr(self, name)} must be positive.")
+        if self.point == "x_next" and self.update == "score_shift":
+            raise InputError(
+                "Guidance point='x_next' is the sample after the step, but update='score_shift' acts before it; choose "
+                "update additive or ddpm, or another point."
+            )
+
+    def _lay_preset(self) -> None:
+        """Put the options of the preset in place of defaults."""
+        for name, value in _preset(self.preset).items():
+            if getattr(self, name) == self.__dataclass_fields__[name].default:
+                object.__setattr__(self, name, value)
+        object.__setattr__(self, "preset", "none")
 
     @classmethod
     def plain(cls, **given: Any) -> "GuidanceConfig":
@@ -130,7 +188,7 @@ class GuidanceConfig:
         return {name: each for name, each in found.items() if method is None or method in each.metadata["methods"]}
 
     def override(self, given: Mapping[str, Any]) -> "GuidanceConfig":
-        """The same but for the fields given by their names; numbers may come as text.
+        """The same but for the fields given by their names; numbers may come as text, and a preset comes first.
 
         Raises:
             InputError: An unknown name, or a value that makes no sense.
@@ -138,16 +196,42 @@ class GuidanceConfig:
         unknown = next((name for name in given if name not in self.__dataclass_fields__), None)
         if unknown is not None:
             raise InputError(f"Guidance has no option {unknown!r}; choose of {', '.join(self.__dataclass_fields__)}.")
-        return replace(self, **{name: read_option(name, value) for name, value in given.items()})
+        values = {name: read_option(name, value) for name, value in given.items()}
+        return replace(self, **_preset(values.pop("preset", "none")) | values)
 
     def concerning(self, method: str | None = None) -> dict[str, Any]:
         """The options that say something about a method, its own when None, with their values."""
-        return {name: getattr(self, name) for name in self.options(method or self.method)}
+        return {name: getattr(self, name) for name in self.options(method or self.method) if name != "preset"}
+
+    def changes(self, usual: "GuidanceConfig") -> dict[str, Any]:
+        """The options of the method that are not as usual; those of a preset by its name."""
+        values = self.concerning()
+        changed = {name: value for name, value in values.items() if value != getattr(usual, name)}
+        for preset, laid in PRESETS.items():
+            if laid.items() <= values.items() and changed.keys() & laid.keys():
+                return {"preset": preset} | {name: value for name, value in changed.items() if name not in laid}
+        return changed
 
     def weights(self, steps: int) -> dict[int, int]:
         """Indices of the guided ones among all sampling steps, and for how many steps each of them stands."""
         first, end = round(self.start * steps), round(self.stop * steps)
         return {i: min(self.interval, end - i) for i in range(first, end, self.interval)} if self.strength else {}
+
+
+def _preset(name: Any) -> dict[str, Any]:
+    """The options of a preset.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    if name not in get_args(PresetName):
+        raise InputError(f"Unknown guidance preset {name!r}; choose one of {', '.join(get_args(PresetName))}.")
+    return PRESETS.get(name, {})
+
+
+def option_flag(name: str) -> str:
+    """The flag of an option on the command line."""
+    return GuidanceConfig.__dataclass_fields__[name].metadata["flag"] or f"--{name.replace('_', '-')}"
 
 
 def read_option(name: str, value: Any) -> Any:

@@ -65,13 +65,13 @@ class Guidance(Steers):
 
         Args:
             output: What the model predicted.
-            x_t: The noisy samples it saw, zero at padding.
+            x_t: The noisy samples it saw, or with the point ``x_next`` those after the step; zero at padding.
             t: Their timesteps.
             level: Signal and noise of the step.
             kind: What the output is.
             mask: True where a token exists.
         """
-        if self.config.point == "x_t":
+        if self.config.point != "x0":
             gradient = self.gradient(x_t, t, mask)
         else:
             x0 = apply_mask(to_sample(output, x_t, level, kind), mask)
@@ -92,6 +92,8 @@ def scaled(
         mask: True where a token exists.
     """
     factor = config.strength * _PROFILES[config.profile](level)
+    if config.batch_mean:
+        factor = factor / len(gradient)
     if config.norm != "none":
         entries = (mask.sum(1) * gradient.shape[2]).clamp(min=1)
         rms = (gradient.square().sum((1, 2)) / entries).sqrt().clamp(min=torch.finfo(gradient.dtype).tiny)
@@ -109,7 +111,7 @@ class GuidedSteps(SteeredSteps):
             solver.check_update(config.update)
         self.guidance, self.update, self.kind = guidance, UPDATES[config.update], kind
         self.weights = config.weights(solver.steps)
-        self._push: Tensor | None = None
+        self._push: Callable[[Tensor], Tensor] | None = None
 
     def output(
         self,
@@ -123,12 +125,21 @@ class GuidedSteps(SteeredSteps):
         self._push = None
         if call.step not in self.weights:
             return output
-        self._push = self.weights[call.step] * self.guidance.push(output, x_t, t, call.level, self.kind, mask)
-        return self.update.output(output, self._push, call.level, self.kind)
+
+        def push(x: Tensor) -> Tensor:
+            pushed = self.guidance.push(output, x, t, call.level, self.kind, mask)
+            return self.weights[call.step] * pushed
+
+        if self.guidance.config.point == "x_next":
+            self._push = lambda x_next: push(apply_mask(x_next, mask))
+            return output
+        found = push(x_t)
+        self._push = lambda x_next: found
+        return self.update.output(output, found, call.level, self.kind)
 
     def sample(self, call: Evaluation, x_next: Float[Tensor, "B N W"]) -> Float[Tensor, "B N W"]:
         """The next samples, pushed where the update acts on them."""
-        return x_next if self._push is None else self.update.sample(x_next, self._push, call.level, call.after)
+        return x_next if self._push is None else self.update.sample(x_next, self._push(x_next), call.level, call.after)
 
 
 class RewardGradient(Guidance):

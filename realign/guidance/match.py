@@ -9,6 +9,13 @@ from realign.nn.embedder import JointEmbedding
 from realign.nn.spaces import FeatureSpace, MotionSpace
 
 
+def needs_decoder(reward: JointEmbedding, generator: Diffusion) -> bool:
+    """Whether a reward on motion features sees a generator's samples only once they are decoded and normalised anew."""
+    if not isinstance(reward.space, FeatureSpace):
+        return False
+    return not isinstance(generator.space, FeatureSpace) or not _alike(reward.normalizer, generator.normalizer)
+
+
 def check_match(
     reward: JointEmbedding, generator: Diffusion, through_decoder: bool = False, point: Point = "x_t"
 ) -> None:
@@ -17,33 +24,43 @@ def check_match(
     Args:
         reward: The reward or retriever that guides.
         generator: The diffusion that is guided.
-        through_decoder: The generator's samples are decoded to motion features before they are judged.
+        through_decoder: The generator's samples are decoded to motion features before they are judged; those of a
+            latent generator are whenever the reward judges features.
         point: Where the reward judges: at noisy samples, whose noise it must have been trained with, or at predicted
             clean ones, which have none.
 
     Raises:
-        InputError: Space, width, skeleton or statistics differ, or the noise where it is seen.
+        InputError: Space, width or skeleton differ; or statistics or noise, where they matter.
     """
     if reward.skeleton != generator.skeleton:
         raise InputError(
             f"The reward judges motions of the skeleton {reward.skeleton!r}, but the generator makes "
             f"{generator.skeleton!r}; take a reward trained on the generator's data."
         )
-    _check_space(reward.space, generator.space, through_decoder)
-    if point == "x_t":
+    decoded = through_decoder or needs_decoder(reward, generator)
+    _check_space(reward.space, generator.space, decoded)
+    if point != "x0":
         _check_noise(reward, generator)
-    if not _alike(reward.normalizer, generator.normalizer):
+    if _alike(reward.normalizer, generator.normalizer):
+        return
+    if not decoded:
         raise InputError(
             "The reward was trained on data with another Mean and Std than the generator's; train both on the same "
             "prepared data."
+        )
+    if point != "x0" and isinstance(generator.space, FeatureSpace):
+        raise InputError(
+            "The reward was trained on data with another Mean and Std than the generator's, so that the same noise is "
+            "of another size in each; guide at the point x0, where motions are normalised anew, or train both on the "
+            "same prepared data."
         )
 
 
 def _check_noise(reward: JointEmbedding, generator: Diffusion) -> None:
     if not reward.path.noisy:
         raise InputError(
-            "The reward has never seen noise, but guidance at the point x_t shows it noisy motions; guide at the point "
-            "x0, or take a reward trained with the generator's noise schedule."
+            "The reward has never seen noise, but guidance at the points x_t and x_next shows it noisy motions; guide "
+            "at the point x0, or take a reward trained with the generator's noise schedule."
         )
     own, other = reward.path.fingerprint, generator.path.fingerprint
     if own != other:
@@ -64,7 +81,7 @@ def _check_space(own: MotionSpace, other: MotionSpace, through_decoder: bool) ->
     if type(own) is not type(other):
         raise InputError(
             f"The reward lives in a {type(own).__name__}, but the generator in a {type(other).__name__}; take a reward "
-            "of the generator's space, or for a feature reward on latents ask for guidance through the decoder."
+            "of the generator's space, or one that judges motion features, which guides latents through the decoder."
         )
     if own.width != other.width:
         raise InputError(

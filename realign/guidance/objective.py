@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.guidance.config import USUAL, GuidanceConfig
 from realign.index.motion_index import MotionIndex
 from realign.nn.embedder import JointEmbedding
 from realign.precision import exact_float32
+from realign.text.base import encode_captions
 
 _PART = re.compile(r"_\d+(\.\d+)?-\d+(\.\d+)?$")  # what the id of a captioned part ends with
 _SPARE = 8  # motions searched beyond those wanted, in place of the excluded ones
@@ -73,8 +75,29 @@ class RewardObjective:
         # in float32 and as ordinary tensors, that a gradient may flow past, whatever surrounds this call
         with torch.inference_mode(False), torch.no_grad(), exact_float32(device):
             text = self.reward.embed_captions(captions).clone()
-            anchor = self.config.eta * self.anchor(text, exclude) if self.config.eta else 0.0
-            return self.config.mu * text + anchor
+            return self.config.mu * text + self._pull(text, exclude)
+
+    def anchored(
+        self, captions: Sequence[str], exclude: Sequence[str] | None = None
+    ) -> tuple[TextFeatures, Float[Tensor, "B E"]]:
+        """Features of captions that are embedded anew at every step, and eta anchor, which `target` adds to them.
+
+        Args:
+            captions: One a sample.
+            exclude: As for `target`.
+
+        Raises:
+            InputError: As `target`.
+        """
+        device = self.reward.device
+        with torch.inference_mode(False), torch.no_grad(), exact_float32(device):
+            features = encode_captions(self.reward.text_encoder, captions).to(device).clone()
+            text = self.reward.model.embed_text(features)
+            return features, self._pull(text, exclude)
+
+    def _pull(self, text: Float[Tensor, "B E"], exclude: Sequence[str] | None) -> Float[Tensor, "B E"]:
+        """eta anchor, or zero where there is none."""
+        return self.config.eta * self.anchor(text, exclude) if self.config.eta else torch.zeros_like(text)
 
     def anchor(self, text: Float[Tensor, "B E"], exclude: Sequence[str] | None = None) -> Float[Tensor, "B E"]:
         """What R_motion compares with: the embedding of the nearest motion, or a weighted mean of the nearest few.

@@ -7,7 +7,10 @@ from typing import TypeVar
 import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
+from realign.batch import TextFeatures
+from realign.errors import InputError
 from realign.guidance.config import USUAL, GuidanceConfig
 from realign.guidance.gradient import RewardGradient
 from realign.guidance.objective import RewardObjective
@@ -16,6 +19,7 @@ from realign.interfaces import RewardModel
 from realign.masking import lengths_to_mask
 from realign.nn.diffusion import Diffusion
 from realign.nn.embedder import JointEmbedding
+from realign.seeding import derive, noise_like_mask
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
@@ -42,6 +46,7 @@ class RewardGuidance(RewardGradient):
         index: MotionIndex | None = None,
         config: GuidanceConfig = USUAL,
         exclude: Sequence[str] | None = None,
+        seeds: Int[Tensor, "B"] | None = None,
     ) -> "RewardGuidance":
         """Guidance for a batch of captions; each is encoded once, here.
 
@@ -51,12 +56,12 @@ class RewardGuidance(RewardGradient):
             index: Clean embeddings of real motions by this reward; needed where eta is not 0.
             config: Towards what, when and how strongly to steer.
             exclude: Id of each sample's own motion, which is no anchor for it.
+            seeds: One a sample, for embeddings that are drawn.
 
         Raises:
-            InputError: As `RewardObjective`.
+            InputError: As `RewardObjective`, or the reward has no Gaussians to draw from.
         """
-        objective = RewardObjective(reward, index, config)
-        return cls(reward.model, objective.target(captions, exclude), config)
+        return bind_guidance(RewardObjective(reward, index, config), captions, exclude, seeds)
 
     def reward(
         self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
@@ -65,8 +70,60 @@ class RewardGuidance(RewardGradient):
         return (self.model.embed_motion(x_t, t, mask) * self.target.to(x_t)).sum(-1)
 
 
+class RenewedRewardGuidance(RewardGuidance):
+    """Guidance by embeddings that differ from step to step: drawn from their Gaussians, or of captions at a timestep.
+
+    Args:
+        model: The reward model, in evaluation mode.
+        text: Features of the captions, one a sample.
+        anchor: eta times what motions are compared with besides.
+        config: When and how strongly to steer, and by which embeddings.
+        seeds: One a sample, for what is drawn; torch's global generator chooses them when None.
+    """
+
+    def __init__(
+        self,
+        model: RewardModel,
+        text: TextFeatures,
+        anchor: Float[Tensor, "B E"],
+        config: GuidanceConfig = USUAL,
+        seeds: Int[Tensor, "B"] | None = None,
+    ) -> None:
+        super().__init__(model, anchor, config)
+        self.text, self.seeds = text, torch.randint(2**62, (len(text),)) if seeds is None else seeds
+
+    def reward(
+        self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"]
+    ) -> Float[Tensor, "B"]:
+        """R of each sample; arguments as in `Guidance.gradient`."""
+        sampled = self.config.embeddings == "sampled"
+        text = self.model.encode_text(self.text, None if sampled else t)
+        motion = self.model.encode_motion(x_t, t, mask)
+        caption, made = text.mean, motion.mean
+        if sampled:
+            caption = text.draw(latent_noise(self.seeds, "caption", t, caption.shape[1]).to(caption))
+            made = motion.draw(latent_noise(self.seeds, "motion", t, made.shape[1]).to(made))
+        target = self.config.mu * normalize(caption, dim=-1) + self.target.to(caption)
+        return (normalize(made, dim=-1) * target).sum(-1)
+
+
+def latent_noise(seeds: Int[Tensor, "B"], what: str, t: Real[Tensor, "B"], width: int) -> Float[Tensor, "B E"]:
+    """Standard normal noise that an embedding is drawn by at a timestep; it depends on the sample's seed alone.
+
+    Args:
+        seeds: One a sample.
+        what: The embedding of a caption or of a motion.
+        t: Timestep of each.
+        width: Width E of the embedding.
+    """
+    drawn = derive(seeds.to(t.device), f"guidance by a {what}", t)
+    return noise_like_mask(drawn, "embedding", t.new_ones(len(t), 1, dtype=torch.bool), width)[:, 0]
+
+
 class ThroughDecoder(RewardGradient):
-    """Adapter: guidance on motion features steers a latent generator, by the gradient through its decoder.
+    """Adapter: guidance on motion features steers a generator of other tokens, by the gradient through its decoder.
+
+    Also one of features that are normalised otherwise.
 
     The noisy latents (or, with ``point="x0"``, the predicted clean ones) are decoded, brought to the
     reward's own normalisation and judged at their step. This is the published way for MLD (arXiv 2511.19217); a reward
@@ -95,6 +152,33 @@ class ThroughDecoder(RewardGradient):
         """Reward of the decoded samples; arguments as in `Guidance.gradient`."""
         motion = self.denormalize(self.space.decode(x_t, self.frames), self.frames)
         return self.guidance.reward(self.normalize(motion, self.frames), t, self.frames)
+
+
+def bind_guidance(
+    objective: RewardObjective,
+    captions: Sequence[str],
+    exclude: Sequence[str] | None = None,
+    seeds: Int[Tensor, "B"] | None = None,
+) -> RewardGuidance:
+    """Guidance towards an objective for a batch of captions; arguments as in `RewardGuidance.bind`."""
+    model, config = objective.reward.model, objective.config
+    check_embeddings(model, config)
+    if config.embeddings == "sampled" or model.timed_captions:
+        return RenewedRewardGuidance(model, *objective.anchored(captions, exclude), config, seeds)
+    return RewardGuidance(model, objective.target(captions, exclude), config)
+
+
+def check_embeddings(model: RewardModel, config: GuidanceConfig) -> None:
+    """Refuse to draw embeddings from a reward that has no variances.
+
+    Raises:
+        InputError: As said.
+    """
+    if config.embeddings == "sampled" and not model.variational:
+        raise InputError(
+            "Guidance embeddings='sampled' draws from the Gaussians of a reward, but this one learned by contrast "
+            "alone and has none; take embeddings mean."
+        )
 
 
 def differentiable(module: ModuleType) -> ModuleType:

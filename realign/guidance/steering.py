@@ -14,9 +14,9 @@ from realign.checkpoint.load import load_model
 from realign.errors import InputError
 from realign.guidance.config import USUAL, GuidanceConfig
 from realign.guidance.gradient import RewardGradient
-from realign.guidance.match import check_match
+from realign.guidance.match import check_match, needs_decoder
 from realign.guidance.objective import RewardObjective
-from realign.guidance.reward import RewardGuidance, ThroughDecoder
+from realign.guidance.reward import ThroughDecoder, bind_guidance, check_embeddings
 from realign.index.motion_index import MotionIndex
 from realign.interfaces import TextToMotionModel
 from realign.nn.diffusion import Diffusion
@@ -100,8 +100,8 @@ class RewardSteering(Steering):
     """
 
     def check(self, generator: TextToMotionModel) -> None:
-        """Refuse what is not a diffusion, and one whose space, skeleton, statistics or, where it is seen, noise are not
-        the reward's."""
+        """Refuse what is not a diffusion, or one whose motions or, where it is seen, noise the reward does not know."""
+        check_embeddings(self.objective.reward.model, self.config)
         check_match(self.objective.reward, as_diffusion(generator), self.config.through_decoder, self.config.point)
 
     def guidance(
@@ -110,11 +110,13 @@ class RewardSteering(Steering):
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
         exclude: Sequence[str] | None = None,
+        seeds: Int[Tensor, "B"] | None = None,
     ) -> RewardGradient:
         """Guidance for one batch; arguments as in `sample`."""
         reward, generator = self.objective.reward, as_diffusion(generator)
-        guidance = RewardGuidance(reward.model, self.objective.target(captions, exclude), self.config)
-        return ThroughDecoder(guidance, generator, reward, lengths) if self.config.through_decoder else guidance
+        guidance = bind_guidance(self.objective, captions, exclude, seeds)
+        decoded = self.config.through_decoder or needs_decoder(reward, generator)
+        return ThroughDecoder(guidance, generator, reward, lengths) if decoded else guidance
 
     def _sample(
         self,
@@ -125,7 +127,7 @@ class RewardSteering(Steering):
         exclude: Sequence[str] | None,
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
-        guidance = self.guidance(generator, captions, lengths, exclude)
+        guidance = self.guidance(generator, captions, lengths, exclude, seeds)
         return generator.sample(captions, lengths, seeds, guidance=guidance, **options)
 
 
