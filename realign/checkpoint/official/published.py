@@ -160,7 +160,7 @@ def read_statistics(
     """Mean and standard deviation of motion features in a folder, as a `Normalizer` called ``normalizer`` holds them.
 
     Args:
-        folder: Holds Mean.npy and Std.npy, or mean.npy and std.npy.
+        folder: Holds Mean.npy and Std.npy, or mean.npy and std.npy, or mean.pt and std.pt.
         features: Their width.
         what: What they are, for errors.
         remedy: Where to get them, for errors.
@@ -169,14 +169,12 @@ def read_statistics(
         InputError: A file is missing, unreadable, or of another width.
     """
     found = []
-    for capital, name in (("Mean.npy", "mean.npy"), ("Std.npy", "std.npy")):
-        path = next((folder / each for each in (capital, name) if (folder / each).is_file()), None)
+    for capital, name in (("Mean", "mean"), ("Std", "std")):
+        names = (f"{capital}.npy", f"{name}.npy", f"{name}.pt")
+        path = next((folder / each for each in names if (folder / each).is_file()), None)
         if path is None:
-            raise InputError(f"There is no {capital} or {name} in {folder}, which holds {what}; {remedy}.")
-        try:
-            array = load_npy(path)
-        except (ValueError, OSError) as error:
-            raise InputError(f"{path} is not an array of numbers, or is cut short; copy it again.") from error
+            raise InputError(f"There is no {names[0]} or {names[1]} in {folder}, which holds {what}; {remedy}.")
+        array = _numbers(path)
         if array.shape != (features,) or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise InputError(f"{path} has shape {array.shape}, but {features} finite values are needed; {remedy}.")
         found.append(torch.from_numpy(array.astype(np.float32)))
@@ -184,6 +182,17 @@ def read_statistics(
     if not bool((std > 0).all()):
         raise InputError(f"The deviations in {folder} hold values that are not above 0; {remedy}.")
     return statistics_state(mean, std)
+
+
+def _numbers(path: Path) -> np.ndarray:
+    """The array of a .npy file, or the tensor of one of ``torch.save``."""
+    if path.suffix == ".pt":
+        tensor = read_tensors(path, "tensor of numbers", "copy it again")
+        return tensor.numpy() if isinstance(tensor, Tensor) else np.asarray(None)
+    try:
+        return load_npy(path)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is not an array of numbers, or is cut short; copy it again.") from error
 
 
 def statistics_state(mean: Float[Tensor, "C"], std: Float[Tensor, "C"]) -> dict[str, Tensor]:

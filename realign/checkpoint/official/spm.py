@@ -1,0 +1,138 @@
+"""The reward model of ReAlign, EasyTune and MotionRFT."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from realign.checkpoint.official.imported import Imported
+from realign.checkpoint.official.key_map import KeyMap
+from realign.checkpoint.official.published import Published, merge, read_statistics
+from realign.checkpoint.official.transformers import skip_keys
+from realign.errors import InputError
+
+MODES = ("M0T0", "M1T0", "M0T1", "M1T1")
+TEXT = "sentence-transformers/sentence-t5-large"
+FEATURES_OF_MOTIONRFT = 135
+NORM = "{}_encoder.norm.{}"
+"""Both encoders end in one LayerNorm, which the file holds twice."""
+KEYS = KeyMap(
+    {
+        "motion_encoder.norm.*": "model.norm.*",
+        "text_encoder.norm.*": "model.norm.*",
+        **skip_keys("motion_encoder", "model.motion_encoder.transformer"),
+        **skip_keys("text_encoder", "model.text_encoder.transformer"),
+        **skip_keys("decoder", "model.decoder", cross=True),
+        "global_motion_token": "model.motion_encoder.token",
+        "global_text_token": "model.text_encoder.token",
+        "query_motion_pos_encoder.pe": "model.motion_encoder.positions.table",
+        "query_text_pos_encoder.pe": "model.text_encoder.positions.table",
+        "query_pos_decoder.pe": "model.decoder_positions.table",
+        "dist_motion_layer.*": "model.motion_encoder.distribution.*",
+        "dist_text_layer.*": "model.text_encoder.distribution.*",
+        "skel_embedding.*": "model.motion_encoder.in_proj.*",
+        "text_embedding.*": "model.text_encoder.in_proj.*",
+        "final_layer.*": "model.out_proj.*",
+        "time_embedding.linear_1.*": "model.time_embedding.0.*",
+        "time_embedding.linear_2.*": "model.time_embedding.2.*",
+    },
+    ignored=("clip.*", "xlm.*"),
+)
+NOISE = {
+    "class_path": "diffusers.DDPMScheduler",
+    "init_args": {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "clip_sample": False,
+    },
+}
+
+
+def read(
+    file: Path, *, stats: Path | None = None, mode: str | None = None, text_encoder: str | None = None
+) -> Imported:
+    """The reward with the statistics of its data set.
+
+    Args:
+        file: The published file.
+        stats: Folder of Mean.npy and Std.npy of the data set.
+        mode: Which encoder is given the timestep, such as M1T0; by default what the file's name says.
+        text_encoder: Folder or hub name of sentence-t5-large; the published one when None.
+
+    Raises:
+        InputError: A file is missing, damaged or of another kind, or the mode is unknown or not that of the file.
+    """
+    published = Published.read("spm", file, ("state_dict",))
+    mode, width = choose_mode(file, mode), published.shape("skel_embedding.weight")[1]
+    skeleton = "motionrft" if width == FEATURES_OF_MOTIONRFT else published.skeleton(width).name
+    if stats is None:
+        raise InputError(
+            f"{file} holds no statistics of its motions; give the folder of the data set's Mean.npy and Std.npy by "
+            "--stats."
+        )
+    state, surplus = merge(published, KEYS)
+    _check_shared_norm(published)
+    for name in ("motion_encoder.positions", "text_encoder.positions", "decoder_positions"):
+        table = state.get(f"model.{name}.table")
+        if table is not None and table.dim() == 3:
+            state[f"model.{name}.table"] = table[:, 0]
+    what = "the statistics that the reward's motions were normalised by"
+    state |= read_statistics(stats, width, what, "give the folder of the data set by --stats")
+    text_dim = published.shape("text_embedding.weight")[1]
+    options: dict[str, Any] = {
+        "width": width,
+        "text_dim": text_dim,
+        "motion_time": mode[1] == "1",
+        "text_time": mode[3] == "1",
+    }
+    encoder = {"name_or_path": text_encoder or TEXT, "pooling": "mean"}  # words before the dense layer
+    parts = {
+        "model": {"class_path": "realign.nn.SPM", "init_args": options},
+        "space": {"class_path": "realign.nn.FeatureSpace", "init_args": {"features": width}},
+        "text_encoder": {"class_path": "realign.text.HuggingFaceEncoder", "init_args": encoder},
+        "scheduler": NOISE,
+        "skeleton": skeleton,
+    }
+    config = {"class_path": "realign.tasks.RewardTask", "init_args": parts}
+    return Imported(published, config, state, KEYS, surplus, f"reward of {skeleton}, mode {mode}", text_dim)
+
+
+def choose_mode(file: Path, mode: str | None = None) -> str:
+    """The mode of a file: that of its name, whose brackets hold the name of the file it was trained on from.
+
+    Args:
+        file: The published file.
+        mode: What is asked for; it may leave out a timestep, as EasyTune does, but not add one that was not trained.
+
+    Raises:
+        InputError: Neither says one, or the one that is asked for is unknown or adds a timestep.
+    """
+    if mode is not None and mode not in MODES:
+        raise InputError(f"There is no mode {mode!r} of a reward; choose one of {', '.join(MODES)}.")
+    outside = re.sub(r"\[.*?\]", "", file.stem)
+    named = list(dict.fromkeys(re.findall("M[01]T[01]", outside) or re.findall("M[01]T[01]", file.stem)))
+    if mode is None and len(named) != 1:
+        raise InputError(
+            f"The name of {file} tells {' and '.join(named) or 'no mode'}, but only a name says which encoder of a "
+            f"reward is given the timestep; give one of {', '.join(MODES)} by --mode."
+        )
+    if mode is not None and len(named) == 1 and (mode[1] > named[0][1] or mode[3] > named[0][3]):
+        raise InputError(
+            f"The name of {file} says {named[0]}, whose timestep was not trained for the mode {mode}; leave --mode "
+            "out, or rename the file if its name is wrong."
+        )
+    return mode or named[0]
+
+
+def _check_shared_norm(published: Published) -> None:
+    for end in ("weight", "bias"):
+        pair = [published.state.get(NORM.format(part, end)) for part in ("motion", "text")]
+        if any(each is None for each in pair):
+            continue  # told with all that is missing
+        if not pair[0].equal(pair[1]):  # type: ignore[union-attr, arg-type]
+            names = " and ".join(NORM.format(part, end) for part in ("motion", "text"))
+            raise InputError(
+                f"{published.path} is not a checkpoint of spm as published: {names} are one weight there, but differ "
+                "here; give the published file."
+            )
