@@ -17,11 +17,11 @@ NORM = "{}_encoder.norm.{}"
 """Both encoders end in one LayerNorm, which the file holds twice."""
 KEYS = KeyMap(
     {
-        "motion_encoder.norm.*": "model.norm.*",
-        "text_encoder.norm.*": "model.norm.*",
         **skip_keys("motion_encoder", "model.motion_encoder.transformer"),
         **skip_keys("text_encoder", "model.text_encoder.transformer"),
         **skip_keys("decoder", "model.decoder", cross=True),
+        "motion_encoder.norm.*": "model.norm.*",
+        "text_encoder.norm.*": "model.norm.*",
         "global_motion_token": "model.motion_encoder.token",
         "global_text_token": "model.text_encoder.token",
         "query_motion_pos_encoder.pe": "model.motion_encoder.positions.table",

@@ -78,5 +78,6 @@ def read_parts(file: Path) -> Published:
         if (folder / name).is_file():
             return read_parts(folder / name)
     raise InputError(
-        f"There are no weights of TMR at {file}; give its folder with last_weights/{PARTS[0]}.pt and so on, or last.ckpt."
+        f"There are no weights of TMR at {file}; give its folder with last_weights/{PARTS[0]}.pt and so on, or "
+        "last.ckpt."
     )

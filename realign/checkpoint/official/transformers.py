@@ -37,7 +37,8 @@ def skip_keys(published: str, here: str, cross: bool = False, layers: int = 9) -
         cross: It attends to a memory.
         layers: Its layers.
     """
-    half, found = layers // 2, {}
+    half = layers // 2
+    found: dict[str, str] = {}
     blocks = ["input_blocks." + str(number) for number in range(half)]
     blocks += ["middle_block", *("output_blocks." + str(number) for number in range(half))]
     for number, block in enumerate(blocks):
