@@ -93,8 +93,8 @@ def check_numbers(options: Any) -> None:
 def join_launcher(options: Any, environment: Mapping[str, str] = os.environ) -> None:
     """Let the trainer count the processes that torchrun or srun started, where nothing else is said.
 
-    For `predict`, whose results do not depend on their number; training is told its batch per process, so there the
-    number must be stated.
+    For what does not depend on their number: `predict`, and data whose global batch is stated. Where a batch is stated
+    per process, the number must be stated as well.
 
     Args:
         options: The trainer's; changed.
@@ -103,6 +103,11 @@ def join_launcher(options: Any, environment: Mapping[str, str] = os.environ) -> 
     joined = launched(environment)
     if joined is not None and options.get("devices") in ("auto", 1) and options.get("num_nodes") == 1:
         options.devices, options.num_nodes = joined.local_world, joined.nodes
+
+
+def states_global_batch(data: Any) -> bool:
+    """Whether the options of a data module say how many samples all processes take together."""
+    return bool(data and (data.get("init_args") or {}).get("global_batch_size"))
 
 
 def weights(trainer: Any) -> str:

@@ -10,13 +10,14 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from realign.callbacks.prediction_writer import PredictionWriter, writes_predictions
 from realign.configuration import compose_arguments
+from realign.data.datamodule import MotionDataModule
 from realign.errors import InputError, explain
 from realign.launcher import check_processes
 from realign.library_errors import reads_checkpoint, shorten
 from realign.precision import use_tensor_cores
 from realign.tasks.base import Task
 from realign.tasks.checkpoint_io import use_atomic_checkpoints
-from realign.trainer import RunTrainer, SaveConfig, check_numbers, join_launcher, weights
+from realign.trainer import RunTrainer, SaveConfig, check_numbers, join_launcher, states_global_batch, weights
 
 
 class OneLineParser(LightningArgumentParser):
@@ -120,21 +121,25 @@ class TrainingCLI(LightningCLI):
         if self.subcommand in (None, "fit"):
             use_tensor_cores()
         options = self.config if self.subcommand is None else self.config[self.subcommand]
-        if self.subcommand == "predict":
+        if self.subcommand == "predict" or (self.subcommand and states_global_batch(options.data)):
             join_launcher(options.trainer)
         check_numbers(options.trainer)
         if self.subcommand == "predict" and options.return_predictions is None:
             options.return_predictions = False  # they are not read, and would fill the memory
 
     def after_instantiate_classes(self) -> None:
-        """Write predictions where the configuration has nothing that does, and count the launcher's processes.
+        """Write predictions where the configuration has nothing that does, and count processes.
 
         Raises:
-            InputError: The launcher started another number of processes than the trainer counts.
+            InputError: The launcher started another number of processes than the trainer counts, or they cannot share
+                the global batch.
         """
         if self.subcommand is None:
             return
-        check_processes(self.trainer.num_devices * self.trainer.num_nodes)
+        count = self.trainer.num_devices * self.trainer.num_nodes
+        check_processes(count)
+        if self.subcommand != "predict" and isinstance(self.datamodule, MotionDataModule):
+            self.datamodule.process_batch(count)  # refused before any process is started
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         if self.subcommand == "predict" and not any(map(writes_predictions, callbacks)):
             callbacks.append(PredictionWriter())

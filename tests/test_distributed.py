@@ -9,7 +9,7 @@ from launch_parts import srun
 from realign.distributed import launch
 from realign.errors import InputError
 from realign.launcher import Launched, first_host, launched
-from realign.trainer import join_launcher
+from realign.trainer import join_launcher, states_global_batch
 
 STEP = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NNODES": "2", "SLURM_JOB_ID": "1234"}
 
@@ -85,3 +85,10 @@ def test_predict_counts_the_processes_of_a_launcher_where_nothing_is_said() -> N
         options = Namespace(devices=given[0], num_nodes=given[1])
         join_launcher(options, environment)
         assert (options.devices, options.num_nodes) == counted
+
+
+def test_training_counts_the_processes_where_its_global_batch_is_stated() -> None:
+    assert states_global_batch(Namespace(class_path="X", init_args=Namespace(global_batch_size=8)))
+    for given in ({"global_batch_size": None}, {"batch_size": 8}, {}):
+        assert not states_global_batch(Namespace(class_path="X", init_args=Namespace(**given)))
+    assert not states_global_batch(Namespace(class_path="X")) and not states_global_batch(None)

@@ -14,17 +14,22 @@ from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.motion.skeleton import get_skeleton
 
+USUAL_BATCH = 64
+
 
 class MotionDataModule(pl.LightningDataModule):
     """Train, validation, test and prediction loaders of a set made by `realign prepare`.
 
     Training draws a caption, a crop and (with `mirror`) a side at random for each sample; the other loaders are
     deterministic: first caption, from the first frame, in the order of the set. With several processes each takes its
-    part of every global batch of `batch_size` times their number; no setting of the Trainer is needed.
+    part of every global batch; no setting of the Trainer is needed.
 
     Args:
         data: Folder written by `realign prepare`.
-        batch_size: Samples a batch of one process.
+        global_batch_size: Samples of one step, of all processes together: the same training on any number that divides
+            it. Prediction, which does not depend on batches, makes so many at once in each process.
+        batch_size: Samples a batch of one process, so that a step has as many times more as there are processes. Where
+            both are given they must agree; 64 where neither is.
         num_workers: Worker processes a loader.
         max_frames: Longest crop, a multiple of `unit_length`.
         min_frames: Shortest motion; the skeleton's own limit (40, KIT 24) when None.
@@ -45,7 +50,7 @@ class MotionDataModule(pl.LightningDataModule):
     def __init__(
         self,
         data: str,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         num_workers: int = 0,
         max_frames: int = 196,
         min_frames: int | None = None,
@@ -58,12 +63,17 @@ class MotionDataModule(pl.LightningDataModule):
         predict_split: str = "test",
         whole: bool = False,
         exclude_same_first_caption: bool = True,
+        global_batch_size: int | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or num_workers < 0:
-            raise InputError(f"batch_size={batch_size} must be at least 1 and num_workers={num_workers} at least 0.")
+        for name, value, least in (
+            ("batch_size", batch_size, 1), ("global_batch_size", global_batch_size, 1), ("num_workers", num_workers, 0),
+        ):  # fmt: skip
+            if value is not None and value < least:
+                raise InputError(f"{name}={value} must be at least {least}.")
         self.save_hyperparameters()
-        self.data, self.batch_size, self.num_workers = Path(data), batch_size, num_workers
+        self.data, self.num_workers = Path(data), num_workers
+        self.batch_size, self.global_batch_size = batch_size, global_batch_size
         self.max_frames, self.min_frames, self.unit_length = max_frames, min_frames, unit_length
         self.mirror, self.pad_to, self.seed = mirror, pad_to, seed
         self.group_lengths, self.drop_last, self.predict_split = group_lengths, drop_last, predict_split
@@ -139,18 +149,40 @@ class MotionDataModule(pl.LightningDataModule):
 
     def predict_dataloader(self) -> MotionLoader:
         """`predict_split` in order."""
-        return self._in_order(self.predict_split, self.whole)
+        batch = self.batch_size or self.global_batch_size or USUAL_BATCH
+        return self._in_order(self.predict_split, self.whole, batch)
 
-    def _in_order(self, split: str, whole: bool = False) -> MotionLoader:
+    def _in_order(self, split: str, whole: bool = False, batch: int | None = None) -> MotionLoader:
         dataset = self.dataset(split, whole=whole)
-        return MotionLoader(dataset, self._sampler(dataset), **self._options())
+        return MotionLoader(dataset, self._sampler(dataset, batch=batch), **self._options())
+
+    def process_batch(self, world_size: int) -> int:
+        """Samples of a batch of one of several processes.
+
+        Raises:
+            InputError: The global batch cannot be shared evenly, or is not what `batch_size` makes.
+        """
+        whole, own = self.global_batch_size, self.batch_size
+        if whole is None:
+            return USUAL_BATCH if own is None else own
+        if whole % world_size:
+            raise InputError(
+                f"global_batch_size={whole} cannot be shared evenly by {world_size} processes; take a number of "
+                "processes that divides it, or another --data.global_batch_size."
+            )
+        if own is not None and own * world_size != whole:
+            raise InputError(
+                f"batch_size={own} in each of {world_size} processes makes a global batch of {own * world_size}, but "
+                f"global_batch_size={whole} is set; give --data.global_batch_size alone."
+            )
+        return whole // world_size
 
     def _options(self) -> dict[str, Any]:
         root = self.trainer.strategy.root_device if self.trainer is not None else None
         return {"num_workers": self.num_workers, "pin_memory": root is not None and root.type == "cuda"}
 
     def _sampler(
-        self, dataset: MotionTextDataset, *, shuffle: bool = False, drop_last: bool = False
+        self, dataset: MotionTextDataset, *, shuffle: bool = False, drop_last: bool = False, batch: int | None = None
     ) -> SeededBatchSampler:
         if self.trainer is not None:
             rank, world = self.trainer.global_rank, self.trainer.world_size
@@ -160,7 +192,7 @@ class MotionDataModule(pl.LightningDataModule):
             rank, world = 0, 1
         return SeededBatchSampler(
             len(dataset),
-            self.batch_size,
+            self.process_batch(world) if batch is None else batch,
             shuffle=shuffle,
             lengths=dataset.lengths if self.group_lengths else None,
             seed=self.seed,

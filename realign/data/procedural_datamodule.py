@@ -12,17 +12,28 @@ class ProceduralDataModule(MotionDataModule):
 
     Args:
         clips: Number of clips.
-        batch_size: Samples a batch of one process.
+        batch_size: Samples a batch of one process; 8 where no global batch is given either.
         num_workers: Worker processes a loader.
         folder: Where the prepared set is kept; ``$REALIGN_CACHE/procedural``, else ``~/.cache/realign/procedural``.
         seed: Of the motions, and of order, captions, crops and mirroring.
+        global_batch_size: Samples of one step, of all processes together.
     """
 
     def __init__(
-        self, clips: int = 72, batch_size: int = 8, num_workers: int = 0, folder: str | None = None, seed: int = 0
+        self,
+        clips: int = 72,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+        folder: str | None = None,
+        seed: int = 0,
+        global_batch_size: int | None = None,
     ) -> None:
         data = Path(folder) if folder else cache_folder("procedural") / f"{clips}-{seed}"
-        super().__init__(str(data), batch_size=batch_size, num_workers=num_workers, seed=seed)
+        if batch_size is None and global_batch_size is None:
+            batch_size = 8
+        super().__init__(
+            str(data), batch_size=batch_size, num_workers=num_workers, seed=seed, global_batch_size=global_batch_size
+        )
         self.clips = clips
         self.prepare_data()  # not left to the trainer: a task reads the statistics before the trainer would call it
 

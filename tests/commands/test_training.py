@@ -300,6 +300,20 @@ def test_a_process_ends_in_one_sentence_and_exit_code_2() -> None:
     assert done.returncode == 2 and done.stderr == "realign: There is no checkpoint at nowhere.ckpt; check the path.\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--data.global_batch_size=4"], "global_batch_size=4 cannot be shared evenly by 3 processes; take a number"),
+        (["--data.global_batch_size=6", "--data.batch_size=6"], "makes a global batch of 18, but global_batch_size=6"),
+    ],
+)
+def test_a_global_batch_that_does_not_fit_the_processes_is_refused(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several = ["--trainer.devices=3", "--trainer.strategy=ddp_fork", "--trainer.accelerator=cpu"]
+    assert sentence in told(["fit", "--config", str(VAE), *BARE, *several, *words], capsys)
+
+
 @pytest.mark.parametrize("command", ["fit", "predict"])
 def test_the_known_options_are_those_of_the_commands(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

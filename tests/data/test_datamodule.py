@@ -187,3 +187,28 @@ def test_two_processes_share_the_batches_of_one(prepared, tmp_path):
     assert training[0] == [ids[0::2] for ids in expected] and training[1] == [ids[1::2] for ids in expected]
     checked = [i for rank in ranks for line in rank if line[0] == "val" for i in line[1].split(",")]
     assert sorted(checked) == sorted((prepared / "val.txt").read_text().split() * 2)
+
+
+@pytest.mark.parametrize(("given", "world", "own"), [
+    ({}, 1, 64), ({}, 8, 64), ({"batch_size": 5}, 3, 5), ({"global_batch_size": 12}, 1, 12),
+    ({"global_batch_size": 12}, 4, 3), ({"global_batch_size": 12, "batch_size": 3}, 4, 3),
+])  # fmt: skip
+def test_a_process_takes_its_part_of_the_global_batch(prepared, given, world, own):
+    assert MotionDataModule(str(prepared), **given).process_batch(world) == own
+
+
+@pytest.mark.parametrize(("given", "world", "told"), [
+    ({"global_batch_size": 12}, 5, "global_batch_size=12 cannot be shared evenly by 5 processes; take a number of"),
+    ({"global_batch_size": 12}, 24, "global_batch_size=12 cannot be shared evenly by 24 processes"),
+    ({"global_batch_size": 12, "batch_size": 12}, 2, "a global batch of 24, but global_batch_size=12 is set"),
+])  # fmt: skip
+def test_a_global_batch_is_never_changed_silently(prepared, given, world, told):
+    with pytest.raises(InputError, match=told):
+        MotionDataModule(str(prepared), **given).process_batch(world)
+
+
+def test_predictions_fill_a_batch_in_every_process(prepared):
+    data = MotionDataModule(str(prepared), global_batch_size=3)
+    assert len(next(iter(data.train_dataloader()))) == len(next(iter(data.predict_dataloader()))) == 3
+    with pytest.raises(InputError, match="global_batch_size=0 must be at least 1"):
+        MotionDataModule(str(prepared), global_batch_size=0)

@@ -55,6 +55,20 @@ def test_every_sample_comes_within_two_epochs_and_at_most_once_in_each(
         assert len(merged(epochs[0])) == 1 or batch == 1 or not set(merged(epochs[0])) & set(merged(epochs[1]))
 
 
+def test_an_epoch_of_64_processes_is_that_of_one_with_the_same_global_batch() -> None:
+    size, world, whole = 23384, 64, 512  # HumanML3D's training clips on eight nodes of eight
+    lengths = lengths_of(size)
+    one = ranks(size, 1, whole, 0, lengths=lengths)[0]
+    parts = ranks(size, world, whole // world, 0, lengths=lengths)
+    assert {len(own) for part in parts for own in part} == {8} and {len(part) for part in parts} == {size // whole}
+    assert merged(parts) == [frozenset(batch) for batch in one]
+    left = set(range(size)) - set().union(*merged(parts))
+    assert len(left) == size % whole
+    assert left <= set().union(*merged(ranks(size, world, whole // world, 1, lengths=lengths)))
+    everything = ranks(size, world, whole // world, 0, drop_last=False)
+    assert sorted(index for part in everything for own in part for index in own) == list(range(size))
+
+
 def test_what_is_left_out_has_nothing_to_do_with_length() -> None:
     lengths = lengths_of(12000)
     for epoch in range(4):

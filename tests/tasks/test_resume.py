@@ -1,21 +1,24 @@
 """An interrupted training and one on two processes give what one unbroken process gives."""
 
 import copy
+import csv
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from launch_parts import torchrun
 from lightning.pytorch.callbacks import Callback
 from task_parts import VAE, command, feature_generator
 
+from realign.cli import main
 from realign.training import TrainingCLI
 
 EMA = [{"class_path": "realign.callbacks.EMA", "init_args": {"decay": 0.9}}]
 WARMUP = {"class_path": "realign.tasks.WarmupCosine", "init_args": {"warmup_steps": 2}}
 
 
-def data(folder: Path, batch_size: int) -> dict:
+def data(folder: Path, batch_size: int | None) -> dict:
     options = {"clips": 20, "batch_size": batch_size, "folder": str(folder)}
     return {"class_path": "realign.data.ProceduralDataModule", "init_args": options}
 
@@ -29,6 +32,13 @@ class Pulled(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         if trainer.global_step == self.step:
             trainer.save_checkpoint(self.path)
+
+
+def losses(folder: Path) -> dict[str, torch.Tensor]:
+    """The losses of validation that a run logged, by their steps."""
+    with next(folder.glob("log/*/metrics.csv")).open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val/loss"]]
+    return {row["step"]: torch.tensor(float(row["val/loss"])) for row in rows}
 
 
 def states(path: Path) -> dict:
@@ -110,21 +120,49 @@ def test_epochs_go_on_where_they_ended_however_often_a_run_is_killed(
         same(whole, go(tmp_path / str(number), None), 0.0)
 
 
-@pytest.mark.parametrize("kind", ["vae", "generator"])
-def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
+def shared_run(folder: Path, kind: str, **trainer: object) -> list[str]:
+    """Words of a short training whose steps have four samples, on any number of processes."""
     model = VAE if kind == "vae" else feature_generator()
     if kind == "generator":
         model["init_args"]["denoiser"]["init_args"]["dropout"] = 0.0  # which shares no draws with one process
+    motions = data(folder.parent / "data", None)
+    motions["init_args"] |= {"global_batch_size": 4, "clips": 60}
+    options = {"max_steps": 4, "max_epochs": -1, "val_check_interval": 2, "callbacks": EMA, **trainer}
+    return ["fit", *command(folder, model, motions, **options)]
+
+
+@pytest.mark.parametrize("kind", ["vae", "generator"])
+def test_two_and_four_processes_equal_one(tmp_path: Path, kind: str) -> None:
     states, metrics = [], []
-    for processes, strategy in ((1, "auto"), (2, "ddp_fork")):
-        batch_size = 4 // processes
-        words = command(
-            tmp_path / strategy, model, data(tmp_path / "data", batch_size),
-            max_steps=4, max_epochs=-1, val_check_interval=2, devices=processes, strategy=strategy, callbacks=EMA,
-        )  # fmt: skip
-        cli = TrainingCLI.from_args(["fit", *words], run=True)
+    for count in (1, 2, 4):
+        strategy = "auto" if count == 1 else "ddp_fork"
+        cli = TrainingCLI.from_args(shared_run(tmp_path / str(count), kind, devices=count, strategy=strategy), run=True)
         states.append(cli.model.state_dict())
-        metrics.append({name: value for name, value in cli.trainer.callback_metrics.items() if "val" in name})
-    assert metrics[0]
-    same(states[0], states[1], 1e-5)
-    same(metrics[0], metrics[1], 1e-4)
+        metrics.append(dict(cli.trainer.callback_metrics))
+    assert any("val" in name for name in metrics[0])
+    for other in (1, 2):
+        same(states[0], states[other], 1e-5)
+        for name, value in metrics[0].items():
+            if "train" not in name:  # which a process logs of its own part
+                torch.testing.assert_close(metrics[other][name], value, atol=1e-4, rtol=1e-4)
+
+
+def test_training_under_torchrun_equals_that_of_one_process(tmp_path: Path) -> None:
+    saving = {"dirpath": "kept", "filename": "last", "enable_version_counter": False, "save_on_train_epoch_end": True}
+    callback = {"class_path": "ModelCheckpoint", "init_args": saving}
+    log = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "kept", "name": "log"}}
+    found = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        callback["init_args"]["dirpath"] = log["init_args"]["save_dir"] = str(folder)
+        words = shared_run(folder, "vae", callbacks=[callback], logger=log)
+        if count == 1:
+            assert main(words) == 0
+        else:  # it counts the processes itself, as the global batch is stated
+            done = torchrun(count, ["realign.cli", *words])
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.count("Weights: ") == 1
+        found.append((torch.load(folder / "last.ckpt", weights_only=True)["state_dict"], losses(folder)))
+    same(found[0][0], found[1][0], 1e-5)
+    assert found[0][1].keys() == found[1][1].keys()
+    same(found[0][1], found[1][1], 1e-4)
