@@ -26,26 +26,30 @@ class Plain(nn.Module):
 
     def __init__(self, width: int, hidden: int, layers: int, skip: bool) -> None:
         super().__init__()
-        self.read, self.write, self.text = nn.Linear(width, hidden), nn.Linear(hidden, width), nn.Linear(TEXT, hidden)
+        self.in_proj, self.out_proj, self.text = (
+            nn.Linear(width, hidden),
+            nn.Linear(hidden, width),
+            nn.Linear(TEXT, hidden),
+        )
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(hidden, 4, 1024, activation="gelu", batch_first=True) for _ in range(layers)
         )
         self.head = 2 if skip else 1  # step and text, or their sum
-        self.joins = nn.ModuleList(nn.Linear(2 * hidden, hidden) for _ in range(layers // 2 if skip else 0))
+        self.skip_proj = nn.ModuleList(nn.Linear(2 * hidden, hidden) for _ in range(layers // 2 if skip else 0))
 
     def forward(self, x: Tensor, mask: Tensor, pooled: Tensor) -> Tensor:
         head = self.text(pooled)[:, None].expand(-1, self.head, -1)
-        tokens = torch.cat([head, self.read(x)], 1)
+        tokens = torch.cat([head, self.in_proj(x)], 1)
         padding = ~torch.cat([mask.new_ones(len(mask), self.head), mask], 1)
         kept: list[Tensor] = []
         for i, layer in enumerate(self.layers):
-            if self.joins and i > len(self.joins):
-                tokens = self.joins[i - len(self.joins) - 1](torch.cat([tokens, kept.pop()], -1))
+            if self.skip_proj and i > len(self.skip_proj):
+                tokens = self.skip_proj[i - len(self.skip_proj) - 1](torch.cat([tokens, kept.pop()], -1))
             tokens = layer(tokens, src_key_padding_mask=padding)
             kept.append(tokens)
-            if i >= len(self.joins):
+            if i >= len(self.skip_proj):
                 kept.pop()
-        return self.write(tokens[:, self.head :])
+        return self.out_proj(tokens[:, self.head :])
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:

@@ -64,8 +64,8 @@ def main() -> None:
     print(f"their range: {float(min(halves)):.2f} to {float(max(halves)):.2f}")
     print(f"MM-Dist {float(mm_dist(text, motion)):.3f}, Diversity {float(diversity(motion)):.3f}")
     spread = torch.linalg.eigvalsh(torch.cov(motion.double().T))
-    share = spread.sum() ** 2 / spread.square().sum()
-    print(f"variance of all channels {float(spread.sum()):.1f}, spread over {float(share):.1f} directions")
+    directions = spread.sum() ** 2 / spread.square().sum()
+    print(f"variance of all channels {float(spread.sum()):.1f}, spread over {float(directions):.1f} directions")
 
 
 if __name__ == "__main__":

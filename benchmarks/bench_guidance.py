@@ -7,7 +7,7 @@ Generators: MldDenoiser, 9 layers, 256 wide, over the 49 x 16 latents of ConvVAE
 of the published autoencoder; MdmDenoiser on features, 8 layers, 512 wide, one token a frame, and that of
 configs/generator/mdm_mocap.yaml, 6 layers, 256 wide, one token for four frames. Rewards: of the size of
 arXiv 2511.19217 (9 layers, 256 wide, feed-forward 1024) and of the shipped one (3 layers, feed-forward 512), without
-dropout, on latents or on patches of four frames. Rounds alternate between all ways; the ratios are medians of the
+dropout, on latents or on patches of four frames. Rounds alternate between all methods; the ratios are medians of the
 rounds' ratios. A multiple of five steps gives the ratios of fifty, but for the work before and after the steps.
 On a CPU, seconds are those of the processor. The last lines say where the time of a guided step goes.
 """
@@ -44,11 +44,11 @@ TEXT, FRAMES = 768, 196
 
 @dataclass
 class Case:
-    """One generator and the ways to steer it."""
+    """One generator and the methods to steer it."""
 
     name: str
     task: GeneratorTask
-    ways: dict[str, RewardSteering]
+    methods: dict[str, RewardSteering]
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -67,7 +67,7 @@ def noise() -> DDPMScheduler:
 
 def latents(vae: MotionVAE) -> LatentSpace:
     space = LatentSpace(vae)
-    space.adopt(vae, torch.zeros(vae.width), torch.ones(vae.width))
+    space.load_vae(vae, torch.zeros(vae.width), torch.ones(vae.width))
     return space
 
 
@@ -101,24 +101,24 @@ def cases(steps: int, device: torch.device, tiny: bool) -> list[Case]:
 
     def on_latents(name: str, vae: MotionVAE, pairs: bool) -> Case:
         # one autoencoder for all: what is frozen may be shared
-        ways = {}
+        methods = {}
         for size, parts in sizes.items():
             latent = reward(latents(vae), 1, *parts)
-            ways[f"{size}, every step"] = steering(latent, every)
-            ways[f"{size}, default options"] = steering(latent, USUAL)
-            ways[f"{size}, through the decoder"] = steering(features[size], replace(every, through_decoder=True))
+            methods[f"{size}, every step"] = steering(latent, every)
+            methods[f"{size}, default options"] = steering(latent, USUAL)
+            methods[f"{size}, through the decoder"] = steering(features[size], replace(every, through_decoder=True))
             if pairs:
                 joined = reward(latents(vae), 2, *parts)
-                ways[f"{size}, on pairs of latents, every step"] = steering(joined, every)
+                methods[f"{size}, on pairs of latents, every step"] = steering(joined, every)
         denoiser = MldDenoiser(vae.width, TEXT, small, 3 if tiny else 9)
-        return Case(name, generator(latents(vae), denoiser, steps, device), ways)
+        return Case(name, generator(latents(vae), denoiser, steps, device), methods)
 
     def on_features(name: str, denoiser: MdmDenoiser) -> Case:
-        ways = {}
+        methods = {}
         for size, task in features.items():
-            ways[f"{size}, every step"] = steering(task, every)
-            ways[f"{size}, default options"] = steering(task, USUAL)
-        return Case(name, generator(FeatureSpace(), denoiser, steps, device), ways)
+            methods[f"{size}, every step"] = steering(task, every)
+            methods[f"{size}, default options"] = steering(task, USUAL)
+        return Case(name, generator(FeatureSpace(), denoiser, steps, device), methods)
 
     torch.manual_seed(0)
     published = MdmDenoiser(263, TEXT, 32 if tiny else 512, 2 if tiny else 8)
@@ -138,8 +138,8 @@ def compare(case: Case, batch: int, rounds: int, device: torch.device) -> None:
 
     seeds = torch.arange(batch)
     calls: dict[str, Callable[[], object]] = {"unguided": lambda: case.task.sample(captions, lengths, seeds)}
-    for name, way in case.ways.items():
-        calls[name] = lambda way=way: way.sample(case.task, captions, lengths, seeds)  # type: ignore[misc]
+    for name, method in case.methods.items():
+        calls[name] = lambda method=method: method.sample(case.task, captions, lengths, seeds)  # type: ignore[misc]
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():
@@ -151,7 +151,7 @@ def compare(case: Case, batch: int, rounds: int, device: torch.device) -> None:
         print(f"{case.name:20} {batch:5d} {name:42} {statistics.median(values):9.3f} {ratio:7.2f}", flush=True)
 
 
-def shares(case: Case, batch: int, device: torch.device) -> None:
+def breakdown(case: Case, batch: int, device: torch.device) -> None:
     """Milliseconds of the parts of one guided step: the doubled denoiser, the reward forward, and its gradient."""
     lengths = torch.full((batch,), FRAMES, device=device)
     mask = case.task.space.token_mask(lengths_to_mask(lengths))
@@ -159,16 +159,16 @@ def shares(case: Case, batch: int, device: torch.device) -> None:
     t, captions = torch.full((batch,), 500, device=device), ["a person walks"] * batch
     with torch.no_grad():
         predict = case.task.predictor(case.task.encode_text(captions), mask)
-        # ways that differ in their options alone are made of the same parts
-        parted = {(way.objective, way.through_decoder): name for name, way in reversed(case.ways.items())}
+        # methods that differ in their options alone are made of the same parts
+        parted = {(method.objective, method.through_decoder): name for name, method in reversed(case.methods.items())}
         for name in reversed(parted.values()):
-            way = case.ways[name]
-            guidance = way.guidance(case.task, captions, lengths)
+            method = case.methods[name]
+            guidance = method.guidance(case.task, captions, lengths)
             parts = {
                 "denoiser": lambda: predict(x, t),
                 "reward": lambda g=guidance: g.reward(x, t, mask),
                 "reward and gradient": lambda g=guidance: g.gradient(x, t, mask),
-                "binding": lambda w=way: w.guidance(case.task, captions, lengths),
+                "binding": lambda w=method: w.guidance(case.task, captions, lengths),
             }
             times = {
                 part: 1000 * statistics.median(seconds(call, device) for _ in range(5)) for part, call in parts.items()
@@ -184,23 +184,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
-    parser.add_argument("--only", default="", metavar="PATTERN", help='of "generator: way", such as "latents.*every"')
+    parser.add_argument(
+        "--only", default="", metavar="PATTERN", help='of "generator: method", such as "latents.*every"'
+    )
     parser.add_argument("--tiny", action="store_true", help="small networks, to see that everything runs")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     print(f"{device}, {options.threads} threads, {options.steps} DDIM steps")
-    print(f"{'generator':20} {'batch':>5} {'way':42} {'seconds':>9} {'ratio':>7}")
+    print(f"{'generator':20} {'batch':>5} {'method':42} {'seconds':>9} {'ratio':>7}")
     made = cases(options.steps, device, options.tiny)
     for case in made:
-        case.ways = {way: it for way, it in case.ways.items() if re.search(options.only, f"{case.name}: {way}")}
-    made = [case for case in made if case.ways]
+        case.methods = {
+            method: it for method, it in case.methods.items() if re.search(options.only, f"{case.name}: {method}")
+        }
+    made = [case for case in made if case.methods]
     for case in made:
         for batch in options.batches:
             compare(case, batch, options.rounds, device)
     for case in made:
         for batch in options.batches:
-            shares(case, batch, device)
+            breakdown(case, batch, device)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from realign.render.save import save_motions
 
 
 def make_clip(frames: int, metres: float) -> MotionClip:
-    """A person in the neutral pose who swings arms and legs on a way of `metres`."""
+    """A person in the neutral pose who swings arms and legs on a trajectory of `metres`."""
     pose = np.zeros((22, 3))
     for joint, parent in enumerate(HUMANML3D.parents[1:], start=1):
         offset = np.array(HUMANML3D.rest_offsets)[joint]
@@ -51,8 +51,8 @@ def plain_animation(path: Path, clip: MotionClip, frames: int) -> None:
         axes.set_ylim3d(-1, 5)
         axes.set_zlim3d(0, 2)
         axes.set_title(clip.caption)
-        way = clip.joints[: frame + 1, 0]
-        axes.plot(way[:, 0], way[:, 2], np.zeros(len(way)), color="grey")
+        trajectory = clip.joints[: frame + 1, 0]
+        axes.plot(trajectory[:, 0], trajectory[:, 2], np.zeros(len(trajectory)), color="grey")
         for chain, colour in zip(HUMANML3D.chains, ("red", "blue", "black", "red", "blue"), strict=True):
             line = clip.joints[frame, list(chain)]
             axes.plot(line[:, 0], line[:, 2], line[:, 1], linewidth=3, color=colour)

@@ -23,9 +23,9 @@ def sorted_ranks(scores, right):
 
 def sorted_table(scores, right):
     table = {}
-    for way, ranks in (("t2m", sorted_ranks(scores, right)), ("m2t", sorted_ranks(scores.T, right.T))):
-        table |= {f"{way}/R@{k}": float((ranks < k).mean()) for k in (1, 2, 3, 5, 10)}
-        table[f"{way}/MedR"] = float(np.median(ranks)) + 1
+    for direction, ranks in (("t2m", sorted_ranks(scores, right)), ("m2t", sorted_ranks(scores.T, right.T))):
+        table |= {f"{direction}/R@{k}": float((ranks < k).mean()) for k in (1, 2, 3, 5, 10)}
+        table[f"{direction}/MedR"] = float(np.median(ranks)) + 1
     return table
 
 

@@ -183,6 +183,7 @@ def _fill(value: Any, values: Mapping[str, Any], path: Path) -> Any:
 
 _GATHERED = ("mu", "eta", "anchors", "temperature", "through_decoder", "options", "best_of")
 """Options of `RewardGuidedSampling` that its `guidance` gathers now."""
+_JUDGE = re.compile(r"(?<=_by_)judge$|(?<=/)judge(?=_text$)")  # in names of what it logs
 
 
 def _with_new_names(config: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +192,13 @@ def _with_new_names(config: dict[str, Any]) -> dict[str, Any]:
     callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
     for each in callbacks if isinstance(callbacks, list) else []:
         options = each.get("init_args") if isinstance(each, dict) else None
-        if not isinstance(options, dict) or not str(each.get("class_path")).endswith("RewardGuidedSampling"):
+        if not isinstance(options, dict):
+            continue
+        monitor = options.get("monitor")
+        if isinstance(monitor, str) and (new := _JUDGE.sub("evaluator", monitor)) != monitor:
+            renamed(monitor, new)
+            options["monitor"] = new
+        if not str(each.get("class_path")).endswith("RewardGuidedSampling"):
             continue
         old = {name: options.pop(name) for name in _GATHERED if name in options}
         if old:

@@ -91,7 +91,7 @@ def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> 
     task = full_size(path)
     space = getattr(task, "space", None)
     if isinstance(space, LatentSpace):
-        space.adopt(space.vae, torch.zeros(space.width), torch.ones(space.width))
+        space.load_vae(space.vae, torch.zeros(space.width), torch.ones(space.width))
     features = len(task.normalizer.mean)
     task.normalizer.fit(torch.zeros(features), torch.ones(features))
     losses = task.losses(some_batch(features), "check")
@@ -223,7 +223,9 @@ def test_an_ablation_runs_as_it_stands_laid_over_a_generator(
     )
 
     def record(self: TransformerReward, x: torch.Tensor, t: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        asked.extend(t.tolist() if asked.count(None) % 2 else [])  # within a gradient: judges ask about clean motions
+        asked.extend(
+            t.tolist() if asked.count(None) % 2 else []
+        )  # within a gradient: evaluators ask about clean motions
         return embed(self, x, t, mask)
 
     monkeypatch.setattr(TransformerReward, "embed_motion", record)
@@ -234,8 +236,8 @@ def test_an_ablation_runs_as_it_stands_laid_over_a_generator(
     assert bool(timesteps) == (path.stem != "none") and (not timesteps or max(timesteps) > 50 > min(timesteps))
     with open(next(ablated.glob(f"runs/ablation_{path.stem}/*/metrics.csv")), newline="") as file:
         (found,) = csv.DictReader(file)
-    measures = ("reward_text", "r1_by_judge", "mm_dist_by_judge", "fid_by_judge", "foot_skating")
-    rows = [[float(found[f"test_{way}/{measure}"]) for measure in measures] for way in ("unguided", "guided")]
+    measures = ("reward_text", "r1_by_evaluator", "mm_dist_by_evaluator", "fid_by_evaluator", "foot_skating")
+    rows = [[float(found[f"test_{variant}/{measure}"]) for measure in measures] for variant in ("unguided", "guided")]
     assert (rows[0] == rows[1]) == (path.stem == "none")
 
 
@@ -270,7 +272,7 @@ def test_the_tiny_configurations_train_and_generate(
         assert (run / "last.ckpt").is_file()
         assert list(run.glob("version_0/samples/*.gif")) or stem.startswith(
             ("re", "ev")
-        )  # judges make no motions to look at
+        )  # evaluators make no motions to look at
     for stem in ("generator_mld", "generator_mdm", "generator_flow"):
         arguments = ["generate", "a person walks", "--checkpoint", f"runs/tiny_{stem}/last.ckpt", "-o", f"{stem}.png"]
         assert main(arguments) == 0

@@ -143,3 +143,15 @@ def test_options_of_guidance_under_their_old_names_are_gathered_and_told(tmp_pat
         config = read_config(write(tmp_path, "kind/old.yaml", text))
     expected = {"mu": 0.5, "eta": 1.0, "strength": 7.0, "method": "best-of", "candidates": 3}
     assert config["trainer"]["callbacks"][0]["init_args"] == {"reward": "r", "guidance": expected}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("val_guided/r1_by_judge", "val_guided/r1_by_evaluator"), ("val_guided/judge_text", "val_guided/evaluator_text")],
+)
+def test_what_the_judge_measured_is_monitored_under_its_new_name(tmp_path: Path, old: str, new: str) -> None:
+    kept = {"class_path": "EMA", "init_args": {"decay": 0.5, "monitor": "val/loss"}}
+    config = {"trainer": {"callbacks": [{"class_path": "ModelCheckpoint", "init_args": {"monitor": old}}, kept]}}
+    with pytest.warns(Renamed, match=f"{old} is now called {new}"):
+        found = read_config(write(tmp_path, "kind/old.yaml", yaml.safe_dump(config)))
+    assert found["trainer"]["callbacks"] == [{"class_path": "ModelCheckpoint", "init_args": {"monitor": new}}, kept]

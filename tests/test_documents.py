@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from test_layers import LEVEL
+from test_layers import LAYER
 
 from realign.cli import OLD_NAMES, TRAINING, parser
 from realign.commands.training import OPTIONS
@@ -83,8 +83,8 @@ def test_configurations_and_files_named_exist(page: Path) -> None:
 def test_architecture_is_the_one_that_imports_are_held_to() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Architecture")[2]
     lines = re.findall(r"^(\w+(?:, \w+)*)", text.partition("```")[2].partition("```")[0], re.MULTILINE)
-    levels = [LEVEL[name] for line in lines for name in line.split(", ")]
-    assert levels == sorted(levels) and len(levels) == len(LEVEL)
+    layers = [LAYER[name] for line in lines for name in line.split(", ")]
+    assert layers == sorted(layers) and len(layers) == len(LAYER)
 
 
 def test_classes_named_in_yaml_exist() -> None:

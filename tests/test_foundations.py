@@ -24,8 +24,8 @@ def test_masked_reductions_equal_plain_loops() -> None:
 
 def test_equal_shares_of_a_batch_average_to_the_whole() -> None:
     error, mask = torch.rand(4, 6, 3), lengths_to_mask(torch.tensor([6, 1, 3, 5]))
-    shares = [masked_loss(error[rows], mask[rows]) for rows in (slice(0, 2), slice(2, 4))]
-    torch.testing.assert_close(torch.stack(shares).mean(), masked_loss(error, mask))
+    parts = [masked_loss(error[rows], mask[rows]) for rows in (slice(0, 2), slice(2, 4))]
+    torch.testing.assert_close(torch.stack(parts).mean(), masked_loss(error, mask))
 
 
 def test_text_features_join_whatever_their_word_counts() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "realign"
-# A package may import the packages of a higher number, and itself; never another one on its own level.
-LEVEL = {
+# A package may import the packages of a higher number, and itself; never another one on its own layer.
+LAYER = {
     "cli": 0, "commands": 0, "training": 0, "trainer": 0,
     "evaluation": 1, "callbacks": 1,
     "inference": 2,
@@ -20,7 +20,7 @@ LEVEL = {
     "precision": 9, "staging": 9,
     "masking": 10, "weight_names": 10, "library_errors": 10, "system": 10,
 }  # fmt: skip
-SAME_LEVEL = {
+SAME_LAYER = {
     ("cli", "commands"), ("cli", "training"), ("commands", "training"), ("training", "trainer"), ("files", "errors"),
     ("launcher", "errors"), ("files", "staging"), ("staging", "errors"),
 }  # fmt: skip
@@ -49,15 +49,15 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_down_only(path: Path) -> None:
     package = package_of(path)
-    assert package in LEVEL, f"{package} has no level: give it one in LEVEL"
+    assert package in LAYER, f"{package} has no layer: give it one in LAYER"
     for name in imports_of(path):
         parts = name.split(".")
         if parts[0] == "lightning":
             assert package in LIGHTNING or path.name == "datamodule.py", f"{package} must not know Lightning"
-        if parts[0] != "realign" or len(parts) < 2 or parts[1] not in LEVEL or parts[1] == package:
+        if parts[0] != "realign" or len(parts) < 2 or parts[1] not in LAYER or parts[1] == package:
             continue
         assert (package, parts[1]) not in NEVER
-        assert LEVEL[parts[1]] > LEVEL[package] or (package, parts[1]) in SAME_LEVEL, f"{package} imports {parts[1]}"
+        assert LAYER[parts[1]] > LAYER[package] or (package, parts[1]) in SAME_LAYER, f"{package} imports {parts[1]}"
 
 
 def test_no_circle_between_files() -> None:

@@ -17,7 +17,7 @@ from realign.diffusion import FlowMatching
 from realign.errors import InputError, Renamed
 from realign.evaluation.clips import EvaluationClips
 from realign.evaluation.evaluation import Evaluation
-from realign.evaluation.judges import load_judge
+from realign.evaluation.models import load_evaluator
 from realign.evaluation.results import Results
 from realign.evaluation.settings import Setting
 from realign.guidance import load_steering
@@ -51,14 +51,14 @@ def masked_tokens() -> MaskedTokens:
 
 
 def evaluation(shelf: Path, reward: str = "reward") -> Evaluation:
-    judging = Embedder.load(shelf / reward, trust_code=True)
-    clips, judge = EvaluationClips(shelf / "data"), load_judge(shelf / "judge")
-    return Evaluation(masked_tokens(), clips, {"judge": judge}, reward=judging)
+    guide = Embedder.load(shelf / reward, trust_code=True)
+    clips, evaluator = EvaluationClips(shelf / "data"), load_evaluator(shelf / "evaluator")
+    return Evaluation(masked_tokens(), clips, {"evaluator": evaluator}, reward=guide)
 
 
 def test_a_generator_that_is_not_a_diffusion_is_evaluated_and_chosen_from(shelf: Path) -> None:
-    rows = evaluation(shelf).run([Setting(steps=2), BEST], replications=1, sentences=1).rows
-    assert all(row.estimate("R@1", "judge") is not None for row in rows)
+    rows = evaluation(shelf).run([Setting(steps=2), BEST], replications=1, time_captions=1).rows
+    assert all(row.estimate("R@1", "evaluator") is not None for row in rows)
     assert rows[2].estimate("reward").mean > rows[1].estimate("reward").mean
     assert rows[1].speed["text_p50_s"] > 0
 
@@ -81,7 +81,7 @@ def test_the_commands_take_it_from_a_folder_for_who_trusts_it(
     shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = ["--generator", str(shelf / "masked"), "--reward", str(shelf / "reward")]
-    rest = ["--data", str(shelf / "data"), "--evaluator", str(shelf / "judge"), "--replications=1", "--device=cpu"]
+    rest = ["--data", str(shelf / "data"), "--evaluator", str(shelf / "evaluator"), "--replications=1", "--device=cpu"]
     words = ["evaluate", *parts, *rest, "--guidance", "none", "best-of", "-o", str(tmp_path / "results.json")]
     assert main(words) == 2 and "add --trust-code" in capsys.readouterr().err
     assert main([*words, "--trust-code"]) == 0

@@ -115,9 +115,9 @@ def measures(device: torch.device) -> dict[str, Tensor | float]:
     with_threshold = RetrievalMetrics()
     with_threshold.update(text, motion, ids, captions, text)
     found |= {f"threshold {key}": value for key, value in with_threshold.compute().items()}
-    judged = GenerationMetrics(identical=True, few=True)
-    judged.update(text, motion, ids, captions, motion + text)
-    found |= {f"judged {key}": value for key, value in judged.compute().items()}
+    generation = GenerationMetrics(identical=True, few=True)
+    generation.update(text, motion, ids, captions, motion + text)
+    found |= {f"generation {key}": value for key, value in generation.compute().items()}
     many = MultiModality(pairs=4)
     many.update(motion, [name[:2] for name in ids], [int(name[2:]) for name in ids])
     found |= many.compute()

@@ -40,13 +40,13 @@ def turned(clip: MotionClip) -> float:
     return float(np.degrees(heading[-1] - heading[0]))
 
 
-def way(clip: MotionClip) -> float:
+def travelled(clip: MotionClip) -> float:
     return float(np.linalg.norm(clip.joints[-1, 0, [0, 2]] - clip.joints[0, 0, [0, 2]]))
 
 
 def test_gaits_and_turns(clips: dict[str, MotionClip]) -> None:
-    assert way(clips["a person walks forward"]) > 1.5 and abs(turned(clips["a person walks forward"])) < 40
-    assert way(clips["a person runs"]) > way(clips["a person walks forward"])
+    assert travelled(clips["a person walks forward"]) > 1.5 and abs(turned(clips["a person walks forward"])) < 40
+    assert travelled(clips["a person runs"]) > travelled(clips["a person walks forward"])
     assert turned(clips["a person walks and turns left"]) > 45
     assert turned(clips["a person walks and turns right"]) < -45
 
@@ -60,7 +60,7 @@ def test_hands(clips: dict[str, MotionClip], sentence: str, side: str, other: st
     shoulder = joints[:, 16:18, 1].mean()
     assert joints[:, SIDES[side], 1].max() > shoulder + 0.1
     assert joints[:, SIDES[other], 1].max() < shoulder
-    assert way(clips[sentence]) < 0.5
+    assert travelled(clips[sentence]) < 0.5
 
 
 def test_lengths_are_those_of_the_motions_that_a_search_finds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

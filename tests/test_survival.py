@@ -32,10 +32,10 @@ KILLS = 20
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Motions, a set of them, an untrained generator and an untrained judge."""
+    """Motions, a set of them, an untrained generator and an untrained evaluator."""
     folder = tmp_path_factory.mktemp("shelf")
     write_procedural_folder(folder / "source", 36)
-    for name, config in (("generator", "generator_mdm"), ("judge", "retriever")):
+    for name, config in (("generator", "generator_mdm"), ("evaluator", "retriever")):
         data = [f"--data.init_args.folder={folder / 'data'}", "--data.init_args.clips=36"]
         cli = build(["--config", str(CONFIGS / f"{config}.yaml"), *data])
         cli.model.normalizer.fit(*cli.datamodule.statistics)
@@ -87,7 +87,7 @@ def test_prepare(shelf: Path, tmp_path: Path) -> None:
 
 
 def test_index_build(shelf: Path, tmp_path: Path) -> None:
-    folder, judge = tmp_path / "out" / "index", load_task(shelf / "judge", RewardTask)
+    folder, evaluator = tmp_path / "out" / "index", load_task(shelf / "evaluator", RewardTask)
 
     def read() -> object:
         if not folder.exists():
@@ -99,14 +99,14 @@ def test_index_build(shelf: Path, tmp_path: Path) -> None:
         return vectors, library.motions.digest, joints[35].tobytes()
 
     survive(
-        folder.parent, lambda: build_index(judge, shelf / "data", folder, split="all", with_motions=True), read
+        folder.parent, lambda: build_index(evaluator, shelf / "data", folder, split="all", with_motions=True), read
     )  # fmt: skip
 
 
 def test_evaluate(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "out" / "results.json"
     evaluation = load_evaluation(
-        shelf / "data", generator=shelf / "generator", evaluators=[f"judge={shelf / 'judge'}"], split="all"
+        shelf / "data", generator=shelf / "generator", evaluators=[f"evaluator={shelf / 'evaluator'}"], split="all"
     )
     # drawing takes longer than all the rest
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **options: path.write_bytes(b"drawn"))

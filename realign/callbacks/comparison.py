@@ -17,18 +17,18 @@ _NAMES = {"R@1": "r1", "MM-Dist": "mm_dist", "FID": "fid"}  # of what is logged
 
 
 class SampleMetrics(nn.Module):
-    """Agreement with captions and likeness to recorded motions by some judges, and physical measures.
+    """Agreement with captions and likeness to recorded motions by some models, and physical measures.
 
     Args:
-        judges: Models that embed motions and captions, by name.
+        models: Models that embed motions and captions, by name.
         skeleton: Name of the skeleton.
     """
 
-    def __init__(self, judges: Mapping[str, MotionTextModel], skeleton: str) -> None:
+    def __init__(self, models: Mapping[str, MotionTextModel], skeleton: str) -> None:
         super().__init__()
-        self._judges = dict(judges)  # a plain dictionary: they are no parts of this module
+        self._models = dict(models)  # a plain dictionary: they are not parts of this module
         self.skeleton = get_skeleton(skeleton)
-        self.judged = nn.ModuleDict({name: GenerationMetrics(identical=True, few=True) for name in judges})
+        self.metrics = nn.ModuleDict({name: GenerationMetrics(identical=True, few=True) for name in models})
         self.means: SampleMeans | None = None
 
     @torch.no_grad()
@@ -43,10 +43,10 @@ class SampleMetrics(nn.Module):
             values: Further numbers of each motion, the same names every time.
         """
         found = dict(values)
-        for name, judge in self._judges.items():
-            text = judge.embed_captions(batch.captions)
-            made, recorded = (judge.embed_motions(each, batch.lengths) for each in (motion, batch.motion))
-            self.judged[name].update(text, made, batch.ids, batch.captions, recorded)  # type: ignore[operator]
+        for name, model in self._models.items():
+            text = model.embed_captions(batch.captions)
+            made, recorded = (model.embed_motions(each, batch.lengths) for each in (motion, batch.motion))
+            self.metrics[name].update(text, made, batch.ids, batch.captions, recorded)  # type: ignore[operator]
             found[f"{name}_text"] = torch.cosine_similarity(made.float(), text.float())
         found |= measure_motions(motion, batch.lengths, self.skeleton)
         if self.means is None:
@@ -54,13 +54,13 @@ class SampleMetrics(nn.Module):
         self.means.update(batch.ids, found)
 
     def compute(self) -> dict[str, Tensor]:
-        """Means, and R@1, MM-Dist and FID by every judge, over all processes; forgets what it has seen."""
+        """Means, and R@1, MM-Dist and FID by every model, over all processes; forgets what it has seen."""
         if self.means is None or not self.means.update_called:
             return {}
         found = self.means.compute()
         self.means.reset()
-        for name, judged in self.judged.items():
-            table = judged.compute()  # type: ignore[operator]
-            found |= {f"{_NAMES[each]}_by_{name}": table[each].to(judged.device).float() for each in _NAMES}
-            judged.reset()  # type: ignore[operator]
+        for name, metric in self.metrics.items():
+            table = metric.compute()  # type: ignore[operator]
+            found |= {f"{_NAMES[each]}_by_{name}": table[each].to(metric.device).float() for each in _NAMES}
+            metric.reset()  # type: ignore[operator]
         return found

@@ -1,4 +1,4 @@
-"""R@1 against the noise level, as numbers in a file and as one picture; several runs beside each other."""
+"""R@1 against the timestep, as numbers in a file and as one picture; several runs beside each other."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from realign.errors import InputError
 from realign.files import atomic_path
 
 Curve = dict[str, float]
-"""R@1 by level: ``clean``, and ``t05`` for the tenth of the schedule around 5 %."""
+"""R@1 by timestep: ``clean``, and ``t05`` for the tenth of the schedule around 5 %."""
 
 
 class RecallByNoise(Callback):
@@ -56,7 +56,7 @@ class RecallByNoise(Callback):
         with atomic_path(folder / "recall_by_noise.json") as path:
             path.write_text(json.dumps(about | {"r1": curve}, indent=1))
         with atomic_path(folder / "recall_by_noise.csv") as path, open(path, "w", newline="") as file:
-            csv.writer(file).writerows([("level", "r1"), *curve.items()])
+            csv.writer(file).writerows([("timestep", "r1"), *curve.items()])
         others = {
             label: [read_curve(name.strip()) for name in names.split(",")] for label, names in self.beside.items()
         }
@@ -64,7 +64,7 @@ class RecallByNoise(Callback):
 
 
 def read_curve(path: str | Path) -> Curve:
-    """R@1 by level from a file that `RecallByNoise` wrote, JSON or CSV.
+    """R@1 by timestep from a file that `RecallByNoise` wrote, JSON or CSV.
 
     Raises:
         InputError: The file is missing or something else.
@@ -72,7 +72,7 @@ def read_curve(path: str | Path) -> Curve:
     try:
         text = Path(path).read_text(encoding="utf-8")
         rows: Any = json.loads(text)["r1"].items() if text.startswith("{") else list(csv.reader(text.splitlines()))[1:]
-        return {str(level): float(value) for level, value in rows}
+        return {str(timestep): float(value) for timestep, value in rows}
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is no curve of recall by noise ({error}); give a file of that callback.") from error
 
@@ -92,13 +92,14 @@ def draw_recall(path: str | Path, curves: Mapping[str, Sequence[Curve]]) -> Path
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     for label, runs in curves.items():
-        levels = sorted((_place(level), level) for level in runs[0])
-        places = [place for place, _ in levels]
-        values = [[100 * run[level] for run in runs] for _, level in levels]
-        (line,) = axes.plot(places, [mean(each) for each in values], marker="o", markersize=4, label=label)
+        timesteps = sorted(runs[0], key=_place)
+        values = [[100 * run[timestep] for run in runs] for timestep in timesteps]
+        (line,) = axes.plot(
+            list(map(_place, timesteps)), [mean(each) for each in values], marker="o", markersize=4, label=label
+        )
         if len(runs) > 1:
             low, high = [min(each) for each in values], [max(each) for each in values]
-            axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+            axes.fill_between(list(map(_place, timesteps)), low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     axes.set_xticks([_place("clean"), *range(0, 101, 20)], ["clean", *map(str, range(0, 101, 20))])
     axes.set(xlabel="step, % of the schedule", ylabel="R@1, text to motion (%)", ylim=(0, 102))
     axes.grid(alpha=0.3)
@@ -108,6 +109,6 @@ def draw_recall(path: str | Path, curves: Mapping[str, Sequence[Curve]]) -> Path
     return Path(path)
 
 
-def _place(level: str) -> float:
-    """Where a level stands on the axis."""
-    return -8.0 if level == "clean" else float(level.lstrip("at"))
+def _place(timestep: str) -> float:
+    """Where a timestep stands on the axis."""
+    return -8.0 if timestep == "clean" else float(timestep.lstrip("at"))

@@ -11,14 +11,14 @@ from realign.batch import MotionTextBatch
 from realign.callbacks.comparison import SampleMetrics
 from realign.callbacks.gallery import is_due, log_folder, show
 from realign.checkpoint.load import load_model
-from realign.errors import InputError
+from realign.errors import InputError, renamed
 from realign.guidance.config import USUAL, GuidanceConfig
 from realign.guidance.steering import Steering, load_steering
 from realign.interfaces import MotionTextModel, TextToMotionModel
 from realign.render.save import check_suffix
 from realign.tasks.base import Task
 
-WAYS = ("unguided", "guided")
+VARIANTS = ("unguided", "guided")
 
 
 class RewardGuidedSampling(Callback):
@@ -27,18 +27,19 @@ class RewardGuidedSampling(Callback):
     Logs both side by side: ``val_unguided/...`` and ``val_guided/...`` (``test_...`` in a test), each with
     ``reward_text`` (cosine of motion and caption by the reward), ``reward`` (mu R_text + eta R_motion),
     ``r1_by_reward``, ``mm_dist_by_reward`` and ``fid_by_reward`` (`GenerationMetrics`: what is climbed is also measured
-    with), the same by an independent ``judge`` if there is one, and physical measures; and writes a rendered pair.
+    with), the same by an independent ``evaluator`` if there is one, and physical measures; and writes a rendered pair.
     The generator stays as it is: guidance is an argument of its sampling.
 
     Args:
         reward: Checkpoint or folder of the reward.
         index: Folder of an index that this reward made; needed where eta is not 0.
         guidance: The method and its options.
-        judge: Checkpoint or folder of an evaluator, or of another reward or retriever, to measure with.
+        evaluator: Checkpoint or folder of an evaluator, or of another reward or retriever, to measure with.
         batches: Batches sampled by each process at every validation; all of them when None.
         every_n_epochs: Sample after every so many training epochs.
         clips: Motions of the first batch to render in pairs; 0 renders none.
         suffix: Format of the rendered file.
+        judge: Old name of `evaluator`.
     """
 
     def __init__(
@@ -46,30 +47,34 @@ class RewardGuidedSampling(Callback):
         reward: str,
         index: str | None = None,
         guidance: GuidanceConfig = USUAL,
-        judge: str | None = None,
+        evaluator: str | None = None,
         batches: int | None = None,
         every_n_epochs: int = 1,
         clips: int = 2,
         suffix: str = ".gif",
+        judge: str | None = None,
     ) -> None:
+        if judge is not None:
+            renamed("judge of RewardGuidedSampling", "evaluator")
+            evaluator = judge if evaluator is None else evaluator
         numbers = (("every_n_epochs", every_n_epochs, 1), ("clips", clips, 0))
         for name, value, least in numbers:
             if value < least:
                 raise InputError(f"{name}={value} must be at least {least}.")
         check_suffix(f"motions{suffix}")
-        self.reward, self.index, self.judge = reward, index, judge
+        self.reward, self.index, self.evaluator = reward, index, evaluator
         self.guidance = guidance
         self.batches, self.every_n_epochs, self.clips, self.suffix = batches, every_n_epochs, clips, suffix
         self.steering: Steering | None = None
-        self._judges: dict[str, MotionTextModel] = {}
+        self._models: dict[str, MotionTextModel] = {}
         self._metrics: dict[str, SampleMetrics] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Load reward, index and judge, once.
+        """Load reward, index and evaluator, once.
 
         Raises:
-            InputError: The task is no generator, the judge no judge or the reward itself, or a file is missing, foreign
-                or damaged.
+            InputError: The task is not a generator, the evaluator is the reward itself or something else, or a file is
+                missing, foreign or damaged.
         """
         if not (isinstance(pl_module, Task) and isinstance(pl_module, TextToMotionModel)):
             raise InputError(
@@ -79,20 +84,20 @@ class RewardGuidedSampling(Callback):
         if self.steering is not None:
             return
         self.steering = load_steering(self.reward, self.index, self.guidance, trust_code=pl_module.trust_code)
-        self._judges = {"reward": self.steering.objective.reward}
-        if self.judge is not None:
-            self._judges["judge"] = self._load_judge(self.judge, trainer, pl_module.trust_code)
+        self._models = {"reward": self.steering.objective.reward}
+        if self.evaluator is not None:
+            self._models["evaluator"] = self._load_evaluator(self.evaluator, trainer, pl_module.trust_code)
 
-    def _load_judge(self, path: str, trainer: Trainer, trust_code: bool) -> MotionTextModel:
-        judge = load_model(path, MotionTextModel, trust_code=trust_code)  # type: ignore[type-abstract]
-        if judge.fingerprint == self._judges["reward"].fingerprint:
+    def _load_evaluator(self, path: str, trainer: Trainer, trust_code: bool) -> MotionTextModel:
+        evaluator = load_model(path, MotionTextModel, trust_code=trust_code)  # type: ignore[type-abstract]
+        if evaluator.fingerprint == self._models["reward"].fingerprint:
             raise InputError(
-                f"The judge {path} is the reward itself, which cannot measure what it guides; give another."
+                f"The evaluator {path} is the reward itself, which cannot measure what it guides; give another."
             )
         data: Any = getattr(trainer, "datamodule", None)
         if hasattr(data, "caption_tokens"):
-            judge.take_tokens(data.caption_tokens())
-        return judge.requires_grad_(False)
+            evaluator.take_tokens(data.caption_tokens())
+        return evaluator.requires_grad_(False)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse before hours of training what validation would refuse after them."""
@@ -110,14 +115,14 @@ class RewardGuidedSampling(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: MotionTextBatch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Sample both ways, measure, and render at the first batch."""
+        """Sample both variants, measure, and render at the first batch."""
         self._compare(trainer, pl_module, batch, batch_idx, dataloader_idx, "val")
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: MotionTextBatch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Sample both ways, measure, and render at the first batch."""
+        """Sample both variants, measure, and render at the first batch."""
         self._compare(trainer, pl_module, batch, batch_idx, dataloader_idx, "test")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -133,9 +138,11 @@ class RewardGuidedSampling(Callback):
         generator.check_start()  # a callback is asked before the task
         steering.to(generator.device).check(generator)
         with torch.inference_mode(False):
-            for judge in self._judges.values():
-                judge.to(generator.device)
-        self._metrics = {way: SampleMetrics(self._judges, generator.skeleton).to(generator.device) for way in WAYS}
+            for model in self._models.values():
+                model.to(generator.device)
+        self._metrics = {
+            variant: SampleMetrics(self._models, generator.skeleton).to(generator.device) for variant in VARIANTS
+        }
 
     def _parts(self, pl_module: LightningModule) -> tuple[Steering, Any]:
         if self.steering is None or not isinstance(pl_module, TextToMotionModel):
@@ -151,16 +158,16 @@ class RewardGuidedSampling(Callback):
             return
         steering, generator = self._parts(pl_module)
         motions = {}
-        for way in WAYS:
+        for variant in VARIANTS:
             with trainer.precision_plugin.forward_context():
-                if way == "guided":
-                    motions[way] = steering.sample(generator, batch.captions, batch.lengths, batch.seeds, batch.ids)
+                if variant == "guided":
+                    motions[variant] = steering.sample(generator, batch.captions, batch.lengths, batch.seeds, batch.ids)
                 else:
-                    motions[way] = generator.sample(batch.captions, batch.lengths, batch.seeds)
+                    motions[variant] = generator.sample(batch.captions, batch.lengths, batch.seeds)
         target = steering.objective.target(batch.captions, batch.ids)
-        for way, motion in motions.items():
+        for variant, motion in motions.items():
             total = steering.objective.score(motion, batch.lengths, target)
-            self._metrics[way].update(motion, batch, {"reward": total})
+            self._metrics[variant].update(motion, batch, {"reward": total})
         if batch_idx == 0 and self.clips:
             self._render(trainer, generator, batch, motions, stage)
 
@@ -171,12 +178,13 @@ class RewardGuidedSampling(Callback):
         folder = log_folder(trainer) / "guidance"
         if trainer.is_global_zero:
             shown = {
-                way: generator.clips(each[: self.clips], batch[: self.clips], way) for way, each in motions.items()
+                variant: generator.clips(each[: self.clips], batch[: self.clips], variant)
+                for variant, each in motions.items()
             }
             pairs = [clip for pair in zip(*shown.values(), strict=True) for clip in pair]
             show(trainer, folder, f"{stage}/guidance", pairs, self.suffix)
 
     def _log(self, pl_module: LightningModule, stage: str) -> None:
-        for way, metrics in self._metrics.items():
+        for variant, metrics in self._metrics.items():
             for name, value in metrics.compute().items():
-                pl_module.log(f"{stage}_{way}/{name}", value, batch_size=1, sync_dist=True)
+                pl_module.log(f"{stage}_{variant}/{name}", value, batch_size=1, sync_dist=True)

@@ -37,7 +37,7 @@ def read_guidance(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def sibling(folder: Path, name: Any, what: str) -> Path:
+def beside(folder: Path, name: Any, what: str) -> Path:
     """The file or folder of a name beside a generator's folder, wherever a foreign file says it is.
 
     Raises:

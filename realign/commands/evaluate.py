@@ -31,7 +31,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_measuring(parser)
     parser.add_argument("--mm-replications", type=int, default=0, help="how often to measure MModality (default: 0)")
-    parser.add_argument("--aits", type=int, default=0, metavar="N", help="time N sentences, one at a time (default: 0)")
+    parser.add_argument("--aits", type=int, default=0, metavar="N", help="time N captions, one at a time (default: 0)")
     parser.add_argument("-o", "--output", type=Path, default=Path("results.json"), help="(default: results.json)")
     _add_settings(parser)
 
@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> None:
     if options.output.suffix != ".json":
         raise InputError(f"The results go into a .json file, not {options.output}; choose another -o.")
     settings = settings_of(options)  # refused before models are loaded
-    more = {"multimodality": options.mm_replications, "sentences": options.aits}
+    more = {"multimodality": options.mm_replications, "time_captions": options.aits}
     launch(measure, options.devices, pick_device(options.device), options, settings, options.output, more)
     results = Results.load(options.output)
     written = write_tables(options.output, results)

@@ -35,11 +35,11 @@ def run(options: argparse.Namespace) -> None:
     """Generate and write."""
     with loading():
         from realign.guidance.own import OwnGuidance
-        from realign.inference import TextToMotion, pretrained_folder, read_sentences
+        from realign.inference import TextToMotion, pretrained_folder, read_captions
         from realign.render.save import check_suffix, save_motions
 
         check_suffix(options.output)  # a wrong name must not cost a sampling run
-        texts = read_sentences(options.text, options.file)
+        texts = read_captions(options.text, options.file)
         own = OwnGuidance.read(options.checkpoint or pretrained_folder("generator"))
         word = options.guidance or ("default" if options.preset in (None, "none") else "reward")
         method = word if word != "default" else own.config.method if own else "none"

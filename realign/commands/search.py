@@ -40,7 +40,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> None:
     """Search, print and draw."""
     with loading():
-        from realign.inference import MotionSearch, read_sentences
+        from realign.inference import MotionSearch, read_captions
         from realign.motion.skeleton import check_fps
         from realign.render.save import check_suffix
 
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
         if options.k is not None and options.k < 1:
             raise InputError(f"-k {options.k} finds nothing; ask for at least 1 hit.")
         asked = options.text or options.file is not None or not options.motion
-        texts = read_sentences(options.text, options.file) if asked else []
+        texts = read_captions(options.text, options.file) if asked else []
         clips = [clip for path in options.motion for clip in _queries(path, options)]
         model = MotionSearch.from_pretrained(
             options.index, options.checkpoint, options.device, trust_code=options.trust_code

@@ -9,27 +9,27 @@ from typing import Any, get_args
 import torch
 
 from realign.distributed import from_first, processes
-from realign.errors import InputError
+from realign.errors import InputError, renamed
 from realign.evaluation.clips import EvaluationClips
-from realign.evaluation.judges import Judging, check_independent
+from realign.evaluation.models import EvaluationModels, check_independent
 from realign.evaluation.replicate import REWARD, Make, Replicator
 from realign.evaluation.results import REAL, Results, Row, open_results
 from realign.evaluation.sampling import Recorded, SettingSampler
 from realign.evaluation.settings import PROTOCOLS, Precision, Protocol, Setting, default_settings, unique_settings
-from realign.evaluation.speed import time_sentences
+from realign.evaluation.speed import measure_speed
 from realign.guidance.config import GuidanceConfig
 from realign.index.motion_index import MotionIndex
 from realign.interfaces import MotionTextModel, TextToMotionModel, frozen
 from realign.nn.embedder import JointEmbedding
 from realign.seeding import mix_seed
-from realign.text.sentences import encoders_of, warn_about
+from realign.text.captions import encoders_of, warn_about
 
 Watch = Callable[[str, int, int], None]
 """watch(what is being made, motions made, motions in all)"""
 
 
 class Evaluation:
-    """A generator, the clips whose captions it is given, and what judges its motions.
+    """A generator, the clips whose captions it is given, and the evaluators that measure its motions.
 
     A motion depends on the seed, the replication, its clip's id and the setting alone: all settings meet the same
     captions, lengths and noise, and neither batches nor processes change the results. Where `torch.distributed` runs,
@@ -38,7 +38,7 @@ class Evaluation:
     Args:
         generator: A trained generator.
         clips: Real clips; the generator gets their captions and lengths.
-        evaluators: What judges, by name: any number, for second opinions.
+        evaluators: By name, any number of them, for second opinions.
         protocol: How to measure.
         reward: Guides, and scores the motions of every row; needed where a setting guides.
         index: Motions of the training set embedded by the reward; needed where a setting's eta is not 0.
@@ -68,19 +68,19 @@ class Evaluation:
         self.reward, self.index, self.precision, self.default = reward, index, precision, default
         if precision not in get_args(Precision):
             raise InputError(f"Unknown precision {precision!r}; choose one of {', '.join(get_args(Precision))}.")
-        judges = dict(evaluators)
-        if not judges or batch_size < 1:
-            raise InputError(f"Got {len(judges)} evaluators and batch size {batch_size}; give at least 1 of each.")
+        by_name = dict(evaluators)
+        if not by_name or batch_size < 1:
+            raise InputError(f"Got {len(by_name)} evaluators and batch size {batch_size}; give at least 1 of each.")
         if reward is not None:
-            for name, judge in judges.items():
-                check_independent(name, judge, reward)
-        if REWARD in judges:
+            for name, evaluator in by_name.items():
+                check_independent(name, evaluator, reward)
+        if REWARD in by_name:
             raise InputError(f"An evaluator is called {REWARD!r}, as the reward is; name it otherwise, by NAME=PATH.")
         if reward is not None:
-            judges[REWARD] = reward
+            by_name[REWARD] = reward
         self._check_clips(batch_size)
-        judging = Judging(judges, clips, generator.device)
-        self.replicator = Replicator(clips, judging, protocol, generator.device, batch_size)
+        models = EvaluationModels(by_name, clips, generator.device)
+        self.replicator = Replicator(clips, models, protocol, generator.device, batch_size)
 
     def run(
         self,
@@ -88,9 +88,10 @@ class Evaluation:
         *,
         replications: int = 20,
         multimodality: int = 0,
-        sentences: int = 0,
+        time_captions: int = 0,
         output: str | Path | None = None,
         watch: Watch | None = None,
+        sentences: int | None = None,
     ) -> Results:
         """Measure real motions and every setting.
 
@@ -102,17 +103,21 @@ class Evaluation:
                 where it has a guidance of its own, guided as `TextToMotion.generate` guides it.
             replications: How often each is measured.
             multimodality: Replications of MModality, which takes many motions of each caption; none by default.
-            sentences: Sentences to time each setting with; none by default.
+            time_captions: Captions to time each setting with; none by default.
             output: JSON file, written after every replication; None keeps the results in memory.
             watch: Is told of the progress.
+            sentences: Old name of `time_captions`.
 
         Raises:
             InputError: Numbers or settings that make no sense, a reward that does not fit, or a file of other results.
         """
+        if sentences is not None:
+            renamed("sentences", "time_captions")
+            time_captions = sentences
         for name, value, least in (
             ("replications", replications, 1),
             ("replications of MModality", multimodality, 0),
-            ("sentences to time", sentences, 0),
+            ("captions to time", time_captions, 0),
         ):
             if value < least:
                 raise InputError(f"{value} {name} cannot be made; ask for at least {least}.")
@@ -147,14 +152,14 @@ class Evaluation:
                     row.multimodality.append(self.replicator.diversify(makers[row.name], number, made))
                     save()
         for row in rows[1:]:
-            if sentences and row.speed is None:
-                row.speed = from_first(self._time(samplers[row.name], sentences) if first else None)
+            if time_captions and row.speed is None:
+                row.speed = from_first(self._time(samplers[row.name], time_captions) if first else None)
                 save()
         return results
 
     def about(self) -> dict[str, Any]:
         """What results must have in common to stand in one table."""
-        packed, generator, judges = self.clips.packed, self.generator, self.replicator.judging.judges
+        packed, generator, models = self.clips.packed, self.generator, self.replicator.models.by_name
         return {
             "protocol": asdict(self.protocol),
             "data": {
@@ -168,7 +173,7 @@ class Evaluation:
             "precision": self.precision,
             "generator": generator.fingerprint,
             "reward": None if self.reward is None else self.reward.fingerprint,
-            "evaluators": {name: judges[name].fingerprint for name in self.replicator.evaluators},
+            "evaluators": {name: models[name].fingerprint for name in self.replicator.evaluators},
         }
 
     def _told(self, setting: Setting) -> dict[str, Any]:
@@ -202,15 +207,15 @@ class Evaluation:
                 f"{clips.packed.skeleton!r}; take a set of the generator's skeleton."
             )
 
-    def _time(self, sampler: SettingSampler, sentences: int) -> dict[str, Any]:
-        places = self.clips.draw(sentences, "speed")
+    def _time(self, sampler: SettingSampler, captions: int) -> dict[str, Any]:
+        places = self.clips.draw(captions, "speed")
         batches = list(self.clips.batches(places, "speed", 1))
 
         def sample(number: int) -> None:
             batch = batches[number]
             sampler(batch, torch.tensor([mix_seed(self.clips.seed, "speed", *batch.ids)]))
 
-        return time_sentences(self.generator, [batch.captions[0] for batch in batches], sample, self.reward)
+        return measure_speed(self.generator, [batch.captions[0] for batch in batches], sample, self.reward)
 
 
 class _Work:

@@ -10,7 +10,7 @@ from realign.checkpoint.load import load_model
 from realign.errors import InputError
 from realign.evaluation.clips import EvaluationClips
 from realign.evaluation.evaluation import Evaluation
-from realign.evaluation.judges import judge_name, load_judge
+from realign.evaluation.models import evaluator_name, load_evaluator
 from realign.evaluation.settings import PROTOCOLS, Precision
 from realign.files import model_path, named_path
 from realign.guidance.own import OwnGuidance
@@ -62,8 +62,8 @@ def load_evaluation(
         raise InputError(f"The protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}.")
     chosen = EvaluationClips(data, **clips)  # a wrong path must not cost the loading of models
     given = list(evaluators) or [pretrained_folder("evaluator", "one with --evaluator")]
-    judges = [(None, each) if isinstance(each, Path) else named_path(each) for each in given]
-    names = [judge_name(path) if name is None else name for name, path in judges]
+    named = [(None, each) if isinstance(each, Path) else named_path(each) for each in given]
+    names = [evaluator_name(path) if name is None else name for name, path in named]
     if "" in names:
         raise InputError(f"The evaluator {given[names.index('')]!r} has no name; write PATH or NAME=PATH.")
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -82,15 +82,15 @@ def load_evaluation(
         index = belongs if index is None and anchored else index
     with torch.inference_mode(False):
         model = load_model(folder, TextToMotionModel, trust_code=trust_code, device=device)  # type: ignore[type-abstract]
-        judge = None
+        guide = None
         if reward is not None:
-            judge = load_model(reward, JointEmbedding, trust_code=trust_code)  # type: ignore[type-abstract]
+            guide = load_model(reward, JointEmbedding, trust_code=trust_code)  # type: ignore[type-abstract]
     return Evaluation(
         model,
         chosen,
-        {name: load_judge(path, trust_code=trust_code) for name, (_, path) in zip(names, judges, strict=True)},
+        {name: load_evaluator(path, trust_code=trust_code) for name, (_, path) in zip(names, named, strict=True)},
         PROTOCOLS[protocol],
-        reward=None if judge is None else judge.requires_grad_(False),
+        reward=None if guide is None else guide.requires_grad_(False),
         index=None if index is None else MotionIndex.load(model_path(index)),
         default=None if own is None else own.config,
         batch_size=batch_size,

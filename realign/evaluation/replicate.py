@@ -1,4 +1,4 @@
-"""One replication of an evaluation: motions made batch by batch, judged, and forgotten."""
+"""One replication of an evaluation: motions made, embedded and measured batch by batch."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from realign.batch import MotionTextBatch
 from realign.distributed import share
 from realign.errors import InputError
 from realign.evaluation.clips import Draw, EvaluationClips
-from realign.evaluation.judges import Judging
+from realign.evaluation.models import EvaluationModels
 from realign.evaluation.results import PLAIN
 from realign.evaluation.settings import Protocol
 from realign.evaluators.measures import measure_motions
@@ -35,19 +35,24 @@ class Replicator:
 
     Args:
         clips: The real clips.
-        judging: Evaluators, and the reward under its name if there is one.
+        models: Evaluators, and the reward under its name if there is one.
         protocol: How to measure.
         device: Where motions are.
         batch_size: Motions at once.
     """
 
     def __init__(
-        self, clips: EvaluationClips, judging: Judging, protocol: Protocol, device: torch.device, batch_size: int
+        self,
+        clips: EvaluationClips,
+        models: EvaluationModels,
+        protocol: Protocol,
+        device: torch.device,
+        batch_size: int,
     ) -> None:
-        self.clips, self.judging, self.protocol = clips, judging, protocol
+        self.clips, self.models, self.protocol = clips, models, protocol
         self.device, self.batch_size = device, batch_size
         self.skeleton = get_skeleton(clips.packed.skeleton)
-        self.evaluators = [name for name in judging.judges if name != REWARD]
+        self.evaluators = [name for name in models.by_name if name != REWARD]
         self._real: dict[str | None, dict[str, Gaussian]] | None = None
 
     def motions(self) -> int:
@@ -77,7 +82,7 @@ class Replicator:
         tallies = self._tallies(places, mix_seed(self.clips.seed, number))
         for batch in share(self.clips.batches(places, number, self.batch_size)):
             motion = make(batch, self._seeds(batch, number))
-            self._judge(batch, motion, tallies)
+            self._add(batch, motion, tallies)
             made(len(batch))
         record = tallies.pop(None).compute(name) | {"kinds": {}, "seconds": round(time.perf_counter() - start, 3)}
         for kind, tally in tallies.items():
@@ -90,7 +95,7 @@ class Replicator:
         kinds = self.clips.kinds([self.clips.ids[place] for place in places])
         counts: dict[str | None, int] = {None: len(places)}
         counts |= {kind: kinds.count(kind) for kind in sorted(set(kinds))}
-        measures = [measure for measure in PLAIN if measure != REWARD or REWARD in self.judging.judges]
+        measures = [measure for measure in PLAIN if measure != REWARD or REWARD in self.models.by_name]
         return {
             kind: _Tally(count, self.real()[kind], self.protocol, measures, seed, self.device)
             for kind, count in counts.items()
@@ -112,7 +117,7 @@ class Replicator:
         for batch, numbers in share((batch, _count(batch, counted)) for batch in batches):
             motion = make(batch, self._seeds(batch, draw, numbers))
             for name, metric in metrics.items():
-                metric.update(self.judging.motions(name, motion, batch.lengths.to(self.device)), batch.ids, numbers)
+                metric.update(self.models.motions(name, motion, batch.lengths.to(self.device)), batch.ids, numbers)
             made(len(batch))
         tables = {name: metric.compute() for name, metric in metrics.items()}
         return {
@@ -129,7 +134,7 @@ class Replicator:
             for batch in self.clips.batches(self.clips.places, "real", self.batch_size):
                 kinds += self.clips.kinds(batch.ids)
                 for name, rows in parts.items():
-                    rows.append(self.judging.motions(name, batch.motion.to(self.device), batch.lengths))
+                    rows.append(self.models.motions(name, batch.motion.to(self.device), batch.lengths))
             chosen: dict[str | None, Tensor] = {None: torch.arange(len(kinds))}
             chosen |= {kind: torch.tensor([i for i, each in enumerate(kinds) if each == kind]) for kind in set(kinds)}
             embedded = {name: torch.cat(rows) for name, rows in parts.items()}
@@ -140,21 +145,19 @@ class Replicator:
             }
         return self._real
 
-    def _judge(
-        self, batch: MotionTextBatch, motion: Float[Tensor, "B F C"], tallies: "dict[str | None, _Tally]"
-    ) -> None:
+    def _add(self, batch: MotionTextBatch, motion: Float[Tensor, "B F C"], tallies: "dict[str | None, _Tally]") -> None:
         lengths = batch.lengths.to(self.device)
         values = measure_motions(motion, lengths, self.skeleton)
-        embedded = {name: self.judging.motions(name, motion, lengths) for name in self.judging.judges}
+        embedded = {name: self.models.motions(name, motion, lengths) for name in self.models.by_name}
         if REWARD in embedded:
-            values[REWARD] = (embedded[REWARD] * self.judging.text(REWARD, batch.captions)).sum(1)
+            values[REWARD] = (embedded[REWARD] * self.models.text(REWARD, batch.captions)).sum(1)
         # the same motions for every measure: what is too large for one of them counts for none
         finite = torch.stack([motion.flatten(1).sum(1), *values.values(), *(e.sum(1) for e in embedded.values())])
         finite = finite.isfinite().all(0)
         # a draw may word the same label in two ways: motions are alike where their first captions are
         shown = self.clips.first_captions(batch.ids)
         pairs = {
-            name: (self.judging.text(name, batch.captions), embedded[name].masked_fill(~finite[:, None], torch.nan))
+            name: (self.models.text(name, batch.captions), embedded[name].masked_fill(~finite[:, None], torch.nan))
             for name in self.evaluators
         }
         kinds = self.clips.kinds(batch.ids)

@@ -13,24 +13,24 @@ from torch import nn
 from realign.interfaces import TextToMotionModel
 from realign.text.base import TextEncoder
 from realign.text.cache import CachedTextEncoder
-from realign.text.sentences import encoders_of
+from realign.text.captions import encoders_of
 
 
-def time_sentences(
+def measure_speed(
     generator: TextToMotionModel,
-    sentences: Sequence[str],
+    captions: Sequence[str],
     sample: Callable[[int], object],
     reward: nn.Module | None = None,
 ) -> dict[str, Any]:
-    """Seconds from a sentence to its motion, one at a time.
+    """Seconds from a caption to its motion, one at a time.
 
-    The device is synchronised before and after, and the first sentence is made once more, beforehand, to warm up. The
+    The device is synchronised before and after, and the first motion is made once more, beforehand, to warm up. The
     clock of the sampling stands still while a text encoder works, cached or not.
 
     Args:
         generator: The generator.
-        sentences: Captions.
-        sample: Makes the motion of the sentence of a number, however it is guided.
+        captions: What to make motions of.
+        sample: Makes the motion of the caption of a number, however it is guided.
         reward: What guides, with a text encoder of its own.
 
     Returns:
@@ -39,13 +39,13 @@ def time_sentences(
     """
     encoders = [each.encoder if isinstance(each, CachedTextEncoder) else each for each in encoders_of(generator)]
     texts, samples = [], []
-    for number in [0, *range(len(sentences))]:
-        asked = [sentences[number]]
+    for number in [0, *range(len(captions))]:
+        asked = [captions[number]]
         texts.append(sum(_timed(partial(encoder, asked), generator.device) for encoder in encoders))
         with _text_clock([generator, reward], generator.device) as encoded:
             whole = _timed(partial(sample, number), generator.device)
         samples.append(whole - sum(encoded))
-    found: dict[str, Any] = {"sentences": len(sentences), "device": _name(generator.device)}
+    found: dict[str, Any] = {"sentences": len(captions), "device": _name(generator.device)}
     for name, values in (("", samples[1:]), ("text_", texts[1:])):
         for percentile in (50, 95):
             found[f"{name}p{percentile}_s"] = float(np.percentile(values, percentile))

@@ -34,7 +34,7 @@ def check_match(
     """
     if reward.skeleton != generator.skeleton:
         raise InputError(
-            f"The reward judges motions of the skeleton {reward.skeleton!r}, but the generator makes "
+            f"The reward reads motions of the skeleton {reward.skeleton!r}, but the generator makes "
             f"{generator.skeleton!r}; take a reward trained on the generator's data."
         )
     decoded = through_decoder or needs_decoder(reward, generator)
@@ -74,7 +74,7 @@ def _check_space(own: MotionSpace, other: MotionSpace, through_decoder: bool) ->
     if through_decoder:
         if not isinstance(own, FeatureSpace) or own.width != other.features:
             raise InputError(
-                f"Decoded motions have {other.features} features a frame, but the reward judges {own.width} channels "
+                f"Decoded motions have {other.features} features a frame, but the reward reads {own.width} channels "
                 f"of a {type(own).__name__}; take a reward trained in a FeatureSpace of {other.features}."
             )
         return
@@ -85,7 +85,7 @@ def _check_space(own: MotionSpace, other: MotionSpace, through_decoder: bool) ->
         )
     if own.width != other.width:
         raise InputError(
-            f"The reward judges tokens of width {own.width}, but the generator makes {other.width}; take a reward "
+            f"The reward reads tokens of width {own.width}, but the generator makes {other.width}; take a reward "
             "trained in the generator's space."
         )
     if not _alike(own, other):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from realign.checkpoint.guidance import read_guidance, sibling
+from realign.checkpoint.guidance import beside, read_guidance
 from realign.checkpoint.saved import GUIDANCE
 from realign.errors import InputError
 from realign.guidance.config import GuidanceConfig
@@ -35,8 +35,8 @@ class OwnGuidance:
         given = read_guidance(folder)
         if given is None:
             return None
-        reward = sibling(folder, given.pop("reward", "reward"), "reward")
-        index = sibling(folder, given.pop("index", "reward_index"), "index")
+        reward = beside(folder, given.pop("reward", "reward"), "reward")
+        index = beside(folder, given.pop("index", "reward_index"), "index")
         try:
             return cls(reward, index, GuidanceConfig.of(given))
         except InputError as error:

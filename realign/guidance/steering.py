@@ -139,7 +139,7 @@ class BestOfN(Steering):
         own, other = self.objective.reward.skeleton, generator.skeleton
         if own != other:
             raise InputError(
-                f"The reward judges motions of the skeleton {own!r}, but the generator makes {other!r}; take a reward "
+                f"The reward reads motions of the skeleton {own!r}, but the generator makes {other!r}; take a reward "
                 "trained on the generator's data."
             )
 

@@ -2,15 +2,15 @@
 
 from realign.inference.common import (
     UNIT,
-    check_sentences,
+    check_captions,
     pick_device,
     pretrained_folder,
-    read_sentences,
+    read_captions,
 )
 from realign.inference.hits import CaptionHit, MotionHit
 from realign.inference.motion_search import MotionSearch
 from realign.inference.text_to_motion import LONGEST, SHORTEST, TextToMotion
-from realign.text.sentences import foreign_sentences, sentence_notes
+from realign.text.captions import caption_notes, foreign_captions
 
 __all__ = [
     "LONGEST",
@@ -20,10 +20,10 @@ __all__ = [
     "MotionHit",
     "MotionSearch",
     "TextToMotion",
-    "check_sentences",
-    "foreign_sentences",
+    "check_captions",
+    "foreign_captions",
     "pick_device",
     "pretrained_folder",
-    "read_sentences",
-    "sentence_notes",
+    "read_captions",
+    "caption_notes",
 ]

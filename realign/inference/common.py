@@ -7,7 +7,7 @@ import torch
 
 from realign.errors import InputError
 from realign.files import read_lines, shipped_folder
-from realign.text.sentences import plain_sentence
+from realign.text.captions import plain_caption
 
 UNIT = 4  # frames: lengths are multiples of the unit that training crops to
 
@@ -45,7 +45,7 @@ def pick_device(device: str) -> torch.device:
     return chosen
 
 
-def read_sentences(texts: Sequence[str], file: Path | None = None) -> list[str]:
+def read_captions(texts: Sequence[str], file: Path | None = None) -> list[str]:
     """Sentences from the command line, then one a line from a file; blank lines of the file are passed over.
 
     Raises:
@@ -54,10 +54,10 @@ def read_sentences(texts: Sequence[str], file: Path | None = None) -> list[str]:
     sentences = list(texts)
     if file is not None:
         sentences += read_lines(file)
-    return check_sentences(sentences)
+    return check_captions(sentences)
 
 
-def check_sentences(texts: Sequence[str]) -> list[str]:
+def check_captions(texts: Sequence[str]) -> list[str]:
     """Refuse an empty list and blank sentences; give the rest in their plain form.
 
     Raises:
@@ -67,7 +67,7 @@ def check_sentences(texts: Sequence[str]) -> list[str]:
         raise InputError(f"Sentences come as a list, but got the text {texts!r}; write [{texts!r}].")
     if not texts:
         raise InputError('No sentence was given; write one, for example "a person walks forward".')
-    plain = [plain_sentence(text) for text in texts]
+    plain = [plain_caption(text) for text in texts]
     for text, words in zip(texts, plain, strict=True):
         if not words:
             raise InputError(f'A sentence is blank ({text!r}); write one, for example "a person walks forward".')

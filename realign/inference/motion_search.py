@@ -15,14 +15,14 @@ from realign.files import model_path
 from realign.index.library import MotionLibrary
 from realign.index.motion_index import MotionIndex
 from realign.index.storage import check_model, read_manifest
-from realign.inference.common import UNIT, check_sentences, pick_device, pretrained_folder
+from realign.inference.common import UNIT, check_captions, pick_device, pretrained_folder
 from realign.inference.hits import CaptionHit, MotionHit, clips_of
 from realign.motion.bvh.retarget import resample
 from realign.motion.clip import MotionClip
 from realign.motion.features import clips_to_features
 from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import JointEmbedding
-from realign.text.sentences import warn_about
+from realign.text.captions import warn_about
 
 LONGEST = 196  # frames: motions are embedded by so many from their beginning, in the index too
 USUAL_K = 10
@@ -138,7 +138,7 @@ class MotionSearch:
         Raises:
             InputError: For no sentence or a blank one.
         """
-        texts = check_sentences(texts)
+        texts = check_captions(texts)
         warn_about(texts, [self.embedder.text_encoder])
         parts = list(_parts(texts, _SENTENCES))
         with torch.inference_mode():

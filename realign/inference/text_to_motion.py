@@ -12,7 +12,7 @@ from realign.errors import InputError, renamed
 from realign.files import model_path
 from realign.guidance.config import GuidanceConfig, Word, check_word
 from realign.guidance.own import OwnGuidance
-from realign.inference.common import UNIT, check_sentences, pick_device, pretrained_folder
+from realign.inference.common import UNIT, check_captions, pick_device, pretrained_folder
 from realign.inference.guide import Guide
 from realign.interfaces import TextToMotionModel, frozen
 from realign.motion.clip import MotionClip
@@ -20,7 +20,7 @@ from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.precision import exact_float32
 from realign.seeding import mix_seed
-from realign.text.sentences import encoders_of, warn_about
+from realign.text.captions import encoders_of, warn_about
 
 if TYPE_CHECKING:
     from realign.guidance.steering import Steering
@@ -212,7 +212,7 @@ class TextToMotion:
         if cfg is not None:
             renamed("cfg", "guidance_scale")
             guidance_scale = cfg
-        texts = check_sentences(texts)
+        texts = check_captions(texts)
         for name, value, low in (("samples", samples, 1), ("seed", seed, 0), ("batch size", batch_size, 1)):
             if value < low:
                 raise InputError(f"The {name} must be at least {low}, but is {value}.")

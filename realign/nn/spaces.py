@@ -31,7 +31,7 @@ class MotionSpace(nn.Module, ABC):
         """Whether the space can encode and decode: its weights are there."""
         return True
 
-    def adopt(self, vae: MotionVAE, mean: Float[Tensor, "W"], std: Float[Tensor, "W"]) -> None:
+    def load_vae(self, vae: MotionVAE, mean: Float[Tensor, "W"], std: Float[Tensor, "W"]) -> None:
         """Take over the weights of a trained autoencoder.
 
         Args:
@@ -117,7 +117,7 @@ class LatentSpace(MotionSpace):
         """Stay in evaluation mode: the space is frozen."""
         return super().train(False)
 
-    def adopt(self, vae: MotionVAE, mean: Float[Tensor, "W"], std: Float[Tensor, "W"]) -> None:
+    def load_vae(self, vae: MotionVAE, mean: Float[Tensor, "W"], std: Float[Tensor, "W"]) -> None:
         """Take over the weights of a trained autoencoder; arguments as in `MotionSpace`.
 
         Raises:

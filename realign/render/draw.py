@@ -33,7 +33,7 @@ class Painter:
     def __init__(self, figure: Figure, camera: Camera, size: tuple[int, int]) -> None:
         self.figure, self.camera, self.size = figure, camera, size
         self._large = (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING)
-        self._way = figure.points[:, 0] * (1.0, 0.0, 1.0) - (0.0, SOLE, 0.0)
+        self._trajectory = figure.points[:, 0] * (1.0, 0.0, 1.0) - (0.0, SOLE, 0.0)
         self._floor, self._lines = floor_grid(figure.points)
         self._still = None if camera.follows else self._stage(0)
 
@@ -41,7 +41,7 @@ class Painter:
         """The picture of a frame, in RGB."""
         image = self._still.copy() if self._still is not None else self._stage(frame)
         draw = ImageDraw.Draw(image)
-        self._paint_way(draw, frame)
+        self._paint_trajectory(draw, frame)
         self._paint_person(draw, frame)
         return image.reduce(OVERSAMPLING)
 
@@ -55,9 +55,9 @@ class Painter:
             draw.line(line, fill=GRID, width=OVERSAMPLING)
         return image
 
-    def _paint_way(self, draw: ImageDraw.ImageDraw, frame: int) -> None:
+    def _paint_trajectory(self, draw: ImageDraw.ImageDraw, frame: int) -> None:
         """The root's trajectory on the floor: past in a strong line, future in a faint one."""
-        view = self.camera.to_view(self._way, frame)
+        view = self.camera.to_view(self._trajectory, frame)
         visible = view[:, 2] < 0.8 * self.camera.distance
         pixels = self.camera.to_pixels(view)
         for part, colour, width in (

@@ -72,7 +72,7 @@ class GeneratorTask(SpaceTask, Diffusion):
         self.remember_options()
         check_widths("denoiser", denoiser, space, text_encoder)
         if not 0 <= text_dropout <= 1:
-            raise InputError(f"text_dropout is a share between 0 and 1, but is {text_dropout}.")
+            raise InputError(f"text_dropout is a fraction between 0 and 1, but is {text_dropout}.")
         if snr_limit < 1 or (snr_limit > 1 and self.path.prediction != "sample"):
             raise InputError(
                 f"snr_limit is at least 1, and 1 unless the prediction type is sample, but is {snr_limit} "

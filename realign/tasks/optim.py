@@ -17,7 +17,7 @@ class WarmupCosine(LambdaLR):
         warmup_steps: Steps of the warm-up.
         total_steps: Step at which the floor is reached; None: the run's last, whatever its epochs, batches and
             processes. A task sets it when training starts.
-        floor: Share of the rate that remains.
+        floor: Fraction of the rate that remains.
     """
 
     def __init__(
@@ -27,10 +27,10 @@ class WarmupCosine(LambdaLR):
             raise InputError(f"warmup_steps={warmup_steps} must be 0 or more and lie below total_steps={total_steps}.")
         self.warmup_steps, self.floor = warmup_steps, floor
         self.total_steps: float | None = total_steps
-        super().__init__(optimizer, self.share)
+        super().__init__(optimizer, self.fraction)
 
-    def share(self, step: int) -> float:
-        """Share of the full rate at a step."""
+    def fraction(self, step: int) -> float:
+        """Fraction of the full rate at a step."""
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)
         left = math.inf if self.total_steps is None else max(1.0, self.total_steps - self.warmup_steps)

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from realign.metrics.retrieval_metric import RetrievalMetrics
 
-Levels = Mapping[str, tuple[float, float] | None]
+Timesteps = Mapping[str, tuple[float, float] | None]
 
 CLEAN: dict[str, tuple[float, float] | None] = {"clean": None}
 BINS: dict[str, tuple[float, float] | None] = {
     f"t{5 + 10 * tenth:02d}": (tenth / 10, (tenth + 1) / 10) for tenth in range(10)
 }
 POINTS: dict[str, tuple[float, float] | None] = {"at30": (0.3, 0.3), "at60": (0.6, 0.6)}
-"""Levels by name: a range of the schedule in shares of its length, from which every sample draws its step."""
+"""Timesteps by name: a range of the schedule in shares of its length, from which every sample draws its step."""
 
 
 class NoiseRecall(nn.Module):
@@ -23,24 +23,24 @@ class NoiseRecall(nn.Module):
     Batches of 32 as `retrieval_protocols` draws them; where there are fewer pairs, all of them make one batch.
 
     Args:
-        levels: Names and ranges; None stands for clean motions.
+        timesteps: Names and ranges; None stands for clean motions.
     """
 
-    def __init__(self, levels: Levels) -> None:
+    def __init__(self, timesteps: Timesteps) -> None:
         super().__init__()
-        self.levels = dict(levels)
-        self.metrics = nn.ModuleDict({name: RetrievalMetrics(identical=True) for name in levels})
+        self.timesteps = dict(timesteps)
+        self.metrics = nn.ModuleDict({name: RetrievalMetrics(identical=True) for name in timesteps})
 
     def update(
         self,
-        level: str,
+        name: str,
         text: Float[Tensor, "B E"],
         motion: Float[Tensor, "B E"],
         ids: Sequence[str],
         captions: Sequence[str],
     ) -> None:
         """Add pairs at a level; arguments as in `RetrievalMetrics.update`."""
-        self.metrics[level].update(text, motion, ids, captions)  # type: ignore[operator]
+        self.metrics[name].update(text, motion, ids, captions)  # type: ignore[operator]
 
     def compute(self) -> dict[str, float]:
         """R@1 at every level with pairs, over all processes; forgets what it has seen."""

@@ -13,7 +13,7 @@ from realign.losses.contrastive import hard_negative_loss
 from realign.metrics.retrieval_metric import RetrievalMetrics
 from realign.nn.spaces import MotionSpace
 from realign.precision import exact_float32
-from realign.tasks.recall import CLEAN, Levels
+from realign.tasks.recall import CLEAN, Timesteps
 from realign.tasks.reward import RewardTask
 from realign.text.base import TextEncoder
 
@@ -98,7 +98,7 @@ class RetrieverTask(RewardTask):
         self.protocols = RetrievalMetrics(identical=identical, subset=None if subset is None else _ids(subset))
 
     @property
-    def validation_levels(self) -> Levels:
+    def validation_timesteps(self) -> Timesteps:
         """Clean motions alone."""
         return CLEAN
 

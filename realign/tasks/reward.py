@@ -19,7 +19,7 @@ from realign.precision import exact_float32
 from realign.seeding import derive, noise_like_mask, uniform
 from realign.tasks.embedding import MotionEmbeddings
 from realign.tasks.gather import gather_rows
-from realign.tasks.recall import BINS, CLEAN, POINTS, Levels, NoiseRecall
+from realign.tasks.recall import BINS, CLEAN, POINTS, NoiseRecall, Timesteps
 from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
 
@@ -85,7 +85,7 @@ class RewardTask(SpaceTask, JointEmbedding):
         check_widths("reward model", model, space, text_encoder)
         self.model = model
         if not 0 <= clean_probability <= 1:
-            raise InputError(f"clean_probability is a share between 0 and 1, but is {clean_probability}.")
+            raise InputError(f"clean_probability is a fraction between 0 and 1, but is {clean_probability}.")
         if temperature <= 0:
             raise InputError(f"temperature={temperature} must be positive.")
         self.sentence_encoder = sentence_encoder
@@ -96,8 +96,8 @@ class RewardTask(SpaceTask, JointEmbedding):
         self.recall = NoiseRecall(CLEAN | BINS | POINTS)
 
     @property
-    def validation_levels(self) -> Levels:
-        """Levels of noise that validation measures recall at: clean, and tenths of the schedule."""
+    def validation_timesteps(self) -> Timesteps:
+        """Timesteps of noise that validation measures recall at: clean, and tenths of the schedule."""
         return CLEAN | BINS
 
     def start(self, stage: str) -> None:
@@ -107,7 +107,7 @@ class RewardTask(SpaceTask, JointEmbedding):
             InputError: Its file is missing or holds another model, or as `SpaceTask.start`.
         """
         if self.checkpoint:
-            self._adopt(load_model(self.checkpoint, JointEmbedding, trust_code=self.trust_code))  # type: ignore[type-abstract]
+            self._load(load_model(self.checkpoint, JointEmbedding, trust_code=self.trust_code))  # type: ignore[type-abstract]
             self.forget_checkpoints()
         super().start(stage)
 
@@ -116,7 +116,7 @@ class RewardTask(SpaceTask, JointEmbedding):
         self.checkpoint = self.hparams["checkpoint"] = None
         super().forget_checkpoints()
 
-    def _adopt(self, trained: JointEmbedding) -> None:
+    def _load(self, trained: JointEmbedding) -> None:
         own, other = (
             f"{task.model.signature} in {type(task.space).__name__} over {task.text_encoder.fingerprint}"
             for task in (self, trained)
@@ -184,7 +184,7 @@ class RewardTask(SpaceTask, JointEmbedding):
         """Log the losses, computed in float32, and gather embeddings at every level of noise."""
         with exact_float32(self.device):
             super().validation_step(batch, batch_idx)
-            self.observe(batch, self.validation_levels)
+            self.observe(batch, self.validation_timesteps)
 
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Log the losses, computed in float32, and gather embeddings at every level of noise."""
@@ -203,17 +203,17 @@ class RewardTask(SpaceTask, JointEmbedding):
         self._log_recall("test")
 
     def _log_recall(self, stage: str) -> None:
-        for level, value in self.recall.compute().items():
-            self.log(f"{stage}/r1_{level}", value, sync_dist=True)
+        for name, value in self.recall.compute().items():
+            self.log(f"{stage}/r1_{name}", value, sync_dist=True)
 
     @torch.no_grad()
-    def observe(self, batch: MotionTextBatch, levels: Levels) -> None:
+    def observe(self, batch: MotionTextBatch, timesteps: Timesteps) -> None:
         """Embed a batch at levels of noise, the same noise at every call, for the recall that is logged at the end."""
         x, tokens = self.clean_tokens(batch)
         text = self.embed_captions(batch.captions)
-        for name, level in levels.items():
+        for name, drawn in timesteps.items():
             seeds = derive(batch.seeds, f"recall {name}")
-            t = self.path.draw(seeds, "timestep", x.device, level)
-            noise = 0 * x if level is None else noise_like_mask(seeds, "noise", tokens, self.space.width)
+            t = self.path.draw(seeds, "timestep", x.device, drawn)
+            noise = 0 * x if drawn is None else noise_like_mask(seeds, "noise", tokens, self.space.width)
             motion = self.model.embed_motion(self.path.interpolate(x, noise, t), t, tokens)
             self.recall.update(name, text, motion, batch.ids, batch.captions)

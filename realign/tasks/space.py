@@ -68,9 +68,9 @@ class SpaceTask(Task):
         if stage == "fit" and self.space.checkpoint and not self.space.ready:
             trained: Task = load_task(self.space.checkpoint, trust_code=self.trust_code)
             if isinstance(trained, VAETask):
-                self.space.adopt(trained.vae, trained.latent_mean, trained.latent_std)
+                self.space.load_vae(trained.vae, trained.latent_mean, trained.latent_std)
             elif isinstance(trained, SpaceTask) and isinstance(trained.space, LatentSpace):
-                self.space.adopt(trained.space.vae, trained.space.mean, trained.space.std)
+                self.space.load_vae(trained.space.vae, trained.space.mean, trained.space.std)
             else:
                 raise InputError(
                     f"{self.space.checkpoint} holds a {type(trained).__name__} without an autoencoder; give the "

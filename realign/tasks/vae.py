@@ -107,6 +107,6 @@ class VAETask(Task):
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")  # type: ignore[assignment]
         first, square = (sums[:-1] / sums[-1].clamp(min=1)).chunk(2)
         self.latent_batches += 1
-        share = (1 / self.latent_batches).clamp(min=0.01)
-        self.latent_mean.lerp_(first, share)
-        self.latent_square.lerp_(square, share)
+        weight = (1 / self.latent_batches).clamp(min=0.01)
+        self.latent_mean.lerp_(first, weight)
+        self.latent_square.lerp_(square, weight)

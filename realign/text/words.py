@@ -65,7 +65,7 @@ class WordVectors(nn.Module):
         self.words[: len(kept)] = torch.tensor(sorted(mix_seed(word) for word in kept), device=self.words.device)
 
     @torch.no_grad()
-    def adopt(self, words: Sequence[str], vectors: Float[Tensor, "V D"], unknown: Float[Tensor, "D"]) -> None:
+    def load_vectors(self, words: Sequence[str], vectors: Float[Tensor, "V D"], unknown: Float[Tensor, "D"]) -> None:
         """Take vectors over.
 
         Args:

@@ -4,7 +4,7 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reward's weights with an index, another reward, one of latents, a generator and two evaluators, by name."""
     from steer_parts import motion_index, space
     from task_parts import CONV_VAE, TinyData, command
@@ -13,12 +13,12 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from realign.tasks import save_pretrained
     from realign.training import TrainingCLI
 
-    folder = tmp_path_factory.mktemp("judged")
+    folder = tmp_path_factory.mktemp("models")
     quiet, options = {"dropout": 0.0}, {"num_train_timesteps": 100, "beta_end": 0.15, "clip_sample": False}
     noise = {"class_path": "diffusers.DDPMScheduler", "init_args": options}
     for name, model in {
         "reward": config(model=quiet, scheduler=noise),
-        "judge": config(model={**quiet, "step_aware": False}, scheduler=noise),
+        "evaluator": config(model={**quiet, "step_aware": False}, scheduler=noise),
         "latent": config(
             space={"class_path": "LatentSpace", "init_args": {"vae": CONV_VAE}}, model=quiet, scheduler=noise
         ),

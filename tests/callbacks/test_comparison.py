@@ -10,10 +10,10 @@ from realign.metrics.generation_metric import GenerationMetrics
 FRAMES, UNITS = 30, 480 / 0.75  # units of KIT-ML in a metre
 
 
-def kit_motion(height: float, way: float) -> torch.Tensor:
-    """KIT features of a body whose joints are all `height` units above the floor and move `way` units a frame."""
+def kit_motion(height: float, travel: float) -> torch.Tensor:
+    """KIT features of a body whose joints are all `height` units above the floor and move `travel` units a frame."""
     motion = torch.zeros(1, FRAMES, 251)
-    motion[..., 1] = way
+    motion[..., 1] = travel
     motion[..., 3] = 480.0
     motion[..., 5:64:3] = height
     return motion
@@ -31,7 +31,7 @@ def test_physical_measures_of_a_skeleton_in_other_units_are_in_metres(speed: flo
     assert metrics.compute()["penetration_m"].item() == pytest.approx(0.1)
 
 
-def test_judged_motions_that_are_not_finite_are_left_out_and_identical_captions_count_as_right() -> None:
+def test_measured_motions_that_are_not_finite_are_left_out_and_identical_captions_count_as_right() -> None:
     text = torch.tensor([[0.0, 0.0], [4.0, 0.0], [4.0, 0.0], [9.0, 9.0]])
     motion = torch.tensor([[0.0, 1.0], [4.0, 3.0], [4.0, 2.0], [float("nan"), 0.0]])
     batch = MotionTextBatch(

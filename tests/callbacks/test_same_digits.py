@@ -11,7 +11,7 @@ from torch import Tensor
 from realign.callbacks import RewardGuidedSampling
 from realign.data import ProceduralDataModule
 from realign.evaluation.clips import EvaluationClips
-from realign.evaluation.judges import Judging, load_judge
+from realign.evaluation.models import EvaluationModels, load_evaluator
 from realign.metrics.generation_metric import GenerationMetrics
 from realign.metrics.retrieval_metric import RetrievalMetrics
 from realign.precision import use_tensor_cores
@@ -64,39 +64,42 @@ def by_callback(folder: Path, name: str, data: ProceduralDataModule, precision: 
     update = GenerationMetrics.update
 
     def noting(self, text, motion, ids, captions, recorded):
-        if self is watch._metrics["guided"].judged["reward" if name == "reward" else "judge"]:
+        if self is watch._metrics["guided"].metrics["reward" if name == "reward" else "evaluator"]:
             note(found, ids, text, recorded)
         update(self, text, motion, ids, captions, recorded)
 
     monkeypatch.setattr(GenerationMetrics, "update", noting)
     other = None if name == "reward" else str(folder / name)
-    watch = RewardGuidedSampling(str(folder / "reward"), clips=0, judge=other)
+    watch = RewardGuidedSampling(str(folder / "reward"), clips=0, evaluator=other)
     trainer(folder, precision, watch).test(generator(steps=2), data, verbose=False)
     return found
 
 
 def by_evaluate(folder: Path, name: str, data: ProceduralDataModule) -> Found:
     """What an evaluation embeds."""
-    judging = Judging({name: load_judge(folder / name)}, EvaluationClips(data.data), torch.device("cpu"))
+    embedders = EvaluationModels({name: load_evaluator(folder / name)}, EvaluationClips(data.data), torch.device("cpu"))
     found: Found = {}
     with torch.autocast("cpu", torch.bfloat16):
         for batch in data.test_dataloader():
             note(
-                found, batch.ids, judging.text(name, batch.captions), judging.motions(name, batch.motion, batch.lengths)
+                found,
+                batch.ids,
+                embedders.text(name, batch.captions),
+                embedders.motions(name, batch.motion, batch.lengths),
             )
     return found
 
 
 @pytest.mark.filterwarnings("ignore:.*have no parts of speech")
 @pytest.mark.parametrize("name", ["guo", "contrastive", "reward"])
-def test_the_three_paths_agree_in_every_precision(tmp_path: Path, judged: Path, name: str, monkeypatch) -> None:
-    data = ProceduralDataModule(folder=str(judged / "data"))
-    expected, logged = by_test(judged, name, data, "32-true", monkeypatch)
+def test_the_three_paths_agree_in_every_precision(tmp_path: Path, models: Path, name: str, monkeypatch) -> None:
+    data = ProceduralDataModule(folder=str(models / "data"))
+    expected, logged = by_test(models, name, data, "32-true", monkeypatch)
     assert len(expected) > 8
-    mixed, log = by_test(judged, name, data, "bf16-mixed", monkeypatch)
+    mixed, log = by_test(models, name, data, "bf16-mixed", monkeypatch)
     assert log == pytest.approx(logged, rel=1e-6)
-    paths = {"test": mixed, "evaluate": by_evaluate(judged, name, data)}
-    paths["callback"] = by_callback(judged, name, data, "bf16-mixed", monkeypatch)
+    paths = {"test": mixed, "evaluate": by_evaluate(models, name, data)}
+    paths["callback"] = by_callback(models, name, data, "bf16-mixed", monkeypatch)
     for path, found in paths.items():
         assert found.keys() == expected.keys(), path
         for clip, pair in expected.items():

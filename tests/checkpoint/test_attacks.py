@@ -120,7 +120,7 @@ COMMANDS = {
     "export": ["export", "EVIL", "-o", "OUT"],
     "evaluate generator": ["evaluate", "--data", "DATA", "--generator", "EVIL", "-o", "OUT.json"],
     "evaluate reward": ["evaluate", "--data", "DATA", "--reward", "EVIL", "-o", "OUT.json"],
-    "evaluate judge": ["evaluate", "--data", "DATA", "--evaluator", "it=EVIL", "-o", "OUT.json"],
+    "evaluate evaluator": ["evaluate", "--data", "DATA", "--evaluator", "it=EVIL", "-o", "OUT.json"],
     "sweep": ["sweep", "--data", "DATA", "--strength", "1", "--generator", "EVIL", "-o", "OUT.csv"],
 }  # fmt: skip
 INDEX = ROOT / "realign/pretrained/reward_index"
@@ -136,7 +136,7 @@ COMMANDS |= {
 REWARDS = {
     "search", "index build", "generate guided", "generate lengths", "evaluate reward", "fit guided", "fit start",
 }  # fmt: skip
-KINDS = {"evaluate judge": "evaluator_contrastive", "fit space": "vae"}
+KINDS = {"evaluate evaluator": "evaluator_contrastive", "fit space": "vae"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -78,9 +78,9 @@ def test_a_sample_is_the_same_alone_and_in_a_batch(variant, guided):
 def test_sampling_repeats_itself_and_leaves_the_scheduler_as_it_was(variant):
     name, options, eta = VARIANTS[variant]
     source, scheduler = source_of(name, **options)
-    way = sampler(source, 6, scheduler, eta)
+    chosen = sampler(source, 6, scheduler, eta)
     mask = torch.ones(2, 4, dtype=torch.bool)
-    draws = [way.sample(TokenMixer().on(mask), (2, 4, 5), mask, seeds=seeds(3, seed)) for seed in (4, 4, 5)]
+    draws = [chosen.sample(TokenMixer().on(mask), (2, 4, 5), mask, seeds=seeds(3, seed)) for seed in (4, 4, 5)]
     assert torch.equal(draws[0], draws[1])
     assert torch.equal(draws[0][0], draws[2][0]) and not torch.equal(draws[0][1], draws[2][1])
     assert name in FLOWS or source.num_inference_steps is None
@@ -168,8 +168,8 @@ def test_a_schedule_that_starts_from_zero_signal_samples_and_steers():
     scheduler = make_scheduler("ddim", "v_prediction", rescale_betas_zero_snr=True)
     mask = torch.ones(2, 4, dtype=torch.bool)
     for steps in (10, 15, 35):
-        way = sampler(scheduler, steps, eta=1.0)
-        assert way.sample(exact_denoiser(scheduler), (2, 4, 5), mask).isfinite().all()
+        chosen = sampler(scheduler, steps, eta=1.0)
+        assert chosen.sample(exact_denoiser(scheduler), (2, 4, 5), mask).isfinite().all()
     for update in ("score_shift", "additive", "ddpm"):
         guidance = LinearReward(scheduler, 1.0, GuidanceConfig.plain(update=update))
         assert sampler(scheduler, 10).sample(exact_denoiser(scheduler), (2, 4, 5), mask, guidance).isfinite().all()
@@ -191,14 +191,14 @@ def test_bad_settings_are_refused(name, arguments, message):
 
 
 def test_arguments_that_do_not_fit_each_other_are_refused():
-    way, mask = sampler(make_scheduler("ddim"), 2), torch.ones(2, 4, dtype=torch.bool)
+    chosen, mask = sampler(make_scheduler("ddim"), 2), torch.ones(2, 4, dtype=torch.bool)
     predict = exact_denoiser(make_scheduler("ddim"))
     with pytest.raises(InputError, match="3 seeds for 2 samples"):
-        way.sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2, 3))
+        chosen.sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2, 3))
     with pytest.raises(InputError, match=r"mask of shape \(2, 4\) does not suit samples of shape \(2, 5, 5\)"):
-        way.sample(predict, (2, 5, 5), mask)
+        chosen.sample(predict, (2, 5, 5), mask)
     with pytest.raises(InputError, match="leading tokens"):
-        way.sample(predict, (2, 4, 5), mask.clone().index_fill_(1, torch.tensor(1), False))
+        chosen.sample(predict, (2, 4, 5), mask.clone().index_fill_(1, torch.tensor(1), False))
 
 
 def test_importing_the_sampler_does_not_import_diffusers():

@@ -28,11 +28,11 @@ from realign.errors import InputError, Renamed
 from realign.evaluation.clips import EvaluationClips
 from realign.evaluation.estimate import Estimate, student_quantile
 from realign.evaluation.evaluation import Evaluation
-from realign.evaluation.judges import load_judge
 from realign.evaluation.load import load_evaluation
+from realign.evaluation.models import load_evaluator
 from realign.evaluation.results import Results, Row
 from realign.evaluation.settings import PROTOCOLS, Setting, default_settings
-from realign.evaluation.speed import time_sentences
+from realign.evaluation.speed import measure_speed
 from realign.evaluation.sweep import write_sweep
 from realign.evaluation.tables import draw, latex, markdown, write_tables
 from realign.files import model_path, named_path
@@ -57,14 +57,14 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluation(shelf: Path) -> Evaluation:
-    return evaluate(shelf, ["judge", "second"])
+    return evaluate(shelf, ["evaluator", "second"])
 
 
-def evaluate(shelf: Path, judges: list[str], reward: bool = True, **options: object) -> Evaluation:
+def evaluate(shelf: Path, evaluators: list[str], reward: bool = True, **options: object) -> Evaluation:
     return load_evaluation(
         shelf / "data",
         generator=shelf / "generator",
-        evaluators=[str(shelf / name) for name in judges],
+        evaluators=[str(shelf / name) for name in evaluators],
         reward=shelf / "reward" if reward else None,
         **options,  # type: ignore[arg-type]
     )
@@ -72,47 +72,47 @@ def evaluate(shelf: Path, judges: list[str], reward: bool = True, **options: obj
 
 @pytest.fixture(scope="module")
 def results(evaluation: Evaluation) -> Results:
-    return evaluation.run([PLAIN, GUIDED], replications=2, sentences=2)
+    return evaluation.run([PLAIN, GUIDED], replications=2, time_captions=2)
 
 
 def test_real_motions_come_first_and_every_evaluator_and_measure_is_there(results: Results) -> None:
     assert [row.name for row in results.rows] == ["real", "unguided steps=2", GUIDED.name]
     for row in results.rows:
         assert len(row.replications) == 2 and row.excluded == 0
-        for evaluator in ("judge", "second"):
+        for evaluator in ("evaluator", "second"):
             for measure in ("R@1", "R@2", "R@3", "FID", "MM-Dist", "Diversity"):
                 assert row.estimate(measure, evaluator) is not None
         assert row.estimate("reward") is not None and row.estimate("jerk_m_s3") is not None
     real, plain, guided = results.rows
-    assert real.estimate("FID", "judge").mean < 0.1 * plain.estimate("FID", "judge").mean
+    assert real.estimate("FID", "evaluator").mean < 0.1 * plain.estimate("FID", "evaluator").mean
     assert guided.estimate("reward").mean != plain.estimate("reward").mean
     assert real.speed is None and plain.speed["sentences"] == 2
     assert 0 < plain.speed["p50_s"] <= plain.speed["p95_s"] and plain.speed["text_p50_s"] > 0
 
 
 def test_measures_agree_with_one_motion_after_the_other(shelf: Path, evaluation: Evaluation, results: Results) -> None:
-    judge, clips = load_judge(shelf / "judge"), EvaluationClips(shelf / "data")
+    evaluator, clips = load_evaluator(shelf / "evaluator"), EvaluationClips(shelf / "data")
     text, motion, real = [], [], []
     with torch.no_grad():
         for batch in clips.batches(clips.places, 0, 1):
-            text.append(judge.embed_captions(batch.captions))
+            text.append(evaluator.embed_captions(batch.captions))
             shown = pad(batch.motion, (0, 0, 0, 196 - batch.motion.shape[1]))
-            motion.append(judge.embed_motions(shown, batch.lengths))
+            motion.append(evaluator.embed_motions(shown, batch.lengths))
         for batch in clips.batches(clips.places, "real", 1):
             shown = pad(batch.motion, (0, 0, 0, 196 - batch.motion.shape[1]))
-            real.append(judge.embed_motions(shown, batch.lengths))
-    evaluation = evaluate(shelf, ["judge"])
+            real.append(evaluator.embed_motions(shown, batch.lengths))
+    evaluation = evaluate(shelf, ["evaluator"])
     evaluation.replicator.protocol = PROTOCOLS["mld"]  # all motions count but for R-precision
     found = evaluation.replicator.measure("real", lambda batch, _: batch.motion, 0, lambda _: None)
-    table = found["evaluators"]["judge"]
+    table = found["evaluators"]["evaluator"]
     assert table["MM-Dist"] == pytest.approx(float(mm_dist(torch.cat(text), torch.cat(motion))), rel=1e-5)
     assert table["FID"] == pytest.approx(float(frechet_distance(Gaussian.of(torch.cat(real)), torch.cat(motion))), 1e-4)
     assert found["clips"] == len(clips) == 36
 
 
 def test_a_motion_of_the_same_first_caption_counts_where_the_protocol_says_so(shelf: Path) -> None:
-    evaluation = evaluate(shelf, ["judge"], protocol="mocap")
-    clips, judging = evaluation.clips, evaluation.replicator.judging
+    evaluation = evaluate(shelf, ["evaluator"], protocol="mocap")
+    clips, models = evaluation.clips, evaluation.replicator.models
     first = {
         clips.ids[place]: clips.packed.captions(row)[0] for place, row in enumerate(clips.motions.indices.tolist())
     }
@@ -123,38 +123,38 @@ def test_a_motion_of_the_same_first_caption_counts_where_the_protocol_says_so(sh
     order = sorted(range(len(batch)), key=lambda i: rows[i])
     chosen = matching_batches(len(batch), 32, mix_seed(mix_seed(0, 0), "batches"))[0].tolist()
     kept = [order[i] for i in chosen]
-    text = judging.text("judge", [batch.captions[i] for i in kept])
-    motion = judging.motions("judge", batch.motion, batch.lengths)[kept]
+    text = models.text("evaluator", [batch.captions[i] for i in kept])
+    motion = models.motions("evaluator", batch.motion, batch.lengths)[kept]
     hits = 0
     for row in range(32):
         nearest = min(range(32), key=lambda column: float((text[row] - motion[column]).norm()))
         hits += first[batch.ids[kept[nearest]]] == first[batch.ids[kept[row]]]
-    assert found["evaluators"]["judge"]["R@1"] == pytest.approx(hits / 32)
+    assert found["evaluators"]["evaluator"]["R@1"] == pytest.approx(hits / 32)
 
 
 def test_each_kind_of_clips_is_measured_as_if_alone(shelf: Path, evaluation: Evaluation, results: Results) -> None:
     assert evaluation.clips.kinds(evaluation.clips.ids).count("composed") == 3, "too few to be measured apart"
     assert [row.kinds for row in results.rows] == [["recorded"]] * 3
-    alone = evaluate(shelf, ["judge", "second"], kind="recorded").run([PLAIN, GUIDED], replications=2)
+    alone = evaluate(shelf, ["evaluator", "second"], kind="recorded").run([PLAIN, GUIDED], replications=2)
     assert all(row.kinds == [] for row in alone.rows)
     for row, other in zip(results.rows, alone.rows, strict=True):
         for record, known in zip(row.replications, other.replications, strict=True):
             part = record["kinds"]["recorded"]
             assert part["clips"] == known["clips"] == 33
             assert part["measures"] == pytest.approx(known["measures"], rel=1e-4, abs=1e-5)
-            for name in ("judge", "second"):
+            for name in ("evaluator", "second"):
                 assert part["evaluators"][name] == pytest.approx(known["evaluators"][name], rel=1e-3, abs=1e-4)
-        mean = other.estimate("FID", "judge").mean
-        assert row.estimate("FID", "judge", "recorded").mean == pytest.approx(mean, rel=1e-3, abs=1e-4)
+        mean = other.estimate("FID", "evaluator").mean
+        assert row.estimate("FID", "evaluator", "recorded").mean == pytest.approx(mean, rel=1e-3, abs=1e-4)
     text = markdown(results)
     assert text.count("; recorded clips apart") == 3 and "composed" not in text
 
 
 def test_batches_do_not_matter(shelf: Path, results: Results) -> None:
-    other = evaluate(shelf, ["judge", "second"], batch_size=5).run([PLAIN], replications=1)
+    other = evaluate(shelf, ["evaluator", "second"], batch_size=5).run([PLAIN], replications=1)
     for row, expected in zip(other.rows, results.rows, strict=False):
         record, known = row.replications[0], expected.replications[0]
-        assert record["evaluators"]["judge"] == pytest.approx(known["evaluators"]["judge"], rel=1e-3, abs=1e-4)
+        assert record["evaluators"]["evaluator"] == pytest.approx(known["evaluators"]["evaluator"], rel=1e-3, abs=1e-4)
         assert record["measures"] == pytest.approx(known["measures"], rel=1e-3, abs=1e-4)
 
 
@@ -177,8 +177,8 @@ def test_a_killed_run_goes_on(evaluation: Evaluation, results: Results, tmp_path
     for row, expected in zip(final.rows, results.rows, strict=True):
         for record, known in zip(row.replications, expected.replications, strict=True):
             assert {**record, "seconds": 0} == {**known, "seconds": 0}
-    assert json.loads(file.read_text())["rows"][1]["summary"]["judge/FID"]["mean"] == pytest.approx(
-        results.rows[1].estimate("FID", "judge").mean
+    assert json.loads(file.read_text())["rows"][1]["summary"]["evaluator/FID"]["mean"] == pytest.approx(
+        results.rows[1].estimate("FID", "evaluator").mean
     )
 
 
@@ -198,7 +198,7 @@ def test_results_of_something_else_are_not_continued(shelf: Path, evaluation: Ev
 
 
 def test_half_the_precision_is_close_named_and_not_mixed(shelf: Path, results: Results, tmp_path: Path) -> None:
-    half = evaluate(shelf, ["judge", "second"], precision="bf16")
+    half = evaluate(shelf, ["evaluator", "second"], precision="bf16")
     file = tmp_path / "results.json"
     found = half.run([PLAIN, GUIDED], replications=1, output=file)
     assert found.rows[0].replications[0]["evaluators"] == results.rows[0].replications[0]["evaluators"]
@@ -210,9 +210,9 @@ def test_half_the_precision_is_close_named_and_not_mixed(shelf: Path, results: R
                 assert measures[measure] == pytest.approx(known[measure], rel=0.05)
     assert "sampled in bf16" in markdown(found) and "sampled in fp32" in markdown(results)
     with pytest.raises(InputError, match=r"another precision \(bf16, now fp32\)"):
-        evaluate(shelf, ["judge", "second"]).run([PLAIN], output=file)
+        evaluate(shelf, ["evaluator", "second"]).run([PLAIN], output=file)
     with pytest.raises(InputError, match="precision 'fp8'"):
-        evaluate(shelf, ["judge"], precision="fp8")
+        evaluate(shelf, ["evaluator"], precision="fp8")
 
 
 def test_motions_with_nan_are_counted_and_left_out(evaluation: Evaluation) -> None:
@@ -229,7 +229,7 @@ def test_motions_with_nan_are_counted_and_left_out(evaluation: Evaluation) -> No
     assert record["excluded"] == 2 and record["clips"] == 34
     spoiled["number"], spoiled["as"] = 0, 1e30  # finite, but too large to measure
     assert {**evaluation.replicator.measure("large", make, 0, lambda _: None), "seconds": 0} == {**record, "seconds": 0}
-    assert all(value == value for value in [*record["measures"].values(), *record["evaluators"]["judge"].values()])
+    assert all(value == value for value in [*record["measures"].values(), *record["evaluators"]["evaluator"].values()])
     results = Results(evaluation.about())
     results.row("real", None).replications.append(record)
     assert "real (1, 2 with NaN left out)" in markdown(results)
@@ -246,8 +246,8 @@ def test_multimodality_has_replications_of_its_own(evaluation: Evaluation) -> No
     finally:
         evaluation.replicator.protocol = usual
     assert len(found.rows[1].multimodality) == 2 and not found.rows[0].multimodality
-    assert found.rows[1].estimate("MModality", "judge").mean > 0.001
-    assert again["evaluators"] == pytest.approx({"judge": 0.0, "second": 0.0}, abs=1e-5), "recorded motions are one"
+    assert found.rows[1].estimate("MModality", "evaluator").mean > 0.001
+    assert again["evaluators"] == pytest.approx({"evaluator": 0.0, "second": 0.0}, abs=1e-5), "recorded motions are one"
     assert again["excluded"] == 0 and found.rows[1].excluded_multimodality == 0
     found.rows[1].multimodality[0]["excluded"] = 3
     assert "(1, 3 with NaN left out of MModality)" in markdown(found)
@@ -266,13 +266,13 @@ def test_tables_and_picture(results: Results, tmp_path: Path) -> None:
 def test_differences_are_taken_replication_by_replication() -> None:
     def row(name: str, *values: float) -> Row:
         return Row(
-            name, {}, [{"evaluators": {"judge": {"FID": value}}, "measures": {}, "excluded": 0} for value in values]
+            name, {}, [{"evaluators": {"evaluator": {"FID": value}}, "measures": {}, "excluded": 0} for value in values]
         )
 
     base, guided = row("unguided", 5.0, 9.0, 7.0), row("guided", 4.0, 8.0)
-    assert guided.difference(base, "FID", "judge") == Estimate(-1.0, 0.0)  # though the rows' own intervals overlap
-    assert guided.estimate("FID", "judge").interval > 1 and guided.difference(base, "R@1", "judge") is None
-    results = Results({"evaluators": {"judge": ""}, "data": {"kind": None, "clips": 3, "split": "test"}, "seed": 0,
+    assert guided.difference(base, "FID", "evaluator") == Estimate(-1.0, 0.0)  # though the rows' own intervals overlap
+    assert guided.estimate("FID", "evaluator").interval > 1 and guided.difference(base, "R@1", "evaluator") is None
+    results = Results({"evaluators": {"evaluator": ""}, "data": {"kind": None, "clips": 3, "split": "test"}, "seed": 0,
                        "precision": "fp32", "protocol": {"name": "guo"}}, [row("real", 0.0), base, guided])  # fmt: skip
     results.rows[0].setting = None
     assert "| guided | -1.000 ± 0.000 |" in markdown(results) and "Less unguided" in markdown(results)
@@ -294,7 +294,7 @@ def test_the_clock_of_sampling_stands_still_while_text_is_encoded() -> None:
         reward.text_encoder(["a caption"])
         time.sleep(0.05)
 
-    found = time_sentences(generator, ["a", "b", "c"], sample, reward)
+    found = measure_speed(generator, ["a", "b", "c"], sample, reward)
     assert 0.05 <= found["p50_s"] <= found["p95_s"] < 0.2 <= found["text_p50_s"]
 
 
@@ -319,17 +319,17 @@ def test_quantiles_of_student_are_exact() -> None:
 
 def measured(count: int, many: int = 0, excluded: int = 0) -> Results:
     """Results of two settings after some replications, the second 1 above the first in FID and 0.25 in R@1."""
-    about = {"evaluators": {"judge": ""}, "data": {"kind": None, "clips": 3, "split": "test"}, "seed": 0,
+    about = {"evaluators": {"evaluator": ""}, "data": {"kind": None, "clips": 3, "split": "test"}, "seed": 0,
              "precision": "fp32", "protocol": {"name": "guo"}}  # fmt: skip
     results = Results(about)
     for name, above in (("real", -1), ("unguided", 0), ("guided", 1)):
         setting = None if name == "real" else asdict(Setting(name, guidance="none" if name == "unguided" else "reward"))
         row = results.row(name, setting)
         for number in range(count):
-            judged = {"FID": 5 + above + 0.1 * number, "R@1": 0.5 + above / 4 + 0.01 * number}
+            measured = {"FID": 5 + above + 0.1 * number, "R@1": 0.5 + above / 4 + 0.01 * number}
             plain = {"foot_skating": 0.1, "reward": 0.2 + 0.01 * number}
-            row.replications.append({"evaluators": {"judge": judged}, "measures": plain, "excluded": excluded})
-        row.multimodality += [{"evaluators": {"judge": 1.0 + k}, "excluded": 0} for k in range(many)]
+            row.replications.append({"evaluators": {"evaluator": measured}, "measures": plain, "excluded": excluded})
+        row.multimodality += [{"evaluators": {"evaluator": 1.0 + k}, "excluded": 0} for k in range(many)]
     return results
 
 
@@ -344,7 +344,7 @@ def test_one_replication_shows_no_interval_anywhere(tmp_path: Path) -> None:
     (line, *_) = list(csv.DictReader(texts[".csv"].splitlines()))
     assert line["FID"] == "4.0" and line["FID interval"] == line["interval method"] == ""
     kept = json.loads(texts[".json"])["rows"][1]["summary"]
-    assert kept["judge/FID"] == {"mean": 5.0, "interval": None, "method": None}
+    assert kept["evaluator/FID"] == {"mean": 5.0, "interval": None, "method": None}
 
 
 def test_a_picture_draws_intervals_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,7 +378,7 @@ def test_results_of_the_first_version_are_read_and_continued(tmp_path: Path) -> 
     results.save(tmp_path / "r.json")
     content = json.loads((tmp_path / "r.json").read_text())
     for row in content["rows"]:
-        row["summary"]["judge/FID"] = {"mean": 5.0, "interval": 0.0}
+        row["summary"]["evaluator/FID"] = {"mean": 5.0, "interval": 0.0}
         if row["setting"] is not None:
             row["setting"]["cfg"] = row["setting"].pop("guidance_scale")
     old = {"name": "unguided cfg=3.0", "cfg": 3.0}
@@ -436,13 +436,21 @@ def test_the_old_name_of_the_scale_works_and_is_told(capsys: pytest.CaptureFixtu
         assert "note" not in capsys.readouterr().err
 
 
-def test_ways_to_guide_are_the_same_words_everywhere() -> None:
+def test_the_old_name_of_the_number_of_captions_to_time_works_and_is_told(evaluation: Evaluation) -> None:
+    with (
+        pytest.warns(Renamed, match="sentences is now called time_captions"),
+        pytest.raises(InputError, match="-1 cap"),
+    ):
+        evaluation.run([PLAIN], sentences=-1)
+
+
+def test_methods_of_guidance_are_the_same_words_everywhere() -> None:
     assert get_args(Word) == ("default", "none", "reward", "best-of")
     assert Setting(guidance=None) == Setting(guidance="none") == Setting()
     for other in ("None", "nothing", "", "Reward", True, False, 0, ["none"]):
         for refused in (
-            lambda way=other: Setting(guidance=way),
-            lambda way=other: Setting.parse("", {"guidance": way}),
+            lambda method=other: Setting(guidance=method),
+            lambda method=other: Setting.parse("", {"guidance": method}),
         ):
             with pytest.raises(InputError, match="choose one of default, none, reward, best-of"):
                 refused()
@@ -468,7 +476,7 @@ def guided_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_generate_does_is_measured_beside_unguided_where_nothing_is_said(
     shelf: Path, guided_shelf: Path, tmp_path: Path
 ) -> None:
-    words = ["evaluate", "--data", str(shelf / "data"), "--evaluator", str(shelf / "judge"), "--device", "cpu",
+    words = ["evaluate", "--data", str(shelf / "data"), "--evaluator", str(shelf / "evaluator"), "--device", "cpu",
              "--replications", "1", "--limit", "32"]  # fmt: skip
     runs = {"own": guided_shelf / "generator", "none": shelf / "generator"}
     for name, generator in runs.items():
@@ -479,7 +487,7 @@ def test_what_generate_does_is_measured_beside_unguided_where_nothing_is_said(
     told = own.rows[2].setting
     assert (told["mu"], told["eta"], told["strength"], told["stop"]) == (2, 0.5, 7, 0.6)
     evaluation = load_evaluation(
-        shelf / "data", generator=guided_shelf / "generator", evaluators=[shelf / "judge"], limit=32
+        shelf / "data", generator=guided_shelf / "generator", evaluators=[shelf / "evaluator"], limit=32
     )
     file = tmp_path / "own.json"
     assert evaluation.run(replications=1, output=file, watch=lambda *_: pytest.fail("the same rows")).rows == own.rows
@@ -492,19 +500,19 @@ def test_what_generate_does_is_measured_beside_unguided_where_nothing_is_said(
     assert default_settings(None) == [Setting()] and Setting(guidance="default").resolved(None) == Setting()
 
 
-def test_a_judge_is_a_path_wherever_one_lies(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluator_is_a_path_wherever_one_lies(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runs = Path("runs/x")
     runs.mkdir(parents=True)
     places = [runs / "epoch=3-step=200.ckpt", Path("epoch=3-step=200.ckpt"), Path("a=b")]
     for place in places:
-        shutil.copytree(shelf / "judge", place)
+        shutil.copytree(shelf / "evaluator", place)
         assert named_path(str(place)) == (None, place)
     assert named_path("runs/y/epoch=1.ckpt") == (None, Path("runs/y/epoch=1.ckpt")), "a folder is not a name"
-    assert named_path(f"my-judge={places[0]}") == ("my-judge", places[0])
-    judges = [str(places[0]), f"second={places[1]}"]
+    assert named_path(f"my-evaluator={places[0]}") == ("my-evaluator", places[0])
+    named = [str(places[0]), f"second={places[1]}"]
     evaluation = load_evaluation("data" if Path("data").exists() else shelf / "data", generator=shelf / "generator",
-                                 evaluators=judges, limit=32)  # fmt: skip
+                                 evaluators=named, limit=32)  # fmt: skip
     assert evaluation.replicator.evaluators == ["epoch=3-step=200", "second"]
 
 
@@ -515,7 +523,7 @@ def test_a_generator_is_guided_by_its_own_reward_where_none_is_named(shelf: Path
     task = load_task(tmp_path / "mine")
     vectors = task.embed_captions(["walk"])
     MotionIndex.build(vectors, [MotionItem("walk")], fingerprint=task.fingerprint).save(tmp_path / "found")
-    parts = {"generator": tmp_path / "generator", "evaluators": [str(shelf / "judge")]}
+    parts = {"generator": tmp_path / "generator", "evaluators": [str(shelf / "evaluator")]}
     guided = load_evaluation(shelf / "data", **parts, guided=True)
     assert guided.reward.fingerprint == task.fingerprint and guided.index is None
     assert len(load_evaluation(shelf / "data", **parts, guided=True, anchored=True).index) == 1
@@ -550,7 +558,7 @@ def test_guidance_is_measured_as_the_generator_uses_it(shelf: Path, tmp_path: Pa
 def test_rows_of_another_index_are_not_continued(shelf: Path, tmp_path: Path) -> None:
     task = load_task(shelf / "reward")
     vectors = task.embed_captions(["walk", "run"])
-    parts = {"generator": shelf / "generator", "evaluators": [str(shelf / "judge")], "reward": shelf / "reward"}
+    parts = {"generator": shelf / "generator", "evaluators": [str(shelf / "evaluator")], "reward": shelf / "reward"}
     guided = Setting.parse("name=g guidance=reward eta=1 steps=2")
     for count in (1, 2):
         items = [MotionItem(str(k)) for k in range(count)]
@@ -572,7 +580,7 @@ def test_shipped_weights_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     search = MotionSearch.from_pretrained("reward_index", "reward", device="cpu")
     assert search.embedder.fingerprint == load_task("reward").fingerprint
     assert MotionIndex.load("reward_index").digest == search.library.motions.digest
-    assert load_judge("evaluator").skeleton == "humanml3d"
+    assert load_evaluator("evaluator").skeleton == "humanml3d"
     assert named_path("mine=evaluator") == ("mine", pretrained_folder("evaluator"))
     Path("reward").mkdir()
     assert model_path("reward") == Path("reward"), "what is there wins"
@@ -580,24 +588,26 @@ def test_shipped_weights_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_bad_input_is_one_sentence(shelf: Path, evaluation: Evaluation, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="20 clips do not fill one batch of 32"):
-        evaluate(shelf, ["judge"], limit=20)
+        evaluate(shelf, ["evaluator"], limit=20)
     with pytest.raises(InputError, match="shares weights with the reward"):
         evaluate(shelf, ["reward"])
     save_pretrained(load_task(shelf / "reward"), tmp_path / "half", half=True)
     with pytest.raises(InputError, match="called 'reward'"):
         Evaluation(
-            load_task(shelf / "generator", GeneratorTask), evaluation.clips, {"reward": load_judge(shelf / "judge")}
+            load_task(shelf / "generator", GeneratorTask),
+            evaluation.clips,
+            {"reward": load_evaluator(shelf / "evaluator")},
         )
     with pytest.raises(InputError, match="half shares weights with the reward"):
         evaluate(shelf, [str(tmp_path / "half")])
     with pytest.raises(InputError, match="holds a generator, but an evaluator"):
         evaluate(shelf, ["generator"])
     with pytest.raises(InputError, match="protocol 'gou' is unknown"):
-        evaluate(shelf, ["judge"], protocol="gou")
-    with pytest.raises(InputError, match="called 'judge'"):
-        evaluate(shelf, ["judge", "judge"])
+        evaluate(shelf, ["evaluator"], protocol="gou")
+    with pytest.raises(InputError, match="called 'evaluator'"):
+        evaluate(shelf, ["evaluator", "evaluator"])
     with pytest.raises(InputError, match="has no name"):
-        load_evaluation(shelf / "data", generator=shelf / "generator", evaluators=[f"={shelf / 'judge'}"])
+        load_evaluation(shelf / "data", generator=shelf / "generator", evaluators=[f"={shelf / 'evaluator'}"])
     with pytest.raises(InputError, match="there already"):
         evaluation.run([PLAIN, PLAIN])
     with pytest.raises(InputError, match="0 replications cannot be made; ask for at least 1"):
@@ -605,25 +615,31 @@ def test_bad_input_is_one_sentence(shelf: Path, evaluation: Evaluation, tmp_path
     with pytest.raises(InputError, match="-1 replications of MModality cannot"):
         evaluation.run([PLAIN], multimodality=-1)
     with pytest.raises(InputError, match="needs a reward"):
-        evaluate(shelf, ["judge"], reward=False).run([GUIDED])
+        evaluate(shelf, ["evaluator"], reward=False).run([GUIDED])
     clips = EvaluationClips(shelf / "data")
     generator = load_task(shelf / "generator", GeneratorTask)
     for spoil, match in (
-        (lambda judge: judge.normalizer.fitted.fill_(False), "odd has no statistics"),
-        (lambda judge: setattr(judge, "_skeleton", "kit"), "odd judges the skeleton 'kit'"),
-        (lambda judge: setattr(judge.normalizer, "mean", torch.zeros(251)), "odd judges motions of 251 features"),
-        (lambda judge: judge.normalizer.mean.fill_(torch.nan), "odd makes NaN of captions or recorded motions"),
-        (lambda judge: next(judge.parameters()).fill_(torch.nan), "odd makes NaN of captions or recorded motions"),
+        (lambda evaluator: evaluator.normalizer.fitted.fill_(False), "odd has no statistics"),
+        (lambda evaluator: setattr(evaluator, "_skeleton", "kit"), "odd reads the skeleton 'kit'"),
+        (
+            lambda evaluator: setattr(evaluator.normalizer, "mean", torch.zeros(251)),
+            "odd reads motions of 251 features",
+        ),
+        (lambda evaluator: evaluator.normalizer.mean.fill_(torch.nan), "odd makes NaN of captions or recorded motions"),
+        (
+            lambda evaluator: next(evaluator.parameters()).fill_(torch.nan),
+            "odd makes NaN of captions or recorded motions",
+        ),
     ):
-        judge = load_judge(shelf / "judge")
-        spoil(judge)
+        evaluator = load_evaluator(shelf / "evaluator")
+        spoil(evaluator)
         with pytest.raises(InputError, match=match):
-            Evaluation(generator, clips, {"odd": judge})
+            Evaluation(generator, clips, {"odd": evaluator})
 
 
 def test_the_command_writes_continues_and_refuses(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     words = ["evaluate", "--generator", str(shelf / "generator"), "--data", str(shelf / "data"), "--device", "cpu"]
-    words += ["--evaluator", f"own={shelf / 'judge'}", "--reward", str(shelf / "reward"), "--replications", "1"]
+    words += ["--evaluator", f"own={shelf / 'evaluator'}", "--reward", str(shelf / "reward"), "--replications", "1"]
     words += ["--steps", "2", "-o", str(tmp_path / "r.json")]
     assert main([*words, "--guidance", "none", "reward", "--strength", "3"]) == 0
     assert "Evaluator: own" in capsys.readouterr().out
@@ -641,7 +657,7 @@ def test_the_command_writes_continues_and_refuses(shelf: Path, tmp_path: Path, c
 
 def test_two_processes_give_what_one_gives(shelf: Path, tmp_path: Path) -> None:
     words = ["evaluate", "--generator", str(shelf / "generator"), "--data", str(shelf / "data"), "--device", "cpu"]
-    words += ["--evaluator", str(shelf / "judge"), "--replications", "1", "--steps", "2", "--batch-size", "16"]
+    words += ["--evaluator", str(shelf / "evaluator"), "--replications", "1", "--steps", "2", "--batch-size", "16"]
     for devices in (1, 2):
         assert main([*words, "--devices", str(devices), "-o", str(tmp_path / f"{devices}.json")]) == 0
     done = torchrun(2, ["realign.cli", *words, "-o", str(tmp_path / "joined.json")])

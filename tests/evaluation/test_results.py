@@ -10,11 +10,11 @@ from kill_parts import end, start
 from realign.errors import InputError
 from realign.evaluation.results import Results, Row, open_results
 
-ABOUT = {"seed": 0, "evaluators": {"judge": "x"}, "clips": (1, 2)}
+ABOUT = {"seed": 0, "evaluators": {"evaluator": "x"}, "clips": (1, 2)}
 
 
 def record(value: float) -> dict:
-    return {"clips": 32, "excluded": 0, "measures": {}, "evaluators": {"judge": {"FID": value}}, "seconds": 1.0}
+    return {"clips": 32, "excluded": 0, "measures": {}, "evaluators": {"evaluator": {"FID": value}}, "seconds": 1.0}
 
 
 def opened(file: Path, *names: str) -> list[Row]:
@@ -30,7 +30,7 @@ def test_two_writers_lose_nothing(tmp_path: Path) -> None:
         shared.replications.append(record(number))
         first.save(file)
         theirs.replications.append(record(10 + number))
-        theirs.multimodality.append({"excluded": 0, "evaluators": {"judge": 1.0}})
+        theirs.multimodality.append({"excluded": 0, "evaluators": {"evaluator": 1.0}})
         second.save(file)
     same.replications.append(record(0))
     same.speed = {"p50_s": 1.0}
@@ -39,11 +39,11 @@ def test_two_writers_lose_nothing(tmp_path: Path) -> None:
     first.save(file)
     found = {row.name: row for row in Results.load(file).rows}
     assert list(found) == ["shared", "mine", "theirs"]
-    assert [each["evaluators"]["judge"]["FID"] for each in found["shared"].replications] == [0, 1, 2]
+    assert [each["evaluators"]["evaluator"]["FID"] for each in found["shared"].replications] == [0, 1, 2]
     assert found["shared"].speed == {"p50_s": 1.0} and len(found["mine"].replications) == 1
     assert len(found["theirs"].replications) == len(found["theirs"].multimodality) == 3
     summaries = {row["name"]: row["summary"] for row in json.loads(file.read_text())["rows"]}
-    assert summaries["shared"]["judge/FID"]["mean"] == 1 and summaries["theirs"]["judge/FID"]["mean"] == 11
+    assert summaries["shared"]["evaluator/FID"]["mean"] == 1 and summaries["theirs"]["evaluator/FID"]["mean"] == 11
     assert len(shared.replications) == 3 and first.rows == [shared, mine], "what a run works on stays its own"
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 

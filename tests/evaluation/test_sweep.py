@@ -24,7 +24,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def swept(shelf: Path) -> tuple[Path, list[str]]:
     """Where the results of a sweep are that was run once, and then again with one strength more."""
     words = ["sweep", "--data", str(shelf / "data"), "--generator", str(shelf / "generator"), "--evaluator",
-             str(shelf / "judge"), "--reward", str(shelf / "reward"), "--replications", "2", "--steps", "1", "2",
+             str(shelf / "evaluator"), "--reward", str(shelf / "reward"), "--replications", "2", "--steps", "1", "2",
              "--common", "norm=normalize", "--limit", "33", "-o", str(shelf / "sweep.csv")]  # fmt: skip
     assert main([*words, "--strength", "3"]) == 0
     return shelf / "sweep.csv", words
@@ -79,8 +79,13 @@ def test_the_csv_holds_what_was_measured_of_every_setting(swept: tuple[Path, lis
     ]  # fmt: skip
     assert lines[0]["name"] == "real" and lines[3]["norm"] == "normalize" and lines[3]["mu"] == "1.0"
     for line, row in zip(lines, results.rows, strict=True):
-        assert line["evaluator"] == "judge" and line["replications"] == "2"
-        for measure, evaluator in (("R@1", "judge"), ("FID", "judge"), ("foot_skating", None), ("reward", None)):
+        assert line["evaluator"] == "evaluator" and line["replications"] == "2"
+        for measure, evaluator in (
+            ("R@1", "evaluator"),
+            ("FID", "evaluator"),
+            ("foot_skating", None),
+            ("reward", None),
+        ):
             estimate = row.estimate(measure, evaluator)
             assert float(line[measure]) == estimate.mean and float(line[f"{measure} interval"]) == estimate.interval
 
@@ -105,7 +110,7 @@ def test_the_picture_has_one_point_a_setting(
     (axes,) = drawn[0].axes
     points = {tuple(point) for line in axes.lines for point in line.get_xydata().tolist()}
     marked = {tuple(point) for group in axes.collections for point in group.get_offsets().tolist()}
-    places = {row.name: tuple(row.estimate(m, "judge").mean for m in ("FID", "R@1")) for row in results.rows}
+    places = {row.name: tuple(row.estimate(m, "evaluator").mean for m in ("FID", "R@1")) for row in results.rows}
     guided = {place for name, place in places.items() if name.startswith("reward")}
     assert points == guided and marked == set(places.values()) - guided
     names = axes.get_legend_handles_labels()[1]
@@ -120,9 +125,9 @@ def test_a_sweep_goes_into_a_csv_file(swept: tuple[Path, list[str]], capsys: pyt
 
 
 def test_two_evaluators_make_two_lines_and_two_panels(tmp_path: Path) -> None:
-    judged = {"R@1": 0.5, "FID": 1.0}
+    measured = {"R@1": 0.5, "FID": 1.0}
     results = Results({"evaluators": {"one": "1", "two": "2"}})
-    record = {"measures": {}, "evaluators": {"one": judged, "two": judged}, "excluded": 0}
+    record = {"measures": {}, "evaluators": {"one": measured, "two": measured}, "excluded": 0}
     results.row("real", None).replications.append(record)
     written = write_sweep(tmp_path / "two.csv", results)
     assert [line["evaluator"] for line in table(written[0])] == ["one", "two"] and written[1].is_file()

@@ -69,7 +69,7 @@ def test_foot_contacts_are_not_seen_and_every_other_channel_is(evaluator: Contra
         assert (evaluator.embed_motion(changed, lengths) - before)[0].abs().max() > 1e-4
 
 
-def test_what_cannot_be_judged_is_refused(evaluator: ContrastiveEvaluator) -> None:
+def test_what_cannot_be_embedded_is_refused(evaluator: ContrastiveEvaluator) -> None:
     with pytest.raises(InputError, match="without frames"):
         evaluator.embed_motion(torch.zeros(2, 8, 30), torch.tensor([8, 0]))
     with pytest.raises(InputError, match="48 frames, this evaluator reads 40"):

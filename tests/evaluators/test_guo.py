@@ -36,8 +36,8 @@ def plain_recurrent(weights: dict[str, Tensor], tokens: Tensor) -> Tensor:
     """One sequence through the recurrent encoder, written as the equations of a GRU, step by step."""
     inputs = tokens @ weights["input_emb.weight"].T + weights["input_emb.bias"]
     last = []
-    for way, (suffix, steps) in enumerate((("l0", inputs), ("l0_reverse", inputs.flip(0)))):
-        state = weights["hidden"][way, 0]
+    for direction, (suffix, steps) in enumerate((("l0", inputs), ("l0_reverse", inputs.flip(0)))):
+        state = weights["hidden"][direction, 0]
         for step in steps:
             given = weights[f"gru.weight_ih_{suffix}"] @ step + weights[f"gru.bias_ih_{suffix}"]
             kept = weights[f"gru.weight_hh_{suffix}"] @ state + weights[f"gru.bias_hh_{suffix}"]

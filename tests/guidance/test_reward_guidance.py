@@ -25,15 +25,15 @@ def steering(placement: str, config: GuidanceConfig = STRONG, mu: float = 1.0, e
 
 def sample(
     task: GeneratorTask,
-    way: RewardSteering | None,
+    method: RewardSteering | None,
     rows: list[int] = ROWS,
     lengths: torch.Tensor = LENGTHS,
     **options: object,
 ) -> torch.Tensor:
     draws, texts, lengths = seeds(*rows), captions(rows), lengths[rows]
-    if way is None:
+    if method is None:
         return task.sample(texts, lengths, draws, **options)  # type: ignore[arg-type]
-    return way.sample(task, texts, lengths, draws, [str(row) for row in rows], **options)
+    return method.sample(task, texts, lengths, draws, [str(row) for row in rows], **options)
 
 
 def some_tokens(task: GeneratorTask, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,9 +45,9 @@ def some_tokens(task: GeneratorTask, rows: list[int]) -> tuple[torch.Tensor, tor
 @pytest.mark.parametrize("t", [CLEAN_STEP, 7, 99])
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_the_gradient_is_that_of_finite_differences(placement: str, t: int) -> None:
-    rows, way, task = [0, 1, 4], steering(placement), generator(PLACEMENTS[placement][1])
-    guidance = way.guidance(task, captions(rows), LENGTHS[rows])
-    for part in (task, way.objective.reward):
+    rows, method, task = [0, 1, 4], steering(placement), generator(PLACEMENTS[placement][1])
+    guidance = method.guidance(task, captions(rows), LENGTHS[rows])
+    for part in (task, method.objective.reward):
         part.double()
     x, mask = some_tokens(task, rows)
     x, steps, nudge = x.double(), torch.full((3,), t), 1e-5
@@ -69,13 +69,13 @@ def test_the_gradient_is_that_of_finite_differences(placement: str, t: int) -> N
 @pytest.mark.parametrize("options", [{"strength": 300.0}, {"norm": "normalize", "profile": "signal"}])
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_guided_motion_is_the_same_alone_and_among_32_of_mixed_lengths(placement: str, options: dict) -> None:
-    task, way = generator(PLACEMENTS[placement][1]), steering(placement, GuidanceConfig.plain(**options))
+    task, method = generator(PLACEMENTS[placement][1]), steering(placement, GuidanceConfig.plain(**options))
     rows = list(range(32))
     lengths = torch.tensor([12 + 7 * row % 13 for row in rows])  # every length from 12 to 24
-    together = sample(task, way, rows, lengths)
+    together = sample(task, method, rows, lengths)
     assert (together - sample(task, None, rows, lengths)).abs().amax((1, 2)).gt(1e-3).all()
     for row in (1, 4, 12, 31):
-        alone = sample(task, way, [row], lengths)
+        alone = sample(task, method, [row], lengths)
         torch.testing.assert_close(together[row, : lengths[row]], alone[0], atol=2e-5, rtol=0)
         assert not together[row, lengths[row] :].any()
 
@@ -100,12 +100,12 @@ def test_guidance_raises_the_reward_that_it_climbs(placement: str, point: str) -
     mask = task.space.token_mask(lengths_to_mask(LENGTHS))
     predict = task.predictor(task.encode_text(captions(ROWS)), mask)
     scores = []
-    for way in (None, guidance):
-        x = task.sampler().sample(predict, (*mask.shape, task.space.width), mask, way, seeds(*ROWS))
+    for method in (None, guidance):
+        x = task.sampler().sample(predict, (*mask.shape, task.space.width), mask, method, seeds(*ROWS))
         with torch.no_grad():
             scores.append(guidance.reward(x, torch.full((8,), CLEAN_STEP), mask))
-    gain = scores[1] - scores[0]
-    assert (gain > 0).all() and gain.mean() > 0.02
+    difference = scores[1] - scores[0]
+    assert (difference > 0).all() and difference.mean() > 0.02
 
 
 class GaussianFlow(Gaussian):
@@ -121,14 +121,14 @@ class GaussianFlow(Gaussian):
 def test_a_reward_trained_on_a_flow_guides_a_flow(point: str, scheduler: str) -> None:
     # the profile keeps a normalised gradient from making a chaos of nearly pure noise
     options = replace(STRONG, point=point, profile="signal")
-    task, way = generator(steps=10, guidance_scale=1.0), steering("feature", options)
+    task, method = generator(steps=10, guidance_scale=1.0), steering("feature", options)
     task.path = FlowMatching()
     if point == "x_t":
         with pytest.raises(InputError, match="noise schedule 'vp-100.*generator with 'flow-1000'"):
-            sample(task, way)
-    way.objective.reward.path, task.denoiser, task.sampling_scheduler = FlowMatching(), GaussianFlow(263), scheduler
-    target = way.objective.target(captions(ROWS), [str(row) for row in ROWS])
-    plain, guided = (way.objective.score(sample(task, each), LENGTHS, target) for each in (None, way))
+            sample(task, method)
+    method.objective.reward.path, task.denoiser, task.sampling_scheduler = FlowMatching(), GaussianFlow(263), scheduler
+    target = method.objective.target(captions(ROWS), [str(row) for row in ROWS])
+    plain, guided = (method.objective.score(sample(task, each), LENGTHS, target) for each in (None, method))
     assert (guided > plain).all() and (guided - plain).mean() > 0.02
 
 
@@ -143,47 +143,47 @@ def test_no_strength_and_no_weights_are_no_guidance_bit_for_bit(placement: str) 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_guidance_is_the_same_without_autograd_and_in_float32_under_autocast(placement: str, context: type) -> None:
-    task, way = generator(PLACEMENTS[placement][1]), steering(placement)
+    task, method = generator(PLACEMENTS[placement][1]), steering(placement)
     x, mask = some_tokens(task, [0, 1])
     t = torch.tensor([10, 10])
-    expected = way.guidance(task, captions([0, 1]), LENGTHS[:2]).gradient(x, t, mask)
+    expected = method.guidance(task, captions([0, 1]), LENGTHS[:2]).gradient(x, t, mask)
     with context(), torch.autocast("cpu", torch.bfloat16):
-        found = way.guidance(task, captions([0, 1]), LENGTHS[:2]).gradient(x.clone(), t.clone(), mask.clone())
+        found = method.guidance(task, captions([0, 1]), LENGTHS[:2]).gradient(x.clone(), t.clone(), mask.clone())
     assert torch.equal(found, expected) and found.dtype == torch.float32
     with context():
-        inside = sample(task, way, [0, 1])
-    assert torch.equal(inside, sample(task, way, [0, 1]))
-    assert all(each.grad is None for part in (task, way.objective.reward) for each in part.parameters())
+        inside = sample(task, method, [0, 1])
+    assert torch.equal(inside, sample(task, method, [0, 1]))
+    assert all(each.grad is None for part in (task, method.objective.reward) for each in part.parameters())
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_parts_made_under_inference_mode_can_steer(placement: str) -> None:
     with torch.inference_mode():
-        task, way = generator(PLACEMENTS[placement][1]), steering(placement)
-        assert next(way.objective.reward.parameters()).is_inference()
-        found = sample(task, way, [0, 1])
+        task, method = generator(PLACEMENTS[placement][1]), steering(placement)
+        assert next(method.objective.reward.parameters()).is_inference()
+        found = sample(task, method, [0, 1])
     expected = sample(generator(PLACEMENTS[placement][1]), steering(placement), [0, 1])
     torch.testing.assert_close(found, expected)
 
 
 def test_captions_are_encoded_and_anchors_found_once_a_sampling_and_never_a_step() -> None:
-    task, way, seen = generator(steps=7), steering("feature"), []
-    way.objective.reward.text_encoder.register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
+    task, method, seen = generator(steps=7), steering("feature"), []
+    method.objective.reward.text_encoder.register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
     task.text_encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    index = way.objective.index
+    index = method.objective.index
     search = index.search
     index.search = lambda text, k: seen.append(len(text)) or search(text, k)
-    way.sample(task, ["walk", "run", "walk"], LENGTHS[:3], seeds(0, 1, 2))
+    method.sample(task, ["walk", "run", "walk"], LENGTHS[:3], seeds(0, 1, 2))
     assert seen == ["walk", "run", 3, ["walk", "run"], [""]]  # for reward, anchors, generator and its free prediction
 
 
 def test_sampling_changes_neither_generator_nor_reward_nor_global_randomness() -> None:
-    task, way = generator(), steering("feature")
-    parts = (task, way.objective.reward)
+    task, method = generator(), steering("feature")
+    parts = (task, method.objective.reward)
     before = [{name: value.clone() for name, value in part.state_dict().items()} for part in parts]
     torch.manual_seed(11)
     state = torch.get_rng_state()
-    sample(task, way)
+    sample(task, method)
     assert torch.equal(torch.get_rng_state(), state)
     for part, old in zip(parts, before, strict=True):
         assert all(torch.equal(value, old[name]) for name, value in part.state_dict().items())
@@ -191,15 +191,15 @@ def test_sampling_changes_neither_generator_nor_reward_nor_global_randomness() -
 
 
 def test_bind_is_the_same_guidance_from_its_parts() -> None:
-    way = steering("feature")
-    task, rows = way.objective.reward, [2, 5, 1]
+    method = steering("feature")
+    task, rows = method.objective.reward, [2, 5, 1]
     own = [str(row) for row in rows]
-    bound = RewardGuidance.bind(task, captions(rows), way.objective.index, way.config, own)
+    bound = RewardGuidance.bind(task, captions(rows), method.objective.index, method.config, own)
     maker = generator()
-    expected = way.guidance(maker, captions(rows), LENGTHS[rows], own)
+    expected = method.guidance(maker, captions(rows), LENGTHS[rows], own)
     x, mask = some_tokens(maker, rows)
     t = torch.tensor([3, 50, CLEAN_STEP])
-    assert torch.equal(bound.gradient(x, t, mask), expected.gradient(x, t, mask)) and bound.config is way.config
+    assert torch.equal(bound.gradient(x, t, mask), expected.gradient(x, t, mask)) and bound.config is method.config
     plain = RewardGuidance.bind(task, captions(rows))
     with torch.no_grad():
         torch.testing.assert_close(plain.reward(x, t, mask), task.model(x, t, mask, task.encode_text(captions(rows))))

@@ -23,40 +23,40 @@ def best_of(candidates: int, latent: bool = False) -> BestOfN:
     return BestOfN(RewardObjective(task, motion_index(task), GuidanceConfig(eta=0.5, candidates=candidates)))
 
 
-def take(way: BestOfN, task: GeneratorTask, rows: list[int] = ROWS) -> torch.Tensor:
-    return way.sample(task, captions(rows), LENGTHS[rows], seeds(*rows))
+def take(method: BestOfN, task: GeneratorTask, rows: list[int] = ROWS) -> torch.Tensor:
+    return method.sample(task, captions(rows), LENGTHS[rows], seeds(*rows))
 
 
 @pytest.mark.parametrize("latent", [False, True])
 def test_the_best_of_one_is_the_unguided_motion_and_the_best_of_three_the_best_of_three(latent: bool) -> None:
-    task, way = generator(latent), best_of(3, latent)
+    task, method = generator(latent), best_of(3, latent)
     draws = [seeds(*ROWS), *(derive(seeds(*ROWS), f"candidate {number}") for number in (1, 2))]
     motions = [task.sample(captions(ROWS), LENGTHS[ROWS], each) for each in draws]
     assert torch.equal(take(best_of(1, latent), task), motions[0])
-    target = way.objective.target(captions(ROWS))
-    scores = torch.stack([way.objective.score(motion, LENGTHS[ROWS], target) for motion in motions])
+    target = method.objective.target(captions(ROWS))
+    scores = torch.stack([method.objective.score(motion, LENGTHS[ROWS], target) for motion in motions])
     expected = torch.stack([motions[int(best)][row] for row, best in enumerate(scores.argmax(0))])
-    assert torch.equal(take(way, task), expected) and len(scores.argmax(0).unique()) > 1
+    assert torch.equal(take(method, task), expected) and len(scores.argmax(0).unique()) > 1
 
 
 def test_a_motion_without_a_number_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    task, way = generator(), best_of(3)
-    score, asked = way.objective.score, []
+    task, method = generator(), best_of(3)
+    score, asked = method.objective.score, []
 
     def broken(motion: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         asked.append(motion)
         return torch.full(motion.shape[:1], torch.nan) if len(asked) == 1 else score(motion, *others)
 
-    monkeypatch.setattr(way.objective, "score", broken)
-    found = take(way, task)
+    monkeypatch.setattr(method.objective, "score", broken)
+    found = take(method, task)
     assert all(any(torch.equal(row, made[k]) for made in asked[1:]) for k, row in enumerate(found))
 
 
 def test_the_best_motion_does_not_depend_on_its_batch() -> None:
-    task, way = generator(), best_of(3)
-    together = take(way, task)
+    task, method = generator(), best_of(3)
+    together = take(method, task)
     for row in ROWS:
-        torch.testing.assert_close(together[row, : LENGTHS[row]], take(way, task, [row])[0], atol=1e-4, rtol=0)
+        torch.testing.assert_close(together[row, : LENGTHS[row]], take(method, task, [row])[0], atol=1e-4, rtol=0)
 
 
 def other_noise() -> GeneratorTask:
@@ -78,7 +78,7 @@ def other_statistics() -> GeneratorTask:
 
 
 @pytest.mark.parametrize(
-    ("way", "task", "reason"),
+    ("method", "task", "reason"),
     [
         (RewardSteering, other_noise, "noise schedule"),
         (RewardSteering, other_statistics, "Mean and Std"),
@@ -86,9 +86,9 @@ def other_statistics() -> GeneratorTask:
         (BestOfN, other_skeleton, "skeleton"),
     ],
 )
-def test_a_generator_that_the_reward_does_not_belong_to_is_refused(way, task, reason: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_generator_that_the_reward_does_not_belong_to_is_refused(method, task, reason: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=reason):
-        way(RewardObjective(reward(), config=GuidanceConfig(point="x_t"))).sample(
+        method(RewardObjective(reward(), config=GuidanceConfig(point="x_t"))).sample(
             task(), ["walk"], LENGTHS[:1], seeds(0)
         )
 
@@ -128,9 +128,9 @@ def test_a_steering_comes_back_from_files(tmp_path: Path) -> None:
     motion_index(load_task(checkpoint)).save(tmp_path / "index")  # type: ignore[arg-type]
     config = GuidanceConfig(mu=0.5, eta=0.25, strength=2.0)
     with torch.inference_mode():  # weights must not become inference tensors
-        way = load_steering(checkpoint, tmp_path / "index", config)
-    assert isinstance(way, RewardSteering) and way.config is config and len(way.objective.index or []) == 8
-    assert not any(each.requires_grad or each.is_inference() for each in way.objective.reward.parameters())
+        method = load_steering(checkpoint, tmp_path / "index", config)
+    assert isinstance(method, RewardSteering) and method.config is config and len(method.objective.index or []) == 8
+    assert not any(each.requires_grad or each.is_inference() for each in method.objective.reward.parameters())
     several = load_steering(checkpoint, config=GuidanceConfig(method="best-of", candidates=3))
     assert isinstance(several, BestOfN) and several.config.candidates == 3
     with pytest.raises(InputError, match="no checkpoint at"):
@@ -149,12 +149,14 @@ def test_a_reward_of_another_text_encoder_and_noise_guides_at_clean_samples(tmp_
     folder = save_pretrained(trained, tmp_path / "reward")
     task, draws = generator(), captions(ROWS)
     plain = task.sample(draws, LENGTHS[ROWS], seeds(*ROWS))
-    way = load_steering(folder, config=GuidanceConfig(start=0.0, interval=1))
-    guided = way.sample(task, draws, LENGTHS[ROWS], seeds(*ROWS))
+    method = load_steering(folder, config=GuidanceConfig(start=0.0, interval=1))
+    guided = method.sample(task, draws, LENGTHS[ROWS], seeds(*ROWS))
     assert not torch.allclose(guided, plain, atol=1e-3)
-    target = way.objective.target(draws)
-    gain = way.objective.score(guided, LENGTHS[ROWS], target) - way.objective.score(plain, LENGTHS[ROWS], target)
-    assert gain.mean() > 0
+    target = method.objective.target(draws)
+    difference = method.objective.score(guided, LENGTHS[ROWS], target) - method.objective.score(
+        plain, LENGTHS[ROWS], target
+    )
+    assert difference.mean() > 0
     noisy = load_steering(folder, config=GuidanceConfig(point="x_t"))
     reason = "has never seen noise.*point x0" if kind == "RetrieverTask" else "noise schedule.*point x0"
     with pytest.raises(InputError, match=reason):

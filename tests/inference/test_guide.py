@@ -48,10 +48,10 @@ def model(shelf: Path) -> TextToMotion:
     return TextToMotion.from_pretrained(shelf / "generator", device="cpu")
 
 
-@pytest.mark.parametrize("way", ["reward", "best-of"])
-def test_guided_motions_differ_and_do_not_depend_on_their_batch(model: TextToMotion, shelf: Path, way: str) -> None:
+@pytest.mark.parametrize("method", ["reward", "best-of"])
+def test_guided_motions_differ_and_do_not_depend_on_their_batch(model: TextToMotion, shelf: Path, method: str) -> None:
     texts = ["walk", "run"]
-    guidance = model.load_guidance(reward=shelf / "reward", index=shelf / "index", **STRONG | {"method": way})
+    guidance = model.load_guidance(reward=shelf / "reward", index=shelf / "index", **STRONG | {"method": method})
     guided = model.generate(texts, seconds=2, samples=4, guidance=guidance)
     plain = model.generate(texts, seconds=2, samples=4)
     assert any(not np.allclose(one.joints, other.joints, atol=1e-3) for one, other in zip(guided, plain, strict=True))
@@ -61,8 +61,8 @@ def test_guided_motions_differ_and_do_not_depend_on_their_batch(model: TextToMot
 
 def test_no_weights_and_one_candidate_are_the_unguided_motion(model: TextToMotion, shelf: Path) -> None:
     plain = model.generate(["walk"], seconds=2)[0].joints
-    for way, options in (("reward", {"mu": 0.0}), ("best-of", {"candidates": 1})):
-        guidance = model.load_guidance(way, shelf / "reward", **options)
+    for method, options in (("reward", {"mu": 0.0}), ("best-of", {"candidates": 1})):
+        guidance = model.load_guidance(method, shelf / "reward", **options)
         np.testing.assert_array_equal(model.generate(["walk"], seconds=2, guidance=guidance)[0].joints, plain)
 
 
@@ -144,8 +144,8 @@ def test_a_generator_without_an_index_has_one_usual_length(model: TextToMotion) 
 
 def test_guided_motions_of_mixed_lengths_do_not_depend_on_their_batch(shelf: Path) -> None:
     model = TextToMotion.from_pretrained(shelf / "generator", "cpu", shelf / "reward", shelf / "lengths")
-    for way in ("reward", "best-of"):
-        guidance = model.load_guidance(way, eta=0.5, strength=500.0, profile="signal")
+    for method in ("reward", "best-of"):
+        guidance = model.load_guidance(method, eta=0.5, strength=500.0, profile="signal")
         assert guidance.objective.reward is model.guide.reward and guidance.objective.index is model.guide.index
         together = model.generate(SENTENCES[:3], steps=10, guidance=guidance)
         plain = model.generate(SENTENCES[:3], steps=10, guidance=None)
@@ -177,11 +177,11 @@ def test_words_of_guidance_mean_in_python_what_they_mean_in_the_command(
 ) -> None:
     own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
     take, made = {"seconds": 2, "steps": 10}, {}
-    for way in get_args(Word):
-        made[way] = own.generate(["walk"], guidance=way, **take)[0].joints
+    for method in get_args(Word):
+        made[method] = own.generate(["walk"], guidance=method, **take)[0].joints
         given = ["--checkpoint", str(guided_shelf / "generator"), "--device", "cpu", "--seconds", "2", "--steps", "10"]
-        assert main(["generate", "walk", *given, "--guidance", way, "-o", str(tmp_path / "x.npy")]) == 0
-        np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), made[way], way)
+        assert main(["generate", "walk", *given, "--guidance", method, "-o", str(tmp_path / "x.npy")]) == 0
+        np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), made[method], method)
     np.testing.assert_array_equal(made["none"], own.generate(["walk"], guidance=None, **take)[0].joints)
     np.testing.assert_array_equal(made["default"], made["reward"])
     assert np.abs(made["none"] - made["reward"]).max() > 1e-3 and np.abs(made["none"] - made["best-of"]).max() > 1e-3

@@ -8,7 +8,7 @@ import torch
 
 from realign.cli import build
 from realign.errors import InputError
-from realign.inference import TextToMotion, check_sentences, read_sentences
+from realign.inference import TextToMotion, check_captions, read_captions
 from realign.tasks.checkpoint import save_pretrained
 
 
@@ -68,12 +68,12 @@ def test_numbers_out_of_range_are_refused(model: TextToMotion, options: dict[str
 
 def test_sentences_come_from_arguments_and_file(tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("eine Person läuft\n\n  a person runs \n", encoding="utf-8")
-    assert read_sentences(["walk"], tmp_path / "texts.txt") == ["walk", "eine Person läuft", "a person runs"]
+    assert read_captions(["walk"], tmp_path / "texts.txt") == ["walk", "eine Person läuft", "a person runs"]
     (tmp_path / "latin.txt").write_bytes("läuft".encode("latin-1"))
     with pytest.raises(InputError, match="not UTF-8"):
-        read_sentences([], tmp_path / "latin.txt")
+        read_captions([], tmp_path / "latin.txt")
     with pytest.raises(InputError, match="come as a list"):
-        check_sentences("walk")
+        check_captions("walk")
 
 
 def test_generate_writes_every_format(model: TextToMotion, tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ def plain_ranks(scores, right, copies):
 
 def plain_table(scores, right_rows, right_columns, copies):
     table = {}
-    for way, matrix, right in (("t2m", scores, right_rows), ("m2t", scores.T, right_columns)):
+    for direction, matrix, right in (("t2m", scores, right_rows), ("m2t", scores.T, right_columns)):
         ranks = plain_ranks(matrix.tolist(), right, copies)
         for k in (1, 2, 3, 5, 10):
-            table[f"{way}/R@{k}"] = sum(rank < k for rank in ranks) / len(ranks)
-        table[f"{way}/MedR"] = float(np.median(ranks)) + 1
+            table[f"{direction}/R@{k}"] = sum(rank < k for rank in ranks) / len(ranks)
+        table[f"{direction}/MedR"] = float(np.median(ranks)) + 1
     return table
 
 

@@ -20,7 +20,7 @@ def test_feature_space_is_the_motion_itself() -> None:
     assert torch.equal(tokens, MASK) and torch.equal(x[MASK], motion[MASK]) and not x[~MASK].any()
     assert torch.equal(space.decode(x, MASK), x)
     with pytest.raises(InputError, match="FeatureSpace holds no autoencoder"):
-        space.adopt(vae(), torch.zeros(3), torch.ones(3))
+        space.load_vae(vae(), torch.zeros(3), torch.ones(3))
 
 
 def test_latent_space_standardises_and_undoes_it() -> None:
@@ -28,7 +28,7 @@ def test_latent_space_standardises_and_undoes_it() -> None:
     space = LatentSpace(vae())
     assert not space.ready
     mean, std = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 2.0, 0.0])
-    space.adopt(trained, mean, std)
+    space.load_vae(trained, mean, std)
     assert space.ready
     x, tokens = space.encode(motion, MASK)
     raw = trained.encode(motion, MASK)[0]
@@ -53,4 +53,4 @@ def test_gradient_passes_through_decode() -> None:
 
 def test_another_configuration_is_refused() -> None:
     with pytest.raises(InputError, match="does not fit the configured ConvVAE"):
-        LatentSpace(vae()).adopt(ConvVAE(7, 3, hidden=16, dilations=(1,)), torch.zeros(3), torch.ones(3))
+        LatentSpace(vae()).load_vae(ConvVAE(7, 3, hidden=16, dilations=(1,)), torch.zeros(3), torch.ones(3))

@@ -79,9 +79,9 @@ class LinearReward(RewardGradient):
     def reward(self, x_t, t, mask):
         self.steps.append(int(t[0]))
         alpha, sigma = levels(self.source, t.clamp(min=0))
-        gain = self.std**2 * alpha / (alpha**2 * self.std**2 + sigma**2)
-        gain = torch.where(t[:, None, None] < 0, 1.0, gain)
-        return (gain * self.slope * x_t).sum((1, 2))
+        ratio = self.std**2 * alpha / (alpha**2 * self.std**2 + sigma**2)
+        ratio = torch.where(t[:, None, None] < 0, 1.0, ratio)
+        return (ratio * self.slope * x_t).sum((1, 2))
 
 
 def seeds(*numbers):

@@ -12,13 +12,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def make_shelf(folder: Path) -> Path:
-    """A prepared set (3 of 36 test clips composed), a generator, a reward of its noise, two judges apart from it."""
+    """A prepared set (3 of 36 test clips composed), a generator, a reward of its noise, two other evaluators."""
     from realign.tasks.checkpoint import save_pretrained
 
     parts = {
         "generator": ("generator_mdm", []),
         "reward": ("reward_feature", []),
-        "judge": ("retriever", ["--seed_everything=3"]),
+        "evaluator": ("retriever", ["--seed_everything=3"]),
         "second": ("retriever", ["--seed_everything=4"]),
     }
     for name, (config, extra) in parts.items():

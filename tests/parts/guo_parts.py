@@ -23,9 +23,12 @@ def recurrent_shapes(width: int, hidden: int) -> dict[str, tuple[int, ...]]:
         "output_net.3.weight": (512, hidden),
         "output_net.3.bias": (512,),
     }
-    for way in ("l0", "l0_reverse"):
-        shapes |= {f"gru.weight_ih_{way}": (3 * hidden, hidden), f"gru.weight_hh_{way}": (3 * hidden, hidden)}
-        shapes |= {f"gru.bias_ih_{way}": (3 * hidden,), f"gru.bias_hh_{way}": (3 * hidden,)}
+    for direction in ("l0", "l0_reverse"):
+        shapes |= {
+            f"gru.weight_ih_{direction}": (3 * hidden, hidden),
+            f"gru.weight_hh_{direction}": (3 * hidden, hidden),
+        }
+        shapes |= {f"gru.bias_ih_{direction}": (3 * hidden,), f"gru.bias_hh_{direction}": (3 * hidden,)}
     return shapes
 
 

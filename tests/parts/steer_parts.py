@@ -23,7 +23,7 @@ def space(latent: bool) -> MotionSpace:
         return FeatureSpace()
     torch.manual_seed(3)
     made = LatentSpace(ConvVAE(CHANNELS, 4, 8, (1,)))
-    made.adopt(made.vae, torch.full((4,), 0.1), torch.full((4,), 0.5))
+    made.load_vae(made.vae, torch.full((4,), 0.1), torch.full((4,), 0.5))
     return made
 
 

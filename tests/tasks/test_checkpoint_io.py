@@ -15,7 +15,7 @@ from realign.training import TrainingCLI
 
 
 class Own(TorchCheckpointIO):
-    """A user's way to save."""
+    """A checkpoint plugin of a user."""
 
 
 @pytest.mark.parametrize("plugin", [None, "AsyncCheckpointIO", "test_checkpoint_io.Own"])

@@ -91,7 +91,7 @@ def test_precision_is_by_euclidean_distance_in_small_batches(tmp_path: Path) -> 
     assert [float(found[f"R@{k}"]) for k in (1, 2, 3)] == pytest.approx([hit / 20 for hit in hits])
 
 
-def test_a_checkpoint_and_an_export_are_the_same_frozen_judge(trained: TrainingCLI, tmp_path: Path) -> None:
+def test_a_checkpoint_and_an_export_are_the_same_frozen_evaluator(trained: TrainingCLI, tmp_path: Path) -> None:
     checkpoint = load_task(next(Path(trained.trainer.default_root_dir).rglob("*.ckpt")), EvaluatorTask)
     exported = load_task(save_pretrained(checkpoint, tmp_path / "out"), EvaluatorTask)
     batch = one_batch(6)

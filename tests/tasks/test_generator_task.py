@@ -138,7 +138,7 @@ def test_options_of_sampling_reach_the_sampler() -> None:
         flow.sampler("ddim")
 
 
-def test_the_noise_is_named_in_one_of_two_ways() -> None:
+def test_the_noise_is_named_as_scheduler_or_path() -> None:
     parts = (MdmDenoiser(263, 8, 16, 1, 2, 16), FeatureSpace(), HashingEncoder(8))
     scheduler = DDPMScheduler(clip_sample=False)
     with pytest.raises(InputError, match="Neither of scheduler and path are given"):
@@ -153,7 +153,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         GeneratorTask(MdmDenoiser(20, 8, 16, 1, 2, 16), FeatureSpace(), **parts)
     with pytest.raises(InputError, match="denoiser's text_dim is 9, but HashingEncoder gives 8"):
         GeneratorTask(MdmDenoiser(263, 9, 16, 1, 2, 16), FeatureSpace(), **parts)
-    with pytest.raises(InputError, match="text_dropout is a share between 0 and 1, but is 1.5"):
+    with pytest.raises(InputError, match="text_dropout is a fraction between 0 and 1, but is 1.5"):
         GeneratorTask(MdmDenoiser(263, 8, 16, 1, 2, 16), FeatureSpace(), **parts, text_dropout=1.5)
 
 

@@ -39,9 +39,9 @@ def test_training_from_scratch_sees_no_noise_and_the_test_gives_all_protocols(tm
     checkpoint = next(tmp_path.rglob("*.ckpt"))
     (found,) = cli.trainer.test(cli.model, cli.datamodule, verbose=False, ckpt_path=checkpoint)
     expected = {
-        f"test/{protocol}/{way}/{name}"
+        f"test/{protocol}/{direction}/{name}"
         for protocol in (*PROTOCOLS, "small_batches")
-        for way in ("t2m", "m2t")
+        for direction in ("t2m", "m2t")
         for name in ("R@1", "R@2", "R@3", "R@5", "R@10", "MedR")
     }
     assert found.keys() == expected

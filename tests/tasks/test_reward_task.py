@@ -55,7 +55,7 @@ def generator(space: MotionSpace | None = None, dim: int = 8, scale: float = 0.2
 def latent_space(seed: int) -> LatentSpace:
     torch.manual_seed(seed)
     space = LatentSpace(ConvVAE(CHANNELS, **{k: v for k, v in CONV_VAE["init_args"].items()}))  # type: ignore[arg-type]
-    space.adopt(space.vae, torch.zeros(4), torch.ones(4))
+    space.load_vae(space.vae, torch.zeros(4), torch.ones(4))
     return space
 
 
@@ -96,9 +96,9 @@ def test_fit_validate_predict_and_back_from_the_checkpoint(tmp_path: Path, vae_c
     assert exported.fingerprint == loaded.fingerprint == alone.fingerprint and alone.skeleton == "humanml3d"
     batch = one_batch()
     tolerance = 2e-2 if case == "bf16" else 1e-6
-    for judge in (exported, alone):
-        assert torch.allclose(judge.embed_motions(batch.motion, batch.lengths), embedded.motion, atol=tolerance)
-        assert torch.allclose(judge.embed_captions(batch.captions), embedded.text, atol=tolerance)
+    for each in (exported, alone):
+        assert torch.allclose(each.embed_motions(batch.motion, batch.lengths), embedded.motion, atol=tolerance)
+        assert torch.allclose(each.embed_captions(batch.captions), embedded.text, atol=tolerance)
 
 
 def test_the_fingerprint_changes_with_weights_statistics_and_encoder() -> None:

@@ -60,11 +60,11 @@ def test_some_words_are_unknown_while_training():
 def test_given_vectors_are_found_again():
     words = WordVectors(2, 3, buckets=2).eval()
     vectors = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    words.adopt(["left", "right", "unk"], vectors, vectors[2])
+    words.load_vectors(["left", "right", "unk"], vectors, vectors[2])
     found = words([["right", "left", "nothing", "else"]])[0][0]
     assert found.tolist() == [[3, 4], [1, 2], [5, 6], [5, 6]]
     with pytest.raises(InputError, match="2 different words"):
-        words.adopt(["left", "right", "left"], vectors, vectors[2])
+        words.load_vectors(["left", "right", "left"], vectors, vectors[2])
 
 
 def test_numbers_that_make_no_sense_are_refused():

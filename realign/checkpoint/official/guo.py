@@ -45,7 +45,7 @@ def read(file: Path, *, glove: Path | None = None, meta: Path | None = None) -> 
     features = skeleton.num_features
     words, vectors, unknown = read_glove(glove)
     table = WordVectors(vectors.shape[1], len(words), buckets=1)
-    table.adopt(words, vectors, unknown)
+    table.load_vectors(words, vectors, unknown)
     state, surplus = merge(weights, KEYS)
     state |= {f"evaluator.words.{name}": value for name, value in table.state_dict().items()}
     state |= read_statistics(

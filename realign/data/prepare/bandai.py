@@ -56,21 +56,21 @@ def _turn_words(turns: tuple[float, ...]) -> tuple[str, str]:
 def _travel(label: str, m: Measures) -> Part:
     verb, doing, other = TRAVEL[label]
     if m.forward < -0.5 * m.walked:
-        way = "backward"
+        direction = "backward"
     elif abs(m.leftward) > 0.3 * m.walked:
         side = "left" if m.leftward > 0 else "right"
-        way = f"diagonally forward to the {side}" if m.forward > 0.3 * m.walked else f"sideways to the {side}"
+        direction = f"diagonally forward to the {side}" if m.forward > 0.3 * m.walked else f"sideways to the {side}"
     else:
-        way = "forward"
+        direction = "forward"
     turn, exact_turn = _turn_words(m.turns)
     turning = turn.replace("turns", "turning", 1)
-    steps = f"takes {number(m.steps)} steps {way}, {doing} about {_metres(m.walked)}"
+    steps = f"takes {number(m.steps)} steps {direction}, {doing} about {_metres(m.walked)}"
     if m.steps < 2:
-        steps = f"{verb} {way} for about {_metres(m.walked)}"
+        steps = f"{verb} {direction} for about {_metres(m.walked)}"
     return Part(
-        plain=f"{verb} {way}" + (f" and {turn}" if turn else ""),
-        other=f"{other} {way}" + (f", {turning}" if turn else ""),
-        doing=f"{doing} {way}" + (f" and {turning}" if turn else ""),
+        plain=f"{verb} {direction}" + (f" and {turn}" if turn else ""),
+        other=f"{other} {direction}" + (f", {turning}" if turn else ""),
+        doing=f"{doing} {direction}" + (f" and {turning}" if turn else ""),
         exact=steps + (f", and {exact_turn}" if turn else ""),
     )
 
@@ -182,12 +182,12 @@ def describe(clip_id: str, content: str, style: str, joints: NDArray[np.floating
     return list(dict.fromkeys(captions))
 
 
-def _together(way: Part, arms: Part) -> tuple[str, str, str, str]:
+def _together(walk: Part, arms: Part) -> tuple[str, str, str, str]:
     return (
-        f"{way.plain} while {arms.doing}",
-        f"{way.plain} while {arms.doing}",
-        f"{arms.plain} while {way.doing}",
-        f"{way.exact}, while {arms.doing}",
+        f"{walk.plain} while {arms.doing}",
+        f"{walk.plain} while {arms.doing}",
+        f"{arms.plain} while {walk.doing}",
+        f"{walk.exact}, while {arms.doing}",
     )
 
 

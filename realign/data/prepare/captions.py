@@ -8,7 +8,7 @@ from typing import Any
 
 from realign.errors import InputError
 from realign.files import read_text
-from realign.text.sentences import plain_sentence
+from realign.text.captions import plain_caption
 
 _SIDES = re.compile(
     r"(?<![a-z])(left|right)(?!\s(?:now|away|angles?|there|here)\b)(?=(?:wards?|most|ies|y|s|ed|-?hand(?:ed)?|-?foot(?:ed)?|-?sided?)?(?![a-z]))"
@@ -113,7 +113,7 @@ def parse_line(line: str, where: str = "caption") -> Caption | None:
             f"{where}: {tokens!r} holds no words with tags (walk/VERB) though it stands before the times; write "
             "caption#word/POS word/POS#from#to, or ## where there are no tags."
         )
-    text = plain_sentence(text)
+    text = plain_caption(text)
     return Caption(text, start, end, tokens) if text else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from realign.data.prepare.captions import Caption, read_seconds
 from realign.data.prepare.table import read_csv, read_json
 from realign.errors import InputError
-from realign.text.sentences import plain_sentence
+from realign.text.captions import plain_caption
 
 _COLUMNS = ("id", "file", "caption", "start", "end", "split")
 _HEADER = "it needs 'id' or 'file', and 'caption': write file,caption above the rows"
@@ -76,7 +76,7 @@ def _read(record: dict[str, Any], where: str, quote: str) -> Iterator[CaptionRow
         if not isinstance(text, str):
             raise InputError(f"{where}: the caption {text!r} is not text; write text or a list of texts.")
         try:
-            sentence = plain_sentence(text)
+            sentence = plain_caption(text)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
         if sentence:

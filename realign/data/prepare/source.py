@@ -17,7 +17,7 @@ from realign.errors import InputError
 from realign.files import read_lines
 from realign.motion.skeleton import Skeleton
 
-SHARES = (80, 5, 15)  # per cent of train, val and test if a folder has no split lists
+FRACTIONS = (80, 5, 15)  # per cent of train, val and test if a folder has no split lists
 
 
 class LeftOut(Exception):
@@ -96,26 +96,26 @@ class Source(ABC):
         return None
 
 
-def parse_shares(text: str) -> tuple[float, ...]:
+def parse_fractions(text: str) -> tuple[float, ...]:
     """Read "80/5/15" (train/val/test) as proportions.
 
     Raises:
         InputError: Not three numbers that add up to more than 0.
     """
     try:
-        shares = tuple(float(piece) for piece in text.replace(",", "/").split("/"))
+        fractions = tuple(float(piece) for piece in text.replace(",", "/").split("/"))
     except ValueError:
-        shares = ()
-    if len(shares) != 3 or min(shares) < 0 or sum(shares) <= 0:
+        fractions = ()
+    if len(fractions) != 3 or min(fractions) < 0 or sum(fractions) <= 0:
         raise InputError(
             f"--splits {text!r} is neither a folder with train.txt, val.txt, test.txt nor per cent such as 80/5/15."
         )
-    return shares
+    return fractions
 
 
-def hash_split(key: str, shares: Iterable[float] = SHARES) -> int:
+def hash_split(key: str, fractions: Iterable[float] = FRACTIONS) -> int:
     """Split bits drawn from a name: the same name falls into the same split in every folder."""
-    train, val, test = shares
+    train, val, test = fractions
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     draw = int.from_bytes(digest, "little") / 2**64 * (train + val + test)
     return 1 if draw < train else 2 if draw < train + val else 4
@@ -141,7 +141,7 @@ class Splitter:
     """
 
     def __init__(self, option: str | None, fallback: Path) -> None:
-        self.shares: tuple[float, ...] = SHARES
+        self.fractions: tuple[float, ...] = FRACTIONS
         self.lists: dict[str, int] = {}
         if option is None:
             self.lists = read_split_lists(fallback)
@@ -150,7 +150,7 @@ class Splitter:
             if not self.lists:
                 raise InputError(f"--splits {option}: the folder holds no train.txt, val.txt or test.txt with ids.")
         else:
-            self.shares = parse_shares(option)
+            self.fractions = parse_fractions(option)
 
     def __call__(self, clip_id: str, key: str | None = None) -> int:
         """Split bits of a clip; 0 where there are lists and it is in none.
@@ -161,4 +161,4 @@ class Splitter:
         """
         if self.lists:
             return self.lists.get(clip_id, self.lists.get(key or clip_id, 0))
-        return hash_split(key or clip_id, self.shares)
+        return hash_split(key or clip_id, self.fractions)

@@ -1,4 +1,4 @@
-"""What judges motions in an evaluation: evaluators, and the reward that may have guided them."""
+"""What measures motions in an evaluation: evaluators, and the reward that may have guided them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ from realign.text.base import TextEncoder
 
 PAD_TO = 196  # frames: published figures depend on the padding that the evaluator saw
 _CHUNK = 128  # captions embedded at once
-_TRIED = 8  # recorded motions that show whether a judge's weights are whole
+_TRIED = 8  # recorded motions that show whether a model's weights are whole
 _SMALL = 64  # numbers: smaller tensors, or constant ones, may agree by chance
 
 
-def load_judge(path: str | Path, *, trust_code: bool = False) -> MotionTextModel:
+def load_evaluator(path: str | Path, *, trust_code: bool = False) -> MotionTextModel:
     """An evaluator, or a reward or retriever that serves as one, frozen.
 
     Args:
@@ -35,41 +35,41 @@ def load_judge(path: str | Path, *, trust_code: bool = False) -> MotionTextModel
         return load_model(path, MotionTextModel, trust_code=trust_code).requires_grad_(False)  # type: ignore[type-abstract]
 
 
-def judge_name(path: str | Path) -> str:
-    """What the table calls a judge: its folder, or its run's where the file is one of several checkpoints."""
+def evaluator_name(path: str | Path) -> str:
+    """What the table calls an evaluator: its folder, or its run's where the file is one of several checkpoints."""
     path = Path(path).absolute()
     return path.parent.name if path.stem in ("last", "best") else path.stem
 
 
-class Judging:
-    """Judges with the embeddings of all captions, computed once.
+class EvaluationModels:
+    """Evaluators, and the reward, with their embeddings of all captions, computed once.
 
     Args:
-        judges: By name.
-        clips: What they judge.
+        models: Evaluators and reward by name.
+        clips: The clips whose captions and motions they embed.
         device: Where they work.
 
     Raises:
-        InputError: As `check_judge`, or a judge makes NaN of captions or recorded motions.
+        InputError: As `check_evaluator`, or a model makes NaN of captions or recorded motions.
     """
 
-    def __init__(self, judges: Mapping[str, MotionTextModel], clips: EvaluationClips, device: torch.device) -> None:
-        self.judges = dict(judges)
-        for name, judge in self.judges.items():
-            check_judge(name, judge, clips)
+    def __init__(self, models: Mapping[str, MotionTextModel], clips: EvaluationClips, device: torch.device) -> None:
+        self.by_name = dict(models)
+        for name, model in self.by_name.items():
+            check_evaluator(name, model, clips)
         captions = clips.captions()
-        reading = any(type(judge).take_tokens is not MotionTextModel.take_tokens for judge in judges.values())
+        reading = any(type(model).take_tokens is not MotionTextModel.take_tokens for model in models.values())
         tokens = caption_tokens(clips.packed) if reading else {}
         self._row = {caption: row for row, caption in enumerate(captions)}
         self._text: dict[str, Tensor] = {}
         tried = next(clips.batches(clips.places, "real", _TRIED))
-        for name, judge in self.judges.items():
+        for name, model in self.by_name.items():
             with torch.inference_mode(False):
-                judge.to(device)
-            judge.take_tokens(tokens)
+                model.to(device)
+            model.take_tokens(tokens)
             with torch.no_grad():
                 parts = [captions[start : start + _CHUNK] for start in range(0, len(captions), _CHUNK)]
-                self._text[name] = torch.cat([judge.embed_captions(part).float() for part in parts])
+                self._text[name] = torch.cat([model.embed_captions(part).float() for part in parts])
             embedded = self.motions(name, tried.motion.to(device), tried.lengths)
             if not all(bool(each.isfinite().all()) for each in (self._text[name], embedded)):
                 raise InputError(
@@ -78,68 +78,68 @@ class Judging:
                 )
 
     def text(self, name: str, captions: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Embeddings of captions of the clips by one judge."""
+        """Embeddings of captions of the clips by one model."""
         return self._text[name][[self._row[caption] for caption in captions]]
 
     @torch.no_grad()
     def motions(self, name: str, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
-        """Embeddings of motions by one judge; of one with a value that is not finite, NaN.
+        """Embeddings of motions by one model; of one with a value that is not finite, NaN.
 
         Args:
-            name: Of the judge.
+            name: Of the model.
             motion: Motion features, not normalised.
             lengths: Frames of each.
         """
         finite = motion.isfinite().flatten(1).all(1)
         shown = pad(motion.masked_fill(~finite[:, None, None], 0), (0, 0, 0, max(0, PAD_TO - motion.shape[1])))
-        embedded = self.judges[name].embed_motions(shown, lengths).float()
+        embedded = self.by_name[name].embed_motions(shown, lengths).float()
         return embedded.masked_fill(~finite[:, None], torch.nan)
 
 
-def check_judge(name: str, judge: MotionTextModel, clips: EvaluationClips) -> None:
-    """Refuse a judge of other motions.
+def check_evaluator(name: str, model: MotionTextModel, clips: EvaluationClips) -> None:
+    """Refuse a model of other motions.
 
     Args:
         name: What it is called.
-        judge: An evaluator or a reward.
-        clips: What it is to judge.
+        model: An evaluator or a reward.
+        clips: What it is to measure.
 
     Raises:
         InputError: Its skeleton or width differ, or it has no statistics.
     """
-    width = len(judge.normalizer.mean)
+    width = len(model.normalizer.mean)
     if width != clips.packed.num_features:
         raise InputError(
-            f"{name} judges motions of {width} features a frame, but {clips.packed.folder} holds "
+            f"{name} reads motions of {width} features a frame, but {clips.packed.folder} holds "
             f"{clips.packed.num_features}; take one trained on these data."
         )
-    if not bool(judge.normalizer.fitted):
+    if not bool(model.normalizer.fitted):
         raise InputError(
             f"{name} has no statistics (Mean and Std) to normalise motions with; export it again from a trained "
             "checkpoint."
         )
-    if judge.skeleton != clips.packed.skeleton:
+    if model.skeleton != clips.packed.skeleton:
         raise InputError(
-            f"{name} judges the skeleton {judge.skeleton!r}, but {clips.packed.folder} shows "
+            f"{name} reads the skeleton {model.skeleton!r}, but {clips.packed.folder} shows "
             f"{clips.packed.skeleton!r}; take one trained on these data."
         )
 
 
-def check_independent(name: str, judge: MotionTextModel, reward: MotionTextModel) -> None:
+def check_independent(name: str, evaluator: MotionTextModel, reward: MotionTextModel) -> None:
     """Refuse an evaluator that shares trained weights with the reward: what is climbed cannot measure.
 
     Frozen text encoders may be the same. Weights that were stored in half precision count as those they came from.
 
     Args:
         name: What the evaluator is called.
-        judge: The evaluator.
+        evaluator: The evaluator.
         reward: What guides.
 
     Raises:
         InputError: As said.
     """
     own = {value for _, value in _trained(reward)}
-    shared = next((parameter for parameter, value in _trained(judge) if value in own), None)
+    shared = next((parameter for parameter, value in _trained(evaluator) if value in own), None)
     if shared is not None:
         raise InputError(
             f"The evaluator {name} shares weights with the reward ({shared}), so that its measures would only repeat "

@@ -29,11 +29,11 @@ class Cut(NamedTuple):
     limit: int
 
 
-def plain_sentence(text: str) -> str:
+def plain_caption(text: str) -> str:
     """A sentence with single blanks, composed letters (Unicode NFC) and nothing invisible.
 
     Examples:
-        >>> plain_sentence("a person\\u00a0 walks\\u200b \\n to the cafe\\u0301 ")
+        >>> plain_caption("a person\\u00a0 walks\\u200b \\n to the cafe\\u0301 ")
         'a person walks to the café'
 
     Raises:
@@ -55,7 +55,7 @@ def _visible(word: str) -> str:
     return "".join(c for c in word if unicodedata.category(c) not in ("Cc", "Cf") or c in _JOINERS)
 
 
-def foreign_sentences(texts: Sequence[str]) -> list[str]:
+def foreign_captions(texts: Sequence[str]) -> list[str]:
     """The sentences with letters other than Latin ones, or without letters: which encoders of English hardly know."""
     return [text for text in texts if not any(map(str.isalpha, text)) or any(map(_is_foreign, text))]
 
@@ -64,7 +64,7 @@ def _is_foreign(character: str) -> bool:
     return character.isalpha() and not unicodedata.name(character, "LATIN").startswith("LATIN")
 
 
-def cut_sentences(encoder: TextEncoder, texts: Sequence[str]) -> list[Cut]:
+def cut_captions(encoder: TextEncoder, texts: Sequence[str]) -> list[Cut]:
     """The sentences that an encoder does not read to their end, by its own tokens and limit."""
     limit = encoder.token_limit()
     if limit is None:
@@ -85,13 +85,13 @@ def cut_sentences(encoder: TextEncoder, texts: Sequence[str]) -> list[Cut]:
     return cuts
 
 
-def sentence_notes(texts: Sequence[str], encoders: Iterable[TextEncoder]) -> list[str]:
+def caption_notes(texts: Sequence[str], encoders: Iterable[TextEncoder]) -> list[str]:
     """What a user should know about sentences before they are encoded, one line each; empty if nothing."""
-    foreign = map(_short, foreign_sentences(list(dict.fromkeys(texts))))
+    foreign = map(_short, foreign_captions(list(dict.fromkeys(texts))))
     notes = _some([f"the text encoder was trained on English and may not understand {text}" for text in foreign])
     for name, encoder in {each.fingerprint: each for each in encoders}.items():
         told = []
-        for text, read, unread, tokens in cut_sentences(encoder, texts):
+        for text, read, unread, tokens in cut_captions(encoder, texts):
             much = f"{len(read.split())} words" if " " in text else f"{len(read)} characters"
             told.append(
                 f"the text encoder {name} reads {tokens} tokens, the first {much} of {_short(text)}; what follows is "
@@ -113,8 +113,8 @@ def encoders_of(*models: object) -> list[TextEncoder]:
 
 
 def warn_about(texts: Sequence[str], encoders: Iterable[TextEncoder]) -> None:
-    """Warn of each of the `sentence_notes`; commands print them as notes."""
-    for text in sentence_notes(texts, encoders):
+    """Warn of each of the `caption_notes`; commands print them as notes."""
+    for text in caption_notes(texts, encoders):
         warnings.warn(text, InputWarning, stacklevel=3)
 
 

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from realign.errors import InputError, InputWarning
 from realign.text import CachedTextEncoder, HashingEncoder, HuggingFaceEncoder, MiniLMEncoder, OpenClipEncoder
-from realign.text.sentences import cut_sentences, foreign_sentences, plain_sentence, sentence_notes, warn_about
+from realign.text.captions import caption_notes, cut_captions, foreign_captions, plain_caption, warn_about
 
 LONG = "a person walks forward and turns left " * 60  # every word is one token of every encoder here
 
@@ -23,18 +23,18 @@ LONG = "a person walks forward and turns left " * 60  # every word is one token 
     ],
 )
 def test_what_looks_the_same_is_the_same(text):
-    assert plain_sentence(text) == "a person walks to the café"
+    assert plain_caption(text) == "a person walks to the café"
 
 
 def test_half_a_character_is_refused():
     with pytest.raises(InputError, match="not UTF-8 text"):
-        plain_sentence("a person \udce9")
+        plain_caption("a person \udce9")
 
 
 def test_scripts_of_other_languages_are_noticed():
     fine = ["a naïve person’s 3 steps – ½ turn", "eine Person läuft"]
     foreign = ["человек", "走 walk", "ｗａｌｋ", "🏃", "123"]
-    assert foreign_sentences([*fine, *foreign]) == foreign
+    assert foreign_captions([*fine, *foreign]) == foreign
 
 
 @pytest.fixture(scope="module")
@@ -52,39 +52,39 @@ def encoders(tiny_bert, tiny_t5, tmp_path_factory):
 @pytest.mark.parametrize("name", ["clip", "minilm", "cached", "bert", "t5"])
 def test_a_sentence_is_cut_where_its_tokens_end(encoders, name):
     encoder, limit, marks = encoders[name]
-    (cut,) = cut_sentences(encoder, [LONG.strip(), "a person walks", ""])
+    (cut,) = cut_captions(encoder, [LONG.strip(), "a person walks", ""])
     words = LONG.split()
     assert cut.limit == limit and cut.read.split() == words[: limit - marks]
     assert cut.unread.split() == words[limit - marks :]
-    assert not cut_sentences(encoder, [cut.read])
-    assert cut_sentences(encoder, [f"{cut.read} left"])[0].unread == "left"
+    assert not cut_captions(encoder, [cut.read])
+    assert cut_captions(encoder, [f"{cut.read} left"])[0].unread == "left"
 
 
 def test_what_is_said_to_be_read_is_what_is_read(tiny_bert):
     encoder = HuggingFaceEncoder(str(tiny_bert))
-    (cut,) = cut_sentences(encoder, [LONG])
+    (cut,) = cut_captions(encoder, [LONG])
     torch.testing.assert_close(encoder([cut.read]).pooled, encoder([LONG]).pooled, rtol=0, atol=0)
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     assert len(tokenizer(cut.read).input_ids) == tokenizer.model_max_length == 64
 
 
 def test_a_script_without_blanks_is_cut_at_a_character(encoders):
-    (cut,) = cut_sentences(encoders["minilm"][0], ["走" * 300])
+    (cut,) = cut_captions(encoders["minilm"][0], ["走" * 300])
     assert (len(cut.read), len(cut.unread)) == (254, 46)
 
 
 def test_an_encoder_without_a_limit_reads_all():
-    assert HashingEncoder().token_limit() is None and not cut_sentences(HashingEncoder(), [LONG])
+    assert HashingEncoder().token_limit() is None and not cut_captions(HashingEncoder(), [LONG])
 
 
 def test_the_limit_costs_no_weights():
     encoder = OpenClipEncoder("ViT-B-32", None)
-    assert cut_sentences(encoder, [LONG]) and not encoder.is_built
+    assert cut_captions(encoder, [LONG]) and not encoder.is_built
 
 
 def test_notes_are_few_and_name_the_end(encoders):
     encoder = encoders["bert"][0]
-    notes = sentence_notes([f"{LONG} {number}" for number in range(8)], [encoder, encoder, HashingEncoder()])
+    notes = caption_notes([f"{LONG} {number}" for number in range(8)], [encoder, encoder, HashingEncoder()])
     assert len(notes) == 6 and "the first 62 words of 'a person walks" in notes[0] and "not read: 'left" in notes[0]
     assert notes[5] == "the same holds for 3 further sentences"
     with pytest.warns(InputWarning, match="may not understand '走る人'"):
