@@ -104,6 +104,7 @@ def _train(arguments: Sequence[str]) -> None:
     from realign.commands.training import check_training
 
     check_training(arguments)
+    import_module("realign.threads").wait_asleep()
     from realign.training import TrainingCLI
 
     if told := TrainingCLI.from_args(arguments, run=True).outcome():

@@ -16,6 +16,7 @@ from torch import distributed, multiprocessing
 
 from realign.errors import InputError, explain
 from realign.launcher import Launched, launched
+from realign.threads import allowed_cores
 
 T = TypeVar("T")
 
@@ -166,7 +167,7 @@ def _open_group(
         device = torch.device(kind, local_rank % torch.cuda.device_count())  # each may be shown one device of its own
         torch.cuda.set_device(device)
     elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world))
+        torch.set_num_threads(max(1, allowed_cores() // local_world))
     backend = "nccl" if kind == "cuda" else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_LONG)
     return device

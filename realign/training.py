@@ -17,6 +17,7 @@ from realign.library_errors import reads_checkpoint, shorten
 from realign.precision import use_tensor_cores
 from realign.tasks.base import Task
 from realign.tasks.checkpoint_io import use_atomic_checkpoints
+from realign.threads import use_threads
 from realign.trainer import RunTrainer, SaveConfig, check_numbers, join_launcher, states_global_batch, weights
 
 
@@ -68,6 +69,10 @@ class TrainingCLI(LightningCLI):
         parser.add_argument(
             "--trust_code", "--trust-code", action="store_true",
             help="let checkpoints that a run starts from, or is guided by, name classes outside realign",
+        )  # fmt: skip
+        parser.add_argument(
+            "--threads", type=int | None, default=None,
+            help="threads that compute on the CPU in each process (default: OMP_NUM_THREADS, else its cores)",
         )  # fmt: skip
 
     def instantiate_classes(self) -> None:
@@ -136,6 +141,7 @@ class TrainingCLI(LightningCLI):
         """
         if self.subcommand is None:
             return
+        use_threads(self._get(self.config, "threads"), processes=self.trainer.num_devices)
         count = self.trainer.num_devices * self.trainer.num_nodes
         check_processes(count)
         if self.subcommand != "predict" and isinstance(self.datamodule, MotionDataModule):

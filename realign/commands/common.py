@@ -32,6 +32,15 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """The option that says how many threads compute on the CPU."""
+    parser.add_argument(
+        "--threads", type=int, metavar="N",
+        help="threads that compute on the CPU (default: OMP_NUM_THREADS, else one for each motion or query at once, up "
+        "to the cores that this process may use)",
+    )  # fmt: skip
+
+
 def add_motion_options(parser: argparse.ArgumentParser) -> None:
     """Declare what can be said about the motion files that a command reads."""
     parser.add_argument(

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import SAMPLERS, add_guidance_scale, add_trust, model_path
+from realign.commands.common import SAMPLERS, add_guidance_scale, add_threads, add_trust, model_path
 from realign.commands.guiding import add_guidance, given_guidance, own_guidance
 from realign.errors import InputError
 from realign.guidance.arguments import check_concern
+from realign.threads import use_threads
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,7 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    add_threads(parser)
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to sample on (default: 1)")
     group = parser.add_argument_group("clips")
     group.add_argument("--split", default="test", help="train, val, test or all (default: test)")
@@ -109,6 +111,7 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate, write and print the tables."""
+    use_threads(options.threads, options.batch_size, options.devices)
     from realign.distributed import launch
     from realign.evaluation.results import Results
     from realign.evaluation.tables import markdown, write_tables

@@ -3,9 +3,18 @@
 import argparse
 from pathlib import Path
 
-from realign.commands.common import SAMPLERS, add_guidance_scale, add_trust, loading, model_path, note
+from realign.commands.common import (
+    SAMPLERS,
+    add_guidance_scale,
+    add_threads,
+    add_trust,
+    loading,
+    model_path,
+    note,
+)
 from realign.commands.guiding import add_guidance, given_guidance
 from realign.guidance.arguments import check_concern
+from realign.threads import use_threads
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,6 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    add_threads(parser)
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("motion.gif"), metavar="OUT",
         help="format by suffix: .gif .mp4 .html .png .bvh .npy (default: motion.gif)",
@@ -33,6 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> None:
     """Generate and write."""
+    use_threads(options.threads, None if options.file else len(options.text) * options.samples)
     with loading():
         from realign.guidance.own import OwnGuidance
         from realign.inference import TextToMotion, pretrained_folder, read_captions

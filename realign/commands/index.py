@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realign.commands.common import add_trust, model_path, note
+from realign.commands.common import add_threads, add_trust, model_path, note
 from realign.commands.evaluate import progress_bar
+from realign.threads import use_threads
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     build.add_argument("--batch-size", type=int, default=64, help="motions per batch (default: 64)")
     add_trust(build)
     build.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    add_threads(build)
     build.add_argument("--devices", type=int, default=1, metavar="N", help="devices to embed on (default: 1)")
     merge = actions.add_parser(
         "merge",
@@ -48,6 +50,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     merge.add_argument("indexes", nargs="+", type=model_path, metavar="INDEX", help="folders of indexes, at least two")
     merge.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    add_threads(merge)
     merge.add_argument("--factory", help="FAISS factory, such as Flat or HNSW32 (default: by the number of motions)")
     export = actions.add_parser(
         "export",
@@ -67,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
 
 def run_merge(options: argparse.Namespace) -> None:
     """Merge, and say what was left out."""
+    use_threads(options.threads)
     from realign.index.merging import merge_libraries
     from realign.index.motion_index import MotionIndex
 
@@ -86,6 +90,7 @@ def run_export(options: argparse.Namespace) -> None:
 
 def run_build(options: argparse.Namespace) -> None:
     """Embed and write."""
+    use_threads(options.threads, options.batch_size, options.devices)
     from realign.commands.training import missing
     from realign.data.store import read_meta
 

@@ -4,8 +4,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import add_motion_options, add_trust, loading, model_path, note, read_motions
+from realign.commands.common import (
+    add_motion_options,
+    add_threads,
+    add_trust,
+    loading,
+    model_path,
+    note,
+    read_motions,
+)
 from realign.errors import InputError
+from realign.threads import use_threads
 
 if TYPE_CHECKING:
     from realign.inference import MotionSearch
@@ -35,10 +44,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--data", type=Path, help="prepared set with the motions, if the index holds none")
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    add_threads(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Search, print and draw."""
+    use_threads(options.threads, None if options.file else len(options.text) + len(options.motion))
     with loading():
         from realign.inference import MotionSearch, read_captions
         from realign.motion.skeleton import check_fps

@@ -8,6 +8,7 @@ from realign.commands.guiding import add_guidance_files, own_guidance, window
 from realign.errors import InputError
 from realign.guidance.arguments import add_guidance_options
 from realign.guidance.config import GuidanceConfig
+from realign.threads import use_threads
 
 _GRID = ("steps", "guidance_scale", "window", *GuidanceConfig.options())
 
@@ -47,6 +48,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate every setting, write and print the paths."""
+    use_threads(options.threads, options.batch_size, options.devices)
     from realign.distributed import launch
     from realign.evaluation.results import Results
     from realign.evaluation.sweep import sweep_settings, write_sweep
