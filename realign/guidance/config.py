@@ -204,13 +204,14 @@ class GuidanceConfig:
         return {name: getattr(self, name) for name in self.options(method or self.method) if name != "preset"}
 
     def changes(self, usual: "GuidanceConfig") -> dict[str, Any]:
-        """The options of the method that are not as usual; those of a preset by its name."""
+        """The options of the method that are not as usual, in the fewest words: a preset may be the first of them."""
         values = self.concerning()
-        changed = {name: value for name, value in values.items() if value != getattr(usual, name)}
-        for preset, laid in PRESETS.items():
-            if laid.items() <= values.items() and changed.keys() & laid.keys():
-                return {"preset": preset} | {name: value for name, value in changed.items() if name not in laid}
-        return changed
+
+        def differences(start: GuidanceConfig) -> dict[str, Any]:
+            return {name: value for name, value in values.items() if value != getattr(start, name)}
+
+        presets = ({"preset": name} | differences(usual.override({"preset": name})) for name in PRESETS)
+        return min((differences(usual), *presets), key=len)
 
     def weights(self, steps: int) -> dict[int, int]:
         """Indices of the guided ones among all sampling steps, and for how many steps each of them stands."""
