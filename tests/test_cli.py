@@ -19,17 +19,17 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["generate", ""], "A sentence is blank"),
-        (["generate"], "No sentence was given"),
+        (["generate", ""], "A caption is blank"),
+        (["generate"], "No caption was given"),
         (["generate", "walk", "-o", "x.foo"], ".gif"),
         (["generate", "walk", "--checkpoint", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
         (
             ["generate", "walk", "--guidance", "none", "--mu", "2"],
-            "--mu says nothing with --guidance none; add --guidance reward or best-of",
+            "--mu has no effect with --guidance none; add --guidance reward or best-of",
         ),
         (
             ["generate", "walk", "--guidance", "reward", "--candidates", "3"],
-            "--candidates says nothing with --guidance",
+            "--candidates has no effect with --guidance",
         ),
         (["generate", "walk", "--guidance", "best-of", "--reward", "nowhere"], "no checkpoint at nowhere"),
         (["generate", "walk", "--guidance", "best-of", "--candidates", "0"], "candidates=0 is too small; give 1"),

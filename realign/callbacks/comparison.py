@@ -1,4 +1,4 @@
-"""What is measured about generated motions, gathered over batches and processes."""
+"""Measures of generated motions, over batches and processes."""
 
 from collections.abc import Mapping
 

@@ -13,14 +13,14 @@ class EMA(Callback):
     """Averages the trainable weights while training; validation, test and checkpoints take the averages.
 
     After an optimiser step, average <- decay * average + (1 - decay) * weight; the first update takes the weights as
-    they are. Only floating-point parameters that are trained are averaged, in a few kernels: buffers and frozen parts
-    are those of the live model, to the bit. Before the first update the live weights stand for their average.
+    they are. Only trained floating-point parameters are averaged, in a few kernels; buffers and frozen parts are those
+    of the live model. Before the first update, the live weights are used.
 
-    A checkpoint holds the averaged weights in ``state_dict``, where every reader looks, and the live ones that training
-    goes on with in ``current_model_state``: the format of Lightning's EMAWeightAveraging, whose checkpoints are read.
+    A checkpoint holds the averaged weights in ``state_dict``, and the live ones, with which training continues, in
+    ``current_model_state``. This is the format of Lightning's EMAWeightAveraging, whose checkpoints can be read.
 
     Args:
-        decay: Share of the average that an update keeps.
+        decay: Fraction of the average that an update keeps.
         update_every_n_steps: Optimiser steps from one update to the next.
         update_starting_at_step: Optimiser step of the first update, from 0; None is 0.
     """
@@ -42,11 +42,11 @@ class EMA(Callback):
 
     @property
     def state_key(self) -> str:
-        """Under which checkpoints keep `state_dict`: as Lightning's callback, so that either reads the other's."""
+        """The key of `state_dict` in checkpoints: that of Lightning's callback, so that each reads the other's."""
         return "EMAWeightAveraging"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Every training has averages of its own."""
+        """Start each training with new averages."""
         if stage == "fit":
             self._forget()
 
@@ -61,7 +61,7 @@ class EMA(Callback):
 
     @torch.no_grad()
     def update(self, module: torch.nn.Module) -> None:
-        """Take the weights of a model into the averages."""
+        """Update the averages with the weights of a model."""
         live = self._weights(module)
         known, new = ([name for name in live if (name in self._average) == old] for old in (True, False))
         if known:
@@ -87,7 +87,7 @@ class EMA(Callback):
         return {"latest_update_step": self._latest_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore the state from `state_dict`."""
         self._latest_step = state_dict["latest_update_step"]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ class EMA(Callback):
         checkpoint["averaging_state"] = {"n_averaged": torch.tensor(self._updates)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Go on with the live weights and the averages; the model has the averages by now."""
+        """Restore the live weights and the averages; the model holds the averages at this point."""
         live = checkpoint.get("current_model_state")
         if trainer.state.fn != "fit" or live is None:
             return
@@ -116,7 +116,7 @@ class EMA(Callback):
             self._average = {name: averaged[name].clone() for name in self._weights(pl_module) if name in averaged}
 
     def _weights(self, module: torch.nn.Module) -> dict[str, Tensor]:
-        """What is averaged: what is trained, or was."""
+        """The weights that are averaged: those that are trained, or were."""
         return {
             name: each
             for name, each in module.named_parameters()
@@ -132,7 +132,7 @@ class EMA(Callback):
 
     @torch.no_grad()
     def _show(self, trainer: Trainer, module: LightningModule, wanted: bool) -> None:
-        """Exchange the averages and the live weights, so that the model has the ones that are wanted."""
+        """Swap the averages and the live weights if the model does not hold the wanted ones."""
         if trainer.state.fn != "fit" or wanted == self._shown or not self._average:
             return
         live = self._weights(module)

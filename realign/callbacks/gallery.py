@@ -1,4 +1,4 @@
-"""Where callbacks leave motions for people to look at."""
+"""Rendered motions of callbacks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,21 +14,21 @@ from realign.render.save import save_motions
 
 
 def log_folder(trainer: Trainer) -> Path:
-    """Where the run writes. Every process must ask, since Lightning sends the answer from one to all."""
+    """The folder of the run. Every process must call this, since Lightning broadcasts the answer."""
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 def is_due(trainer: Trainer, every_n_epochs: int) -> bool:
-    """Whether to look now: after every n-th epoch while training, as Lightning counts for validation; always else.
+    """Whether to render now: after every n-th epoch while training, as Lightning counts for validation; else always.
 
-    The sanity check before training is passed over.
+    Nothing is rendered in the sanity check before training.
     """
     fitting = trainer.state.fn == TrainerFn.FITTING
     return not trainer.sanity_checking and (not fitting or (trainer.current_epoch + 1) % every_n_epochs == 0)
 
 
 def show(trainer: Trainer, folder: Path, tag: str, clips: Sequence[MotionClip], suffix: str) -> None:
-    """Write clips side by side as a file and as a strip of poses, which TensorBoard gets, too.
+    """Write clips side by side as a file and as a strip of poses, which is logged to TensorBoard, too.
 
     Args:
         trainer: Knows the step and the loggers.

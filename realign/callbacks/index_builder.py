@@ -1,4 +1,4 @@
-"""A searchable index out of `predict`."""
+"""A searchable index from `predict`."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,8 +17,8 @@ from realign.tasks.embedding import MotionEmbeddings
 class IndexBuilder(Callback):
     """Writes an index of the motions that `predict` goes through, and of all their different captions.
 
-    Works with any number of processes on any strategy. The motions stand in the order of the data; one that a sampler
-    serves twice is taken once.
+    Works with any number of processes on any strategy. The motions are in the order of the data; duplicates of a
+    distributed sampler are dropped.
 
     Args:
         folder: The index's folder, which all processes must see; an index that is there is replaced.
@@ -37,14 +37,14 @@ class IndexBuilder(Callback):
         self._open = ExitStack()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what cannot end well before anything is computed.
+        """Check everything before embeddings are computed.
 
         Raises:
             InputError: The task embeds nothing, or as `IndexWriter`.
         """
         if not isinstance(pl_module, JointEmbedding):
             raise InputError(
-                f"A {type(pl_module).__name__} embeds no motions; build the index with a reward model or retriever."
+                f"A {type(pl_module).__name__} does not embed motions; build the index with a reward or a retriever."
             )
         packed = getattr(getattr(trainer, "datamodule", None), "packed", None)
         writer = IndexWriter(
@@ -70,6 +70,6 @@ class IndexBuilder(Callback):
             self._writer = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Throw away what was kept."""
+        """Remove the embeddings that were kept."""
         self._open.__exit__(type(exception), exception, exception.__traceback__)
         self._writer = None

@@ -1,4 +1,4 @@
-"""What `predict` computes, as files."""
+"""Writes predictions to files."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from realign.tasks.embedding import MotionEmbeddings
 
 
 class PredictionWriter(Callback):
-    """Writes what `predict` gives: motions as one .npy of joints a clip, embeddings as one .npz a process.
+    """Writes predictions: motions as one .npy of joints a clip, embeddings as one .npz a process.
 
     Every process writes the clips that it predicts. The arrays of an .npz are ids, captions, frames, motion and text.
 
@@ -35,7 +35,7 @@ class PredictionWriter(Callback):
         """Choose the folder, the same in all processes.
 
         Raises:
-            InputError: The task's motions are of a kind that nothing here writes.
+            InputError: The model is not a task whose predictions can be written.
         """
         if not isinstance(pl_module, Task):
             raise InputError(
@@ -86,17 +86,17 @@ _REMEDY = "add a callback under trainer.callbacks that writes them, derived from
 
 
 def writes_predictions(callback: Callback) -> bool:
-    """Whether a callback looks at predictions: one of Lightning's own, such as a progress bar, only counts them."""
+    """Whether a callback uses predictions; those of Lightning itself, such as progress bars, only count them."""
     own = type(callback).__module__.startswith(("lightning.", "pytorch_lightning."))
     return not own and is_overridden("on_predict_batch_end", callback, Callback)
 
 
 def _free(folder: Path) -> Path:
-    """The folder's name, numbered where something is there: predictions of two runs are not mixed."""
+    """The folder's name, with a number if it exists: predictions of two runs are not mixed."""
     names = [folder, *(folder.with_name(f"{folder.name}-{number}") for number in range(1, 10_000))]
     return next(name for name in names if not name.exists())
 
 
 def _file_name(identifier: str) -> str:
-    """A clip's name as that of one file: separators and a leading dot are written as %2F and the like."""
+    """A clip's name as a file name; separators and a leading dot are escaped, as %2F."""
     return re.sub(r'^\.|[%/\\:*?"<>|\x00-\x1f]', lambda match: f"%{ord(match[0]):02X}", identifier)

@@ -23,8 +23,8 @@ class RecallByNoise(Callback):
     Args:
         folder: Where to write; the log folder of the run when None.
         label: What this run is called in the picture.
-        beside: Files of other runs to draw beside it, by label, such as one without the step token; several files of
-            one label, separated by commas, make a curve of their mean and a band of their range.
+        beside: Files of other runs to draw beside it, by label, such as one without the timestep token; several files
+            of one label, separated by commas, make a curve of their mean and a band of their range.
     """
 
     def __init__(
@@ -74,11 +74,13 @@ def read_curve(path: str | Path) -> Curve:
         rows: Any = json.loads(text)["r1"].items() if text.startswith("{") else list(csv.reader(text.splitlines()))[1:]
         return {str(timestep): float(value) for timestep, value in rows}
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is no curve of recall by noise ({error}); give a file of that callback.") from error
+        raise InputError(
+            f"{path} is not a curve of recall by noise ({error}); give a file of that callback."
+        ) from error
 
 
 def draw_recall(path: str | Path, curves: Mapping[str, Sequence[Curve]]) -> Path:
-    """Draw R@1 against the step, in percent of the schedule; clean motions stand left of its beginning.
+    """Draw R@1 against the timestep, in percent of the schedule; clean motions are left of 0.
 
     Args:
         path: The picture, in a format that matplotlib writes.
@@ -101,7 +103,7 @@ def draw_recall(path: str | Path, curves: Mapping[str, Sequence[Curve]]) -> Path
             low, high = [min(each) for each in values], [max(each) for each in values]
             axes.fill_between(list(map(_place, timesteps)), low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     axes.set_xticks([_place("clean"), *range(0, 101, 20)], ["clean", *map(str, range(0, 101, 20))])
-    axes.set(xlabel="step, % of the schedule", ylabel="R@1, text to motion (%)", ylim=(0, 102))
+    axes.set(xlabel="timestep, % of the schedule", ylabel="R@1, text to motion (%)", ylim=(0, 102))
     axes.grid(alpha=0.3)
     axes.legend()
     with atomic_path(path) as temporary:
@@ -110,5 +112,5 @@ def draw_recall(path: str | Path, curves: Mapping[str, Sequence[Curve]]) -> Path
 
 
 def _place(timestep: str) -> float:
-    """Where a timestep stands on the axis."""
+    """Position of a timestep on the axis."""
     return -8.0 if timestep == "clean" else float(timestep.lstrip("at"))

@@ -26,9 +26,9 @@ class RewardGuidedSampling(Callback):
 
     Logs both side by side: ``val_unguided/...`` and ``val_guided/...`` (``test_...`` in a test), each with
     ``reward_text`` (cosine of motion and caption by the reward), ``reward`` (mu R_text + eta R_motion),
-    ``r1_by_reward``, ``mm_dist_by_reward`` and ``fid_by_reward`` (`GenerationMetrics`: what is climbed is also measured
-    with), the same by an independent ``evaluator`` if there is one, and physical measures; and writes a rendered pair.
-    The generator stays as it is: guidance is an argument of its sampling.
+    ``r1_by_reward``, ``mm_dist_by_reward`` and ``fid_by_reward`` (`GenerationMetrics` by the reward that guides), the
+    same by an independent ``evaluator`` if there is one, and physical measures; and writes a rendered pair. The
+    generator stays as it is: guidance is an argument of its sampling.
 
     Args:
         reward: Checkpoint or folder of the reward.
@@ -100,15 +100,15 @@ class RewardGuidedSampling(Callback):
         return evaluator.requires_grad_(False)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse before hours of training what validation would refuse after them."""
+        """Raise before training what validation would raise after it."""
         self._start(pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a reward that does not belong to the generator, and begin to count."""
+        """Refuse a reward that does not fit the generator, and reset the metrics."""
         self._start(pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a reward that does not belong to the generator, and begin to count."""
+        """Refuse a reward that does not fit the generator, and reset the metrics."""
         self._start(pl_module)
 
     def on_validation_batch_end(
@@ -135,7 +135,7 @@ class RewardGuidedSampling(Callback):
 
     def _start(self, pl_module: LightningModule) -> None:
         steering, generator = self._parts(pl_module)
-        generator.check_start()  # a callback is asked before the task
+        generator.check_start()  # Lightning calls callbacks before the task
         steering.to(generator.device).check(generator)
         with torch.inference_mode(False):
             for model in self._models.values():

@@ -10,10 +10,10 @@ from realign.tasks.base import Task
 
 
 class SampleWriter(Callback):
-    """Render what the task makes of the first validation batch: files in ``log_dir/samples``, a strip in TensorBoard.
+    """Renders the task's preview of the first validation batch: files in ``log_dir/samples``, a strip in TensorBoard.
 
-    The task decides what there is to see (`Task.preview`): a reconstruction beside its original, or a generated motion
-    beside the recorded one of the same caption. Only rank 0 renders.
+    `Task.preview` gives the motions: recorded ones beside their reconstructions, or beside generated ones of the same
+    captions. Only rank 0 renders.
 
     Args:
         clips: Motions of the batch to show.

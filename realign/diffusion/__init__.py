@@ -1,4 +1,4 @@
-"""Noise paths and what steers and samples along them."""
+"""Noise paths, and sampling and guidance along them."""
 
 from realign.diffusion.flow import FlowMatching
 from realign.diffusion.path import CLEAN_STEP, NoisePath

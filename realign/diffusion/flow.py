@@ -17,13 +17,13 @@ from realign.errors import InputError
 class FlowMatching(NoisePath):
     """x_t = (1 - s) x_0 + s eps with s = t / timesteps; the model predicts the velocity eps - x_0 (Liu et al. 2023).
 
-    Timesteps are real numbers from 0 to `timesteps`, of the range that step embeddings are made for. The shift (Esser
-    et al. 2024, section 5.3.2) moves the timesteps of training and sampling alike: s = shift u / (1 + (shift - 1) u) at
-    a fraction u of the way. Above 1 there are more of them near the noise.
+    Timesteps are real numbers from 0 to `timesteps`, the range of timestep embeddings. The shift (Esser et al. 2024,
+    section 5.3.2) moves the timesteps of training and sampling alike: s = shift u / (1 + (shift - 1) u) at a fraction u
+    of the path. Above 1, more timesteps are near the noise.
 
     Args:
         shift: 1 leaves the timesteps evenly spaced.
-        timesteps: Timestep of pure noise. Sampling starts one before, where a push still has a sample to act on.
+        timesteps: Timestep of pure noise. Sampling starts one before it, where guidance can act on some signal.
 
     Raises:
         InputError: A number is out of range.
@@ -45,16 +45,16 @@ class FlowMatching(NoisePath):
         return Level(1 - sigma, sigma)
 
     def at(self, fraction: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
-        """Timestep at a fraction of the way."""
+        """Timestep at a fraction of the path."""
         return self.timesteps * self._shifted(fraction)  # type: ignore[return-value]
 
     @property
     def fingerprint(self) -> str:
-        """Names the line and its unit; the shift only says how often a timestep is met."""
+        """Names the path and its unit; the shift only changes how often timesteps are drawn."""
         return f"flow-{self.timesteps}"
 
     def solver(self, steps: int, scheduler: Any = None, eta: float = 0.0) -> Callable[[], Solver]:
-        """``euler``, which asks the model once a step and is taken when None, or ``heun``, which asks twice."""
+        """``euler`` (when None), which calls the model once a step, or ``heun``, which calls it twice."""
         name = "euler" if scheduler is None else scheduler
         if not isinstance(name, str) or name not in SOLVERS:
             shown = name if isinstance(name, str) else type(name).__name__
@@ -78,7 +78,7 @@ class EulerSolver(Solver):
 
     Args:
         sigmas: Noise before each step, then after the last.
-        timesteps: Timestep where it is 1.
+        timesteps: Timestep at which sigma is 1.
     """
 
     def __init__(self, sigmas: list[float], timesteps: int) -> None:
@@ -100,7 +100,7 @@ class EulerSolver(Solver):
 class HeunSolver(EulerSolver):
     """The trapezoidal rule (Karras et al. 2022, algorithm 1): the mean of the velocities before and after a trial step.
 
-    The last step is one of Euler, since clean samples have no velocity to ask for.
+    The last step is an Euler step, since there is no velocity at clean samples.
     """
 
     def __init__(self, sigmas: list[float], timesteps: int) -> None:
@@ -108,7 +108,7 @@ class HeunSolver(EulerSolver):
         calls = []
         for i, first in enumerate(self.evaluations):
             calls.append(first)
-            if i + 1 < self.steps:  # asked where the step ends, and the step is made again
+            if i + 1 < self.steps:  # the model is called at the end of the step, and the step is made again
                 calls.append(first._replace(t=self.evaluations[i + 1].t, level=first.after))
         self.evaluations = calls
         self._start: tuple[Tensor, Tensor] | None = None

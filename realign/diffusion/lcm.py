@@ -15,7 +15,7 @@ _SIGMA_DATA, _TIME_SCALE = 0.5, 10.0
 
 @dataclass(frozen=True)
 class LCMSteps:
-    """Which timesteps a model is asked at, by the number of steps, and how strongly it is guided there.
+    """Timesteps and guidance scales of a consistency model, by the number of steps.
 
     Attributes:
         original_steps: Steps of the solver that the model was distilled from: the timesteps to choose among.
@@ -28,7 +28,7 @@ class LCMSteps:
     scales: list[float] = field(default_factory=list)
 
     def check(self, trained: int) -> None:
-        """Refuse what no schedule can be made of.
+        """Refuse numbers that do not make a schedule.
 
         Args:
             trained: Timesteps of the noise trained with.
@@ -64,7 +64,7 @@ class LCMSteps:
         return [spacing * (self.original_steps - i * self.original_steps // steps) - 1 for i in range(steps)]
 
     def scale(self, steps: int) -> float | None:
-        """Guidance scale of a number of steps; None where it has none of its own."""
+        """Guidance scale of a number of steps; None if it has no scale of its own."""
         counts = [len(each) for each in self.timesteps]
         return self.scales[counts.index(steps)] if self.scales and steps in counts else None
 
@@ -72,10 +72,10 @@ class LCMSteps:
 class LCMSolver(Solver):
     """A clean sample at every step, and noise of the next timestep added to it (Luo et al. 2023, algorithm 3).
 
-    The steps are taken by number: a schedule may name a timestep twice.
+    Steps are identified by number, since a schedule may name a timestep twice.
 
     Args:
-        timesteps: What the model is asked at.
+        timesteps: Timesteps at which the model is called.
         alphas_cumprod: The table abar of the noise trained with.
         kind: What the model predicts.
     """
@@ -97,5 +97,5 @@ class LCMSolver(Solver):
         return call.after.alpha * clean + call.after.sigma * draw(1)
 
     def check_update(self, update: str) -> None:
-        """Any guidance update suits: the next sample is where the next step starts."""
+        """Accept any guidance update: the next step starts from the next sample."""
         return None

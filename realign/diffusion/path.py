@@ -1,4 +1,4 @@
-"""Paths from clean samples to noise: what is trained on, steered and sampled, whatever its formula."""
+"""Paths from clean samples to noise, for training, sampling and guidance."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from realign.errors import InputError
 from realign.seeding import uniform
 
 CLEAN_STEP = -1
-"""The timestep of a sample without noise, of its own on every path: a scheduler's step 0 is noisy already."""
+"""The timestep of clean samples on every path; a scheduler's timestep 0 is noisy already."""
 
 
 class NoisePath(nn.Module, ABC):
     """x_t = alpha(t) x_0 + sigma(t) eps, and what a model predicts along it.
 
-    Tables are buffers, to lie on the model's device, that no checkpoint holds.
+    Tables are buffers, so that they move to the model's device, and are not saved in checkpoints.
 
     Attributes:
         prediction: What the model's output is.
@@ -37,19 +37,19 @@ class NoisePath(nn.Module, ABC):
 
     @abstractmethod
     def at(self, fraction: Float[Tensor, "B"]) -> Real[Tensor, "B"]:
-        """Timestep at a fraction in [0, 1] of the way from clean samples to noise."""
+        """Timestep at a fraction in [0, 1] of the path from clean samples to noise."""
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Readable name of the noise itself: equal for paths whose x_t are alike at every timestep.
+        """Readable name of the noise: equal for paths with the same x_t at every timestep.
 
-        The prediction type is not part of it: what looks at x_t, a reward, serves generators of any.
+        The prediction type is not part of it, since a reward only reads x_t.
         """
 
     @abstractmethod
     def solver(self, steps: int, scheduler: Any = None, eta: float = 0.0) -> Callable[[], Solver]:
-        """What makes a solver for each pass through the path.
+        """Makes a new solver for each pass through the path.
 
         Args:
             steps: Steps from noise to sample.
@@ -61,7 +61,7 @@ class NoisePath(nn.Module, ABC):
         """
 
     def guidance_scale(self, steps: int, scheduler: Any = None) -> float | None:
-        """Scale of classifier-free guidance that belongs to this way of sampling; None where the model's own holds.
+        """Scale of classifier-free guidance for this sampling; None is the model's own.
 
         Args:
             steps: As for `solver`.
@@ -82,7 +82,7 @@ class NoisePath(nn.Module, ABC):
             seeds: One a sample.
             purpose: Keeps different draws apart.
             device: Where the timesteps are wanted.
-            between: The range; a single timestep where its ends agree.
+            between: The range; a single timestep if its ends are equal.
         """
         if between is None:
             return torch.full((len(seeds),), CLEAN_STEP, device=device)
@@ -107,13 +107,13 @@ class NoisePath(nn.Module, ABC):
     def target(
         self, x: Float[Tensor, "B N W"], noise: Float[Tensor, "B N W"], t: Real[Tensor, "B"]
     ) -> Float[Tensor, "B N W"]:
-        """What a model is trained to predict."""
+        """The target of a model's prediction."""
         return prediction.target(x, noise, self.level(t), self.prediction)
 
     def to_sample(
         self, output: Float[Tensor, "B N W"], x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"]
     ) -> Float[Tensor, "B N W"]:
-        """Clean samples that a model's output stands for."""
+        """Clean samples from a model's output."""
         return prediction.to_sample(output, x_t, self.level(t), self.prediction)
 
     def score_shift(
@@ -124,7 +124,7 @@ class NoisePath(nn.Module, ABC):
 
 
 class Clean(NoisePath):
-    """No noise at all: what a model that only ever sees clean samples is trained on."""
+    """The path of models that are trained on clean samples alone."""
 
     prediction = "sample"
     noisy = False
@@ -136,9 +136,9 @@ class Clean(NoisePath):
         return Level(one, 0 * one)
 
     def at(self, fraction: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
-        """The one timestep that there is."""
+        """The only timestep."""
         return torch.full_like(fraction, CLEAN_STEP, dtype=torch.long)
 
     def solver(self, steps: int, scheduler: Any = None, eta: float = 0.0) -> Callable[[], Solver]:
-        """There is nothing to start from."""
+        """Raises, since there is no noise to start from."""
         raise InputError("A model that was trained without noise cannot be sampled; give it a scheduler or a path.")

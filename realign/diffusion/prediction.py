@@ -1,6 +1,6 @@
-"""The algebra between what a denoiser predicts: noise, clean sample, velocity of a diffusion or velocity of a flow.
+"""Conversions between prediction types: noise, clean sample, velocity of a diffusion and velocity of a flow.
 
-All of it follows from x_t = alpha x_0 + sigma eps, since every output is a mixture of both: the noise eps
+They follow from x_t = alpha x_0 + sigma eps, since every output is a linear combination of x_0 and eps: the noise eps
 (``epsilon``), the clean sample x_0 (``sample``), v = alpha eps - sigma x_0 (``v_prediction``, Salimans and Ho 2022,
 section 4) and, along the straight path of rectified flow (Liu et al. 2023), u = eps - x_0 (``flow_prediction``).
 """
@@ -15,7 +15,7 @@ PredictionType = Literal["epsilon", "sample", "v_prediction", "flow_prediction"]
 
 
 class Level(NamedTuple):
-    """How much of a noisy sample is signal and how much noise: x_t = alpha x_0 + sigma eps.
+    """Noise level, the factors of signal and noise in x_t = alpha x_0 + sigma eps.
 
     Attributes:
         alpha: Factor of the clean sample; tensors broadcast against the samples.
@@ -46,7 +46,7 @@ def mixture(level: Level, kind: PredictionType) -> tuple[Tensor | float, Tensor 
 def target(
     x0: Float[Tensor, "*B"], epsilon: Float[Tensor, "*B"], level: Level, kind: PredictionType
 ) -> Float[Tensor, "*B"]:
-    """What a model of a kind is trained to predict, from the clean sample and the noise added to it."""
+    """Target of a prediction type, from the clean sample and the noise added to it."""
     clean, noise = mixture(level, kind)
     return clean * x0 + noise * epsilon
 
@@ -54,11 +54,11 @@ def target(
 def to_sample(
     output: Float[Tensor, "*B"], x_t: Float[Tensor, "*B"], level: Level, kind: PredictionType
 ) -> Float[Tensor, "*B"]:
-    """Clean sample that a model output stands for: what solves both mixtures for x_0.
+    """Clean sample from a model output.
 
     Args:
         output: What the model predicted.
-        x_t: The noisy sample it saw.
+        x_t: The noisy sample that the model received.
         level: Its signal and noise.
         kind: What the output is.
     """
@@ -69,10 +69,10 @@ def to_sample(
 
 
 def truncated_snr(level: Level, limit: float) -> Float[Tensor, "..."]:
-    """Weight of a clean sample's squared error: its signal-to-noise ratio, not below 1 and not above `limit`.
+    """Weight of a clean sample's squared error: the signal-to-noise ratio, clamped to [1, `limit`].
 
-    max(SNR, 1) lets the error of the noise count where it is the larger one (Salimans and Ho 2022, section 4); the
-    limit keeps the last steps from drowning the others (Hang et al. 2023).
+    max(SNR, 1) is the larger of the weights of x_0 and eps (Salimans and Ho 2022, section 4); the limit keeps nearly
+    clean samples from dominating the loss (Hang et al. 2023).
     """
     return torch.as_tensor(level.alpha / level.sigma).square().clamp(1, limit)
 
@@ -82,10 +82,9 @@ def score_shift(
 ) -> Float[Tensor, "*B"]:
     """Model output after `push` is added to the score grad log p_t(x_t).
 
-    The score is -eps / sigma, so eps moves by -sigma push and, x_t being what it is, x_0 by sigma^2 / alpha push; the
-    output moves as its mixture does. For ``v_prediction`` and ``flow_prediction`` that is -sigma / alpha push. Pure
-    noise (alpha = 0) is left alone: it holds nothing to steer by, and a clean sample and a velocity would move without
-    bound.
+    The score is -eps / sigma. For a given x_t, eps changes by -sigma push and x_0 by sigma^2 / alpha push, and the
+    output by the same combination of both. For ``v_prediction`` and ``flow_prediction`` that is -sigma / alpha push.
+    Pure noise (alpha = 0) is left unchanged, since the change of x_0 would be unbounded.
 
     Args:
         output: What the model predicted.

@@ -1,4 +1,4 @@
-"""The one denoising loop of the project."""
+"""The denoising loop."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,12 +19,12 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 class Sampler:
-    """Denoises along any path; a sample does not depend on the batch it shares.
+    """Denoises along any path; a sample does not depend on its batch.
 
     Args:
         path: What the model was trained on.
         steps: Denoising steps.
-        scheduler: What to step with: a name or, for diffusions, a scheduler; the path's own when None.
+        scheduler: A name or, for diffusions, a scheduler; the path's own when None.
         eta: Fraction of fresh noise, for schedulers that take one: 0 is deterministic DDIM, 1 has the noise of DDPM.
 
     Raises:
@@ -33,7 +33,7 @@ class Sampler:
 
     def __init__(self, path: NoisePath, steps: int = 50, scheduler: Any = None, eta: float = 0.0) -> None:
         self.path, self.steps, self.scheduler = path, steps, scheduler
-        self.solver = path.solver(steps, scheduler, eta)  # refuses now what would fail later
+        self.solver = path.solver(steps, scheduler, eta)  # raises errors early
 
     @torch.no_grad()
     def sample(
@@ -47,9 +47,9 @@ class Sampler:
         """Samples x_0 from noise, in float32, zero at padding.
 
         Args:
-            predict: Model output at (x_t, t); classifier-free guidance lives inside.
+            predict: Model output at (x_t, t), with classifier-free guidance.
             shape: (B, N, W).
-            mask: True where a token exists: the leading tokens of each row. Its device is where sampling runs.
+            mask: True where a token exists: the leading tokens of each row. Sampling runs on its device.
             guidance: Steers the samples; None samples the generator as it is.
             seeds: One a sample, all its randomness; None draws them from torch's global generator.
 
@@ -75,14 +75,14 @@ class Sampler:
 
 
 def starting_noise(seeds: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], width: int) -> Float[Tensor, "B N W"]:
-    """What samples of these seeds start from."""
+    """Initial noise of samples with these seeds."""
     return noise_like_mask(seeds, "starting noise", mask, width)
 
 
 def step_noise(
     seeds: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], width: int, step: int, number: int = 1
 ) -> Float[Tensor, "B N W"]:
-    """The noise that a sampling step, counted from 0, asks for first, second and so on."""
+    """The noise of a sampling step, counted from 0, by the number of the draw."""
     return noise_like_mask(seeds, f"noise {number} of step {step}", mask, width)
 
 

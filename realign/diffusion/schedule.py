@@ -1,4 +1,4 @@
-"""Noise schedules: what every variance-preserving diffusers scheduler shares, whatever its class."""
+"""Noise schedules of variance-preserving diffusers schedulers."""
 
 import hashlib
 import inspect
@@ -14,15 +14,15 @@ from torch import Tensor
 from realign.errors import InputError
 
 Scheduler = Any
-"""A diffusers scheduler. Its classes share no type that names what they have in common, and take seconds to import."""
+"""A diffusers scheduler. The classes have no common type for this, and take seconds to import."""
 
 
 class DiffusersScheduler(ABC):  # noqa: B024
-    """Any diffusers scheduler, told by its methods: what configurations are checked against, without importing it."""
+    """Any diffusers scheduler, recognised by its methods, so that diffusers need not be imported."""
 
     @classmethod
     def __subclasshook__(cls, other: type) -> bool:
-        """Whether a class steps and adds noise as schedulers do."""
+        """Whether a class has the methods of schedulers."""
         return cls is DiffusersScheduler and all(
             hasattr(other, name) for name in ("step", "set_timesteps", "add_noise")
         )
@@ -40,7 +40,7 @@ SCHEDULER_NAMES = tuple(_HOMES)
 
 
 def check_scheduler(scheduler: Scheduler) -> None:
-    """Refuse a scheduler that the noise algebra of this package does not hold for.
+    """Refuse a scheduler that is not variance preserving or alters predictions.
 
     Raises:
         InputError: The scheduler is not variance preserving (x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps), or alters
@@ -61,7 +61,9 @@ def check_scheduler(scheduler: Scheduler) -> None:
     if str(config.get("variance_type")).startswith("learned"):
         raise InputError(f"{name} has variance_type {config['variance_type']!r}, which no model here has; unset it.")
     if kind == "epsilon" and config.get("rescale_betas_zero_snr"):
-        raise InputError(f"{name} starts from zero signal, where epsilon says nothing; use v_prediction or sample.")
+        raise InputError(
+            f"{name} starts from zero signal, where epsilon holds no information; use v_prediction or sample."
+        )
 
 
 def noise_levels(scheduler: Scheduler) -> Float[Tensor, "S"]:
@@ -77,8 +79,8 @@ def noise_levels(scheduler: Scheduler) -> Float[Tensor, "S"]:
 def with_scheduler(training: Scheduler, name: str, **options: Any) -> Scheduler:
     """The sampling scheduler of a name, over the betas and prediction type of the scheduler trained with.
 
-    Steps are spaced "trailing", from the last step trained with: with the other spacings some schedulers start
-    earlier, where samples are no longer pure noise, which biases the mean.
+    Timesteps have the spacing "trailing", from the last one trained with. With other spacings some schedulers start
+    earlier, where samples are not pure noise, which biases the mean.
 
     Args:
         training: The scheduler that the generator was trained with.
@@ -101,9 +103,9 @@ def with_scheduler(training: Scheduler, name: str, **options: Any) -> Scheduler:
 
 
 def schedule_fingerprint(scheduler: Scheduler) -> str:
-    """Readable name of the noise itself: equal for schedulers whose x_t are alike at every training step t.
+    """Readable name of the noise: equal for schedulers with the same x_t at every timestep.
 
-    The prediction type is no part of it: what looks at x_t, a reward, serves generators of any.
+    The prediction type is not part of it, since a reward only reads x_t.
     """
     config = scheduler.config
     parts = ["vp", str(config.num_train_timesteps)]
@@ -113,7 +115,7 @@ def schedule_fingerprint(scheduler: Scheduler) -> str:
     else:
         family = config.get("beta_schedule", "squaredcos_cap_v2")
         parts.append(family)
-        if family not in ("squaredcos_cap_v2", "laplace"):  # these families have no end points
+        if family not in ("squaredcos_cap_v2", "laplace"):  # these beta schedules have no end points
             parts += [f"{config.beta_start:.6g}", f"{config.beta_end:.6g}"]
     if config.get("rescale_betas_zero_snr"):
         parts.append("zero_snr")

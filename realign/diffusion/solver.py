@@ -1,4 +1,4 @@
-"""How a noise path is sampled: which timesteps the model is asked at, and the step after each answer."""
+"""Solvers: the timesteps at which a model is called, and the step after each call."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,8 +13,8 @@ class Evaluation(NamedTuple):
     """One call of the model.
 
     Attributes:
-        t: Timestep that it is told.
-        level: Signal and noise of what it sees.
+        t: Timestep of the call.
+        level: Signal and noise of its input.
         after: The same after the step that follows.
         step: Number of that step, from 0; solvers of higher order call several times a step.
     """
@@ -38,18 +38,18 @@ class Solver(ABC):
 
     @abstractmethod
     def step(self, index: int, output: Tensor, x: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
-        """What the next evaluation sees.
+        """The input of the next evaluation.
 
         Args:
             index: Number of the evaluation that was made.
-            output: What the model predicted, in float32.
-            x: What it saw.
+            output: Output of the model, in float32.
+            x: Input of the model.
             draw: The n-th noise of this step, for solvers that add some.
         """
 
     @abstractmethod
     def check_update(self, update: str) -> None:
-        """Refuse a guidance update that changes the next sample, where the solver has no place for it.
+        """Refuse a guidance update that changes the next sample if the solver cannot apply it.
 
         Raises:
             InputError: As said.

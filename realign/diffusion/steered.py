@@ -1,4 +1,4 @@
-"""What the sampling loop knows of guidance: it may change a model's output and the sample after a step."""
+"""The interface of guidance in the sampling loop: it may change a model's output and the sample after a step."""
 
 from abc import ABC, abstractmethod
 
@@ -21,23 +21,23 @@ class SteeredSteps(ABC):
         t: Real[Tensor, "B"],
         mask: Bool[Tensor, "B N"],
     ) -> Float[Tensor, "B N W"]:
-        """The model's output that the solver steps with.
+        """The model's output under guidance.
 
         Args:
-            call: The evaluation of the model that this is.
+            call: The evaluation of the model.
             output: What the model predicted.
-            x_t: The noisy samples that it saw, zero at padding.
+            x_t: Its noisy input, zero at padding.
             t: Their timesteps.
             mask: True where a token exists.
         """
 
     @abstractmethod
     def sample(self, call: Evaluation, x_next: Float[Tensor, "B N W"]) -> Float[Tensor, "B N W"]:
-        """The samples that the next step starts from, after the solver's."""
+        """The samples after the solver's step under guidance."""
 
 
 class Steers(ABC):
-    """Whatever steers samples while they are drawn, for the samples of one call, in their order."""
+    """Guidance for the samples of one call, in their order."""
 
     @abstractmethod
     def over(self, solver: Solver, kind: PredictionType) -> SteeredSteps:

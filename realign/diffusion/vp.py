@@ -69,7 +69,7 @@ class VP(NoisePath):
         return schedule_fingerprint(self.scheduler)
 
     def solver(self, steps: int, scheduler: Scheduler | str | None = None, eta: float = 0.0) -> Callable[[], Solver]:
-        """A scheduler's way through the path: ddim, ddpm, dpm, unipc or an object; the one trained with when None.
+        """A solver of a diffusers scheduler: ddim, ddpm, dpm, unipc or an object; the one trained with when None.
 
         ``lcm`` is for models that were distilled to consistency.
         """
@@ -94,16 +94,16 @@ class VP(NoisePath):
         if not 0 <= eta <= 1 or (eta and "eta" not in accepted):
             most_noise = "between 0 and 1" if "eta" in accepted else "to 0"
             raise InputError(f"eta={eta} does not suit {type(chosen).__name__}; set it {most_noise}.")
-        # a little less than 1, where what remains of the variance may be rounded below 0
+        # slightly below 1, where the remaining variance may be rounded below 0
         return partial(SchedulerSolver, chosen, steps, {"eta": min(eta, 1 - 1e-6)} if "eta" in accepted else {})
 
     def guidance_scale(self, steps: int, scheduler: Any = None) -> float | None:
-        """The scale that this number of steps of ``lcm`` was published with."""
+        """The published scale for this number of steps of ``lcm``."""
         return self.lcm.scale(steps) if isinstance(scheduler, str) and scheduler == "lcm" else None
 
 
 def choose_path(scheduler: Scheduler | None, path: NoisePath | None) -> NoisePath:
-    """The noise that a configuration names in one of two ways.
+    """The path of a configuration, from its scheduler or its path.
 
     Args:
         scheduler: Any variance-preserving diffusers scheduler.
@@ -116,17 +116,18 @@ def choose_path(scheduler: Scheduler | None, path: NoisePath | None) -> NoisePat
         return path
     if scheduler is None or path is not None:
         raise InputError(
-            f"{'Both' if scheduler is not None else 'Neither'} of scheduler and path are given, but the noise to train "
-            "with is one of them: name a diffusers scheduler, or a path such as realign.diffusion.FlowMatching."
+            f"{'Both' if scheduler is not None else 'Neither'} of scheduler and path are given, but exactly one of "
+            "them defines the noise to train with: name a diffusers scheduler, or a path such as "
+            "realign.diffusion.FlowMatching."
         )
     return VP(scheduler)
 
 
 class SchedulerSolver(Solver):
-    """Steps as a diffusers scheduler does; samples draw their own noise where it asks for some.
+    """Steps as a diffusers scheduler does; noise that it asks for is each sample's own.
 
     Args:
-        scheduler: Copied, never changed.
+        scheduler: Copied, not changed.
         steps: Denoising steps.
         options: Further arguments of its steps.
     """
@@ -152,7 +153,7 @@ class SchedulerSolver(Solver):
             return self.scheduler.step(output, self._stops[index], x, return_dict=False, **self.options)[0]
 
     def check_update(self, update: str) -> None:
-        """Refuse where the scheduler forgets the sample that it made."""
+        """Refuse an update if the scheduler recomputes the sample that it returned."""
         if hasattr(self.scheduler, "last_sample"):
             raise InputError(
                 f"{type(self.scheduler).__name__} recomputes the last sample, which undoes guidance update "
@@ -161,10 +162,10 @@ class SchedulerSolver(Solver):
 
 
 class _Draws(TorchFunctionMode):
-    """Answers whatever asks torch for normal noise, as ancestral schedulers do, with noise of the samples' own.
+    """Replaces torch's normal noise, which ancestral schedulers draw, by noise of each sample's own.
 
     Args:
-        draw: The n-th noise that is asked for.
+        draw: Gives the n-th noise.
     """
 
     def __init__(self, draw: Callable[[int], Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The real clips that an evaluation goes through: which, with which captions and crops, in which batches."""
+"""The real clips of an evaluation: their captions, crops and batches."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed
 
 Draw = int | str
-"""What a draw of captions and crops is for: a replication's number, or a name."""
+"""Identifies a draw of captions and crops: a replication's number, or a name."""
 
 
 class EvaluationClips:
@@ -23,7 +23,7 @@ class EvaluationClips:
         data: Folder written by `realign prepare`.
         split: train, val, test or all.
         kind: recorded or composed clips alone; all when None.
-        limit: So many of them, the same ones for the same seed; all when None.
+        limit: Number of clips, the same ones for the same seed; all when None.
         seed: Of the evaluation.
 
     Raises:
@@ -54,7 +54,7 @@ class EvaluationClips:
         return list(dict.fromkeys(caption for row in rows for caption in self.packed.captions(row)))
 
     def first_captions(self, ids: Sequence[str]) -> list[str]:
-        """The first caption of each clip, of which its others are wordings where captions were written from labels."""
+        """The first caption of each clip; where captions were written from labels, the others say the same."""
         return [self.packed.caption(self._rows[name]) for name in ids]
 
     def kinds(self, ids: Sequence[str]) -> list[str]:
@@ -62,7 +62,7 @@ class EvaluationClips:
         return [self.packed.kind(self._rows[name]) for name in ids]
 
     def draw(self, count: int | None, draw: Draw) -> list[int]:
-        """Places of `count` clips, others for every draw; all of them when None or more than there are."""
+        """Places of `count` clips, different for every draw; all clips when None or if there are fewer."""
         return self.places if count is None else self._some(self.places, count, draw)
 
     def batches(self, places: Sequence[int], draw: Draw, size: int) -> Iterator[MotionTextBatch]:
@@ -81,6 +81,6 @@ class EvaluationClips:
 
     def _some(self, places: Sequence[int], count: int, draw: Draw) -> list[int]:
         if count < 1:
-            raise InputError(f"{count} clips are none to evaluate on; ask for at least 1.")
+            raise InputError(f"{count} clips cannot be evaluated; ask for at least 1.")
         chosen = sorted(places, key=lambda place: mix_seed(self.seed, "clips", draw, self.ids[place]))[:count]
         return sorted(chosen)

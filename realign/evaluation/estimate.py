@@ -7,7 +7,7 @@ from functools import cache
 from typing import Literal
 
 PUBLISHED = 20
-"""Replications from which on a row shows the papers' interval: so many do the published tables take."""
+"""From this number of replications on, a row shows the papers' interval: published tables take 20."""
 METHODS = {"papers": "papers' interval, 1.96 s/sqrt(n)", "student": "Student's t"}
 Method = Literal["papers", "student"]
 
@@ -30,9 +30,9 @@ class Estimate:
     def of(cls, values: Sequence[float], difference: bool = False) -> "Estimate":
         """That of at least one value.
 
-        From 20 values on, as published tables have them, the interval is the papers': 1.96 std / sqrt(n) with the
-        population's std. It covers 61 % for n = 2 and 85 % for n = 5; fewer values, and differences of any number, get
-        Student's t with the sample's std, which covers 95 % of a Gaussian's means for every n.
+        From 20 values on, as in published tables, the interval is the papers': 1.96 std / sqrt(n) with the population's
+        std. It would cover only 61 % for n = 2 and 85 % for n = 5. Fewer values, and differences of any number, get
+        Student's t with the sample's std, which covers 95 % for Gaussian values and every n.
 
         Args:
             values: One a replication.

@@ -31,9 +31,9 @@ Watch = Callable[[str, int, int], None]
 class Evaluation:
     """A generator, the clips whose captions it is given, and the evaluators that measure its motions.
 
-    A motion depends on the seed, the replication, its clip's id and the setting alone: all settings meet the same
+    A motion depends only on the seed, the replication, its clip's id and the setting: all settings have the same
     captions, lengths and noise, and neither batches nor processes change the results. Where `torch.distributed` runs,
-    every process samples a share of the batches, and all return the same results.
+    every process samples some of the batches, and all return the same results.
 
     Args:
         generator: A trained generator.
@@ -44,7 +44,7 @@ class Evaluation:
         index: Motions of the training set embedded by the reward; needed where a setting's eta is not 0.
         batch_size: Motions made at once.
         precision: What the generator computes in; ``bf16`` is faster where the hardware knows it.
-        default: The generator's own guidance: what the guidance ``default`` of a setting means; None is none.
+        default: The generator's own guidance, for settings with the guidance ``default``; None is no guidance.
 
     Raises:
         InputError: Too few clips, parts that do not fit, an unknown precision, or an evaluator that shares weights
@@ -95,8 +95,8 @@ class Evaluation:
     ) -> Results:
         """Measure real motions and every setting.
 
-        What the output file holds already is not done again: a run that was killed goes on, and new settings or further
-        replications join what is there.
+        Results that are in the output file are not computed again: a run that was killed continues, and new settings or
+        replications are added.
 
         Args:
             settings: What to sample; None is what `realign evaluate` measures by itself: the generator unguided and,
@@ -105,7 +105,7 @@ class Evaluation:
             multimodality: Replications of MModality, which takes many motions of each caption; none by default.
             time_captions: Captions to time each setting with; none by default.
             output: JSON file, written after every replication; None keeps the results in memory.
-            watch: Is told of the progress.
+            watch: Is called with the progress.
             sentences: Old name of `time_captions`.
 
         Raises:
@@ -158,7 +158,7 @@ class Evaluation:
         return results
 
     def about(self) -> dict[str, Any]:
-        """What results must have in common to stand in one table."""
+        """What the results of one table have in common."""
         packed, generator, models = self.clips.packed, self.generator, self.replicator.models.by_name
         return {
             "protocol": asdict(self.protocol),
@@ -177,7 +177,7 @@ class Evaluation:
         }
 
     def _told(self, setting: Setting) -> dict[str, Any]:
-        """What makes a row: the setting, and the index whose anchors guide it."""
+        """Plain values of a row's setting, with the index of its anchors."""
         told = setting.told()
         if self.index is not None and told.get("eta"):
             told["index"] = self._index_digest
@@ -185,7 +185,7 @@ class Evaluation:
 
     @cached_property
     def _index_digest(self) -> str | None:
-        """Goes through all items of the index: once for all settings."""
+        """Computed once for all settings, since it reads the whole index."""
         return None if self.index is None else self.index.digest
 
     def _check_clips(self, batch_size: int) -> None:

@@ -1,4 +1,4 @@
-"""An evaluation out of files."""
+"""Load an evaluation from files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,10 +45,10 @@ def load_evaluation(
         reward: The same, of a reward.
         index: Folder or shipped name of an index that this reward made.
         protocol: Name of a protocol.
-        guided: Some setting guides: without a reward the generator's own is taken, else the one in the package. None
-            where the generator has a guidance of its own, which `Evaluation.run` measures unless told otherwise.
-        anchored: Some setting takes anchors: with such a reward, its index is taken where none is named. None where
-            the generator's own guidance does.
+        guided: Whether any setting guides: then a reward is loaded, by default the generator's own, else the one in the
+            package. None: if the generator has its own guidance, which `Evaluation.run` measures by default.
+        anchored: Whether any setting uses anchors: then the index of that reward is loaded if none is named. None: if
+            the generator's own guidance uses them.
         device: A torch device.
         batch_size: Motions made at once.
         precision: What the generator computes in.
@@ -60,7 +60,7 @@ def load_evaluation(
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"The protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}.")
-    chosen = EvaluationClips(data, **clips)  # a wrong path must not cost the loading of models
+    chosen = EvaluationClips(data, **clips)  # first, so that a wrong path fails before models are loaded
     given = list(evaluators) or [pretrained_folder("evaluator", "one with --evaluator")]
     named = [(None, each) if isinstance(each, Path) else named_path(each) for each in given]
     names = [evaluator_name(path) if name is None else name for name, path in named]

@@ -1,4 +1,4 @@
-"""What measures motions in an evaluation: evaluators, and the reward that may have guided them."""
+"""What measures motions in an evaluation: evaluators, and the reward that may guide it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from realign.text.base import TextEncoder
 PAD_TO = 196  # frames: published figures depend on the padding that the evaluator saw
 _CHUNK = 128  # captions embedded at once
 _TRIED = 8  # recorded motions that show whether a model's weights are whole
-_SMALL = 64  # numbers: smaller tensors, or constant ones, may agree by chance
+_SMALL = 64  # numbers: smaller tensors, or constant ones, may be equal by chance
 
 
 def load_evaluator(path: str | Path, *, trust_code: bool = False) -> MotionTextModel:
@@ -29,7 +29,7 @@ def load_evaluator(path: str | Path, *, trust_code: bool = False) -> MotionTextM
         trust_code: Let its configuration name classes outside realign, whose code then runs.
 
     Raises:
-        InputError: The file is missing or damaged, or holds something that embeds no motions.
+        InputError: The file is missing or damaged, or holds a model that does not embed motions.
     """
     with torch.inference_mode(False):
         return load_model(path, MotionTextModel, trust_code=trust_code).requires_grad_(False)  # type: ignore[type-abstract]
@@ -126,14 +126,14 @@ def check_evaluator(name: str, model: MotionTextModel, clips: EvaluationClips) -
 
 
 def check_independent(name: str, evaluator: MotionTextModel, reward: MotionTextModel) -> None:
-    """Refuse an evaluator that shares trained weights with the reward: what is climbed cannot measure.
+    """Refuse an evaluator that shares trained weights with the reward, since guidance maximises that reward.
 
     Frozen text encoders may be the same. Weights that were stored in half precision count as those they came from.
 
     Args:
         name: What the evaluator is called.
         evaluator: The evaluator.
-        reward: What guides.
+        reward: The reward that guides.
 
     Raises:
         InputError: As said.
@@ -143,7 +143,7 @@ def check_independent(name: str, evaluator: MotionTextModel, reward: MotionTextM
     if shared is not None:
         raise InputError(
             f"The evaluator {name} shares weights with the reward ({shared}), so that its measures would only repeat "
-            "what guidance climbed; take an evaluator trained on its own."
+            "what guidance maximised; take an evaluator that was trained independently."
         )
 
 

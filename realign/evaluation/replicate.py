@@ -27,7 +27,7 @@ REWARD = "reward"
 Make = Callable[[MotionTextBatch, Int[Tensor, "B"]], Float[Tensor, "B F C"]]
 """make(batch, one seed a motion) -> motion features, not normalised"""
 Made = Callable[[int], None]
-"""Is told how many motions were just made."""
+"""Called with the number of motions that were just made."""
 
 
 class Replicator:
@@ -66,13 +66,13 @@ class Replicator:
     def measure(self, name: str, make: Make, number: int, made: Made) -> dict[str, Any]:
         """All measures but MModality, over all processes, as `Row.replications` keeps them.
 
-        Where the clips are of several kinds, each that fills a batch is measured apart, too, on the same motions.
+        Each kind of clips that fills a batch is also measured separately, on the same motions.
 
         Args:
             name: What the motions are called.
-            make: Makes them.
+            make: Makes the motions.
             number: Of the replication.
-            made: Is told of every batch.
+            made: Is called after every batch.
 
         Raises:
             InputError: Fewer finite motions than R-precision ranks at once.
@@ -86,12 +86,12 @@ class Replicator:
             made(len(batch))
         record = tallies.pop(None).compute(name) | {"kinds": {}, "seconds": round(time.perf_counter() - start, 3)}
         for kind, tally in tallies.items():
-            with suppress(InputError):  # so many of a kind are not finite that they fill no batch
+            with suppress(InputError):  # too few motions of this kind are finite to fill a batch
                 record["kinds"][kind] = tally.compute(f"{kind} {name}")
         return record
 
     def _tallies(self, places: list[int], seed: int) -> "dict[str | None, _Tally]":
-        """What counts all motions, and what counts those of each kind that fills a batch."""
+        """Metrics of all motions, and of each kind that fills a batch."""
         kinds = self.clips.kinds([self.clips.ids[place] for place in places])
         counts: dict[str | None, int] = {None: len(places)}
         counts |= {kind: kinds.count(kind) for kind in sorted(set(kinds))}
@@ -126,8 +126,8 @@ class Replicator:
         }
 
     def real(self) -> dict[str | None, dict[str, Gaussian]]:
-        """What FID compares with, by kind (None: all) and evaluator: one draw of crops of all clips, the same for all
-        replications."""
+        """Gaussians of real motions for FID, by kind (None: all) and evaluator, of one draw of crops that all
+        replications share."""
         if self._real is None:
             parts: dict[str, list[Tensor]] = {name: [] for name in self.evaluators}
             kinds: list[str] = []
@@ -151,10 +151,10 @@ class Replicator:
         embedded = {name: self.models.motions(name, motion, lengths) for name in self.models.by_name}
         if REWARD in embedded:
             values[REWARD] = (embedded[REWARD] * self.models.text(REWARD, batch.captions)).sum(1)
-        # the same motions for every measure: what is too large for one of them counts for none
+        # every measure counts the same motions: one that overflows in any of them is left out of all
         finite = torch.stack([motion.flatten(1).sum(1), *values.values(), *(e.sum(1) for e in embedded.values())])
         finite = finite.isfinite().all(0)
-        # a draw may word the same label in two ways: motions are alike where their first captions are
+        # a draw may word one label differently: motions count as the same if their first captions are
         shown = self.clips.first_captions(batch.ids)
         pairs = {
             name: (self.models.text(name, batch.captions), embedded[name].masked_fill(~finite[:, None], torch.nan))
@@ -163,7 +163,7 @@ class Replicator:
         kinds = self.clips.kinds(batch.ids)
         for kind, tally in tallies.items():
             rows = [row for row, each in enumerate(kinds) if kind in (None, each)]
-            tally.update(rows, batch.ids, shown, pairs, values, finite)  # without any, too: processes must agree
+            tally.update(rows, batch.ids, shown, pairs, values, finite)  # also without rows: all processes must call it
 
     def _seeds(self, batch: MotionTextBatch, draw: Draw, numbers: list[int] | None = None) -> Int[Tensor, "B"]:
         """The seed of each motion, by that of the run, draw, clip and its number among the motions of one caption."""

@@ -16,16 +16,16 @@ REAL = "real"
 
 @dataclass
 class Row:
-    """What was measured of real motions, or of one setting.
+    """Measures of real motions, or of one setting.
 
     Attributes:
         name: Of the setting; ``real`` for recorded motions.
         setting: The setting's fields; None for real motions.
-        replications: One record each: ``clips``, ``excluded`` (not finite, so in no measure), ``seconds`` of sampling,
-            ``measures`` (physical ones, and the reward), ``evaluators``, the latter's measures by their name, and
-            ``kinds``, by each kind of clips apart a record of the same motions.
-        multimodality: MModality, one record a replication: ``excluded``, and by the evaluator's name ``evaluators``.
-        speed: Seconds for one sentence, see `realign.evaluation.speed`; None where not measured.
+        replications: One record each: ``clips``, ``excluded`` (motions that are not finite), ``seconds`` of sampling,
+            ``measures`` (physical ones, and the reward), ``evaluators`` (measures by the evaluator's name) and
+            ``kinds`` (a record of the same motions for each kind of clips).
+        multimodality: MModality, one record a replication: ``excluded``, and ``evaluators`` (by name).
+        speed: Seconds for one caption, see `realign.evaluation.speed`; None where not measured.
     """
 
     name: str
@@ -50,22 +50,22 @@ class Row:
         return sorted({kind for record in self.replications for kind in record.get("kinds", {})})
 
     def estimate(self, measure: str, evaluator: str | None = None, kind: str | None = None) -> Estimate | None:
-        """Mean and interval of a measure; None where it was not taken.
+        """Mean and interval of a measure; None if it was not measured.
 
         Args:
-            measure: R@1, R@2, R@3, MM-Dist, FID, Diversity or MModality of an evaluator, or without one foot_skating,
-                penetration_m, floating_m, jerk_m_s3, bone_variation or reward.
+            measure: R@1, R@2, R@3, MM-Dist, FID, Diversity or MModality of an evaluator; or, without an evaluator,
+                foot_skating, penetration_m, floating_m, jerk_m_s3, bone_variation or reward.
             evaluator: Its name.
-            kind: Over clips of that kind alone; MModality is taken of all.
+            kind: Clips of that kind alone; MModality is of all clips.
         """
         values = self._values(measure, evaluator, kind)
         return Estimate.of(values) if values else None
 
     def difference(self, base: "Row", measure: str, evaluator: str | None = None) -> Estimate | None:
-        """Mean and interval of this row less another, replication by replication; None where there are none.
+        """Mean and interval of the difference to another row, replication by replication; None without replications.
 
-        Settings meet the same captions, lengths and noise in a replication: what these do to both cancels out, and the
-        interval is narrower than those of the rows.
+        In a replication, all settings have the same captions, lengths and noise. Their effect on both rows cancels out,
+        so that the interval is narrower than those of the rows.
 
         Args:
             base: The other row, such as the unguided generator's.
@@ -94,7 +94,8 @@ class Results:
     """All rows of an evaluation, real motions first.
 
     Attributes:
-        about: What every row has in common: protocol, data, seed, models. Results of others cannot be continued.
+        about: What every row has in common: protocol, data, seed, models. Only results that have it in common can be
+            continued.
         rows: The rows.
     """
 
@@ -121,9 +122,9 @@ class Results:
         return self.rows[-1]
 
     def save(self, path: str | Path) -> None:
-        """Write all as JSON, completely or not at all; means and intervals are there to be read, too.
+        """Write all as JSON, completely or not at all, with means and intervals for readers.
 
-        What another process has written there meanwhile stays: its rows, and its replications beyond these.
+        Rows and further replications that another process has written there meanwhile are kept.
 
         Raises:
             InputError: The file holds results with another `about`, or of other settings under a name.
@@ -136,8 +137,7 @@ class Results:
                 temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
     def _joined_to(self, path: str | Path) -> "Results":
-        """These results and what a file holds beyond them, in the order of the file; a file of something else is
-        passed over."""
+        """These results and further ones of a file, in the order of the file; another kind of file is ignored."""
         try:
             whole = Results.load(path)
         except InputError as error:
@@ -157,7 +157,7 @@ class Results:
         """Results from a file.
 
         Raises:
-            InputError: The file is no such file.
+            InputError: The file is something else.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -199,7 +199,7 @@ PLAIN = ("reward", "foot_skating", "penetration_m", "floating_m", "jerk_m_s3", "
 
 
 def open_results(path: str | Path | None, about: dict[str, Any]) -> Results:
-    """Results to go on with: those of the file where it is there, else new ones.
+    """Results to continue: those in the file if it exists, else new ones.
 
     Args:
         path: The file; None keeps the results in memory.
@@ -210,7 +210,7 @@ def open_results(path: str | Path | None, about: dict[str, Any]) -> Results:
     """
     if path is None:
         return Results(about)
-    with locked(path):  # also tells at once that nothing can be written there
+    with locked(path):  # fails now if nothing can be written there
         if not Path(path).exists():
             return Results(about)
         found = Results.load(path)
@@ -219,7 +219,7 @@ def open_results(path: str | Path | None, about: dict[str, Any]) -> Results:
 
 
 def _check_same(path: str | Path, found: dict[str, Any], about: dict[str, Any]) -> None:
-    """Refuse results of something else."""
+    """Refuse results of another evaluation."""
     plain = json.loads(json.dumps(about))
     differs = [name for name in {**found, **plain} if found.get(name) != plain.get(name)]
     if differs:

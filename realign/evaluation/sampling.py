@@ -16,12 +16,12 @@ from realign.precision import exact_float32
 
 
 class SettingSampler:
-    """Samples as a setting says.
+    """Samples the generator by a setting.
 
     Args:
         setting: The setting.
         generator: A trained generator.
-        reward: Guides, where the setting asks for it.
+        reward: Needed if the setting guides.
         index: Motions embedded by the reward, where the setting's eta is not 0.
         precision: What the denoiser computes in.
 
@@ -40,7 +40,7 @@ class SettingSampler:
         self.setting, self.generator, self.precision = setting, generator, precision
         asked = {"steps": setting.steps, "guidance_scale": setting.guidance_scale, "scheduler": setting.scheduler}
         self.options = {name: value for name, value in asked.items() if value is not None}
-        generator.check_options(**self.options)  # refuses what would fail after the real motions
+        generator.check_options(**self.options)  # errors are raised before the real motions are measured
         self.steering = None if setting.config.method == "none" else self._steering(reward, index)
 
     def _steering(self, reward: JointEmbedding | None, index: MotionIndex | None) -> Steering:
@@ -55,7 +55,7 @@ class SettingSampler:
         """Motion features, not normalised, for the captions and lengths of a batch.
 
         Args:
-            batch: Clips; an anchor is never the clip itself.
+            batch: Clips; no clip is its own anchor.
             seeds: One a motion: all its randomness.
         """
         device, options = self.generator.device, self.options
@@ -67,7 +67,7 @@ class SettingSampler:
 
 
 class Recorded:
-    """Stands in for a sampler: the recorded motions themselves.
+    """Returns the recorded motions, in the place of a sampler.
 
     Args:
         device: Where they are wanted.

@@ -1,4 +1,4 @@
-"""What an evaluation varies: the protocol that measures, and the settings that sample."""
+"""Options of an evaluation: the protocol of measuring, and the settings of sampling."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,22 +10,22 @@ from realign.errors import InputError, renamed
 from realign.guidance.config import GuidanceConfig, Word, check_word
 
 Precision = Literal["fp32", "bf16"]
-"""What a generator's networks compute in while they sample; rewards, decoders and measures stay in float32."""
+"""Number format of a generator's networks while they sample; rewards, decoders and measures stay in float32."""
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How generated motions are measured.
 
-    All protocols keep clips of 40 to 199 frames (KIT: 24), draw a caption and a crop of each anew in every replication,
-    show an evaluator motions padded to 196 frames, rank in shuffled batches of 32 and draw 300 pairs.
+    All protocols keep clips of 40 to 199 frames (KIT: 24 to 199), draw a caption and a crop of each anew in every
+    replication, pad motions to 196 frames for the evaluator, rank in shuffled batches of 32 and draw 300 pairs.
 
     Attributes:
         name: The protocol's.
         clips: Clips of a replication, drawn anew each time; all when None.
-        whole_batches: Whatever does not fill a batch of 32 is left out of every measure, as loaders that drop the last
-            batch do; otherwise of R-precision alone.
-        identical: A motion counts as right, too, where the first captions of both clips are identical.
+        whole_batches: Motions that do not fill a batch of 32 are left out of every measure, as by loaders that drop the
+            last batch; otherwise out of R-precision alone.
+        identical: A motion of another clip counts as right, too, if the first captions of both clips are identical.
         batch: Motions that R-precision ranks.
         pairs: Pairs of Diversity.
         captions: Captions of MModality.
@@ -50,7 +50,7 @@ PROTOCOLS = {
         Protocol("guo", whole_batches=True),  # Guo et al. 2022: their loaders drop the last batch
         Protocol("mld"),  # Chen et al. 2023: all embeddings are shuffled, then grouped
         Protocol("mdm", clips=1000, whole_batches=True),  # Tevet et al. 2023: about 1000 clips a replication
-        Protocol("mocap", whole_batches=True, identical=True),  # labels repeat: another of the same is no mistake
+        Protocol("mocap", whole_batches=True, identical=True),  # labels repeat: a motion of the same label is right
     )
 }
 
@@ -73,12 +73,12 @@ def _takes_cfg(kind: type["Setting"]) -> type["Setting"]:
 @_takes_cfg
 @dataclass(frozen=True)
 class Setting:
-    """One way to sample the generator: a row of the table.
+    """Options of sampling and guidance: a row of the table.
 
     Attributes:
-        name: Of the row; made from what differs from the default when empty.
-        guidance: A configuration, or a word: ``none`` (or None), ``reward``, ``best-of``, or ``default`` for what the
-            generator's own guidance says.
+        name: Of the row; made from the options that differ from the default when empty.
+        guidance: A configuration, or a word: ``none`` (or None), ``reward``, ``best-of``, or ``default`` for the
+            generator's own guidance.
         steps: Denoising steps; the generator's own when None.
         guidance_scale: Of classifier-free guidance; the generator's own when None.
         scheduler: ddim, ddpm, dpm, unipc or lcm, of a flow euler or heun; the generator's own when None.
@@ -110,20 +110,20 @@ class Setting:
 
     @property
     def config(self) -> GuidanceConfig:
-        """The guidance, once it is known what ``default`` means.
+        """The guidance of a resolved setting.
 
         Raises:
-            InputError: It is not.
+            InputError: The guidance is still ``default``.
         """
         if isinstance(self.guidance, GuidanceConfig):
             return self.guidance
         raise InputError(f"The setting {self.name!r} asks for the generator's own guidance; call resolved(own) first.")
 
     def resolved(self, own: GuidanceConfig | None) -> "Setting":
-        """The same setting, with ``default`` guidance replaced by what it means for a generator.
+        """The same setting, with ``default`` replaced by a generator's own guidance.
 
         Args:
-            own: The generator's own guidance; None where it has none, which means no guidance.
+            own: The generator's own guidance; None is no guidance.
         """
         if isinstance(self.guidance, GuidanceConfig):
             return self
@@ -132,12 +132,12 @@ class Setting:
         return made if given else replace(made, name=made._describe(own or GuidanceConfig()))
 
     def told(self) -> dict[str, Any]:
-        """What makes the row, as plain values: options that say nothing about its method left out."""
+        """The options as plain values, without those that the method does not read."""
         sampling = {name: getattr(self, name) for name in ("name", *_SAMPLING)}
         return sampling | {"guidance": self.config.method} | self.config.concerning()
 
     def _describe(self, usual: GuidanceConfig) -> str:
-        """A name that tells what is not as usual."""
+        """A name made of the options that differ from the default."""
         told: dict[str, Any] = {name: getattr(self, name) for name in _SAMPLING}
         told = {name: value for name, value in told.items() if value is not None}
         if not isinstance(self.guidance, GuidanceConfig):
@@ -152,9 +152,9 @@ class Setting:
 
         Args:
             text: The words: fields of a setting and of `GuidanceConfig`.
-            common: What holds where the words say nothing.
-            own: The generator's own guidance: what holds where neither says anything. The name tells what differs
-                from it, and ``guidance=default`` is what it says.
+            common: Values of options that the words leave out.
+            own: The generator's own guidance: defaults of the other options. The name tells the differences from it,
+                and ``guidance=default`` stands for it.
 
         Raises:
             InputError: An unknown word, or a value that does not fit.
@@ -180,7 +180,7 @@ class Setting:
 
 
 def default_settings(own: GuidanceConfig | None) -> list[Setting]:
-    """What is measured where nobody names settings: the generator unguided, and guided as `generate` guides it.
+    """The default settings of an evaluation: the generator unguided, and guided as `generate` guides it.
 
     Args:
         own: As for `Setting.resolved`; without any, `generate` does not guide either.
@@ -198,9 +198,9 @@ def unique_settings(settings: Sequence[Setting]) -> list[Setting]:
     twice = next((name for name in names if names.count(name) > 1 or name == "real"), None)
     if not names or twice is not None:
         raise InputError(
-            f"The setting {twice!r} is there already; give each a name of its own with name=..."
+            f"The setting {twice!r} is there already; give each its own name with name=..."
             if names
-            else "No setting is given to sample with; give one, such as Setting()."
+            else "No setting was given; give one, such as Setting()."
         )
     return list(settings)
 

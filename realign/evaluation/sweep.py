@@ -24,19 +24,19 @@ _GUIDING = tuple(GuidanceConfig.options())
 def sweep_settings(
     grid: Mapping[str, Sequence[Any]], common: str = "", own: GuidanceConfig | None = None
 ) -> list[Setting]:
-    """Every combination of the grid's values, and for every way to sample the unguided generator once.
+    """Every combination of the grid's values, and the unguided generator once for each choice of sampling options.
 
     Args:
         grid: Values by the words of `Setting.parse`: ``strength``, ``steps``, ``mu``, ``eta``, ``interval`` and so
             on; a strength of 0 is the unguided generator. ``window`` takes pairs (start, stop).
         common: Words for all settings, such as ``profile=signal norm=clip``.
-        own: The generator's own guidance, for what is not said.
+        own: The generator's own guidance, for options that are not given.
 
     Raises:
         InputError: No strength, or words or values that do not fit.
     """
     if not grid.get("strength"):
-        raise InputError("A sweep needs strengths to go through; give at least one, such as 1.")
+        raise InputError("A sweep needs strengths; give at least one, such as 1.")
     found: dict[Setting, None] = {}  # keeps the order, and each once
     for values in product(*grid.values()):
         each = dict(zip(grid, values, strict=True))
@@ -48,7 +48,7 @@ def sweep_settings(
         found[Setting.parse(" ".join(sampling))] = None
         if each["strength"]:
             found[Setting.parse(" ".join(["guidance=reward", common, *words.values()]), own=own)] = None
-    # unguided first: what all others are compared with
+    # unguided first: the others are compared with it
     return sorted(found, key=lambda setting: setting.config.method != "none")
 
 
@@ -136,7 +136,7 @@ def _strength(row: Row) -> float:
 
 
 def _line(row: Row) -> str:
-    """What the settings of one line have in common: all but the strength and their own name."""
+    """What the settings of one line have in common: everything except strength and name."""
     words = [word for word in row.name.split() if not word.startswith("strength=")]
     return " ".join(words)
 

@@ -17,9 +17,9 @@ class Column:
     Attributes:
         measure: Its name in the results.
         title: Its name in the table.
-        better: ``up``, ``down``, or ``real``: the nearer to real motions.
-        digits: Behind the point.
-        scale: Factor of what is shown.
+        better: ``up``, ``down``, or ``real`` (near real motions is better).
+        digits: After the decimal point.
+        scale: Factor of the shown value.
     """
 
     measure: str
@@ -52,8 +52,8 @@ _LATEX = {"up": r"$\uparrow$", "down": r"$\downarrow$", "real": r"$\rightarrow$"
 
 
 def markdown(results: Results) -> str:
-    """A table for every evaluator, one of physical measures and the reward, both again for each kind of clips where
-    there are several; differences to the first setting; and speed where it was measured."""
+    """Tables for every evaluator, and of physical measures and the reward, also for each kind of clips; differences to
+    the first setting; and speed if it was measured."""
     about = results.about
     data = about["data"]
     only = f" {data['kind']}" if data["kind"] else ""
@@ -89,7 +89,7 @@ def markdown(results: Results) -> str:
         lines = [
             [row.name, *(f"{row.speed[key]:.4f}" for key in keys), row.speed["device"]] for row in timed if row.speed
         ]
-        parts.append("**Seconds for one sentence, the text encoding apart**\n\n" + _pipes(head, lines))
+        parts.append("**Seconds for one caption, the text encoding apart**\n\n" + _pipes(head, lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -169,13 +169,13 @@ def write_tables(path: str | Path, results: Results) -> list[Path]:
 
 
 def _blocks(results: Results) -> list[tuple[str | None, str | None]]:
-    """What gets a table of its own: evaluators, then (None) plain measures, of all clips, then of each kind apart."""
+    """What has its own table: evaluators, then (None) plain measures; of all clips, then of each kind."""
     kinds = sorted({kind for row in results.rows for kind in row.kinds})
     return [(evaluator, kind) for kind in [None, *kinds] for evaluator in [*results.evaluators, None]]
 
 
 def _about_means(results: Results) -> str:
-    """What the means are over, and how the intervals of the rows were taken, where they have some."""
+    """The number of replications, and the method of the intervals."""
     many = sorted({len(row.multimodality) for row in results.rows if row.multimodality})
     told = "means over the replications in brackets"
     told += f" ({', '.join(map(str, many))} of MModality)" if many else ""
@@ -198,7 +198,7 @@ def _and_reward(columns: Sequence[Column]) -> str:
 
 
 def _title(row: Row) -> str:
-    """Name, replications, and how many motions had to be left out."""
+    """Name, replications, and the number of motions that were left out."""
     told = [str(len(row.replications))]
     for count, where in ((row.excluded, ""), (row.excluded_multimodality, " of MModality")):
         if count:

@@ -1,4 +1,4 @@
-"""Guidance inside a sampler that is not ours: one call between the model's output and the step that uses it."""
+"""Guidance inside the sampling loop of another library: one call between the model and the scheduler's step."""
 
 import torch
 from jaxtyping import Bool, Float, Real
@@ -20,7 +20,7 @@ def guided_output(
     mask: Bool[Tensor, "B N"] | None = None,
     step: tuple[int, int] | None = None,
 ) -> Float[Tensor, "B N W"]:
-    """The model output with guidance in it, for any sampler of a diffusion or a flow.
+    """Add guidance to a model output, in any sampling loop of a diffusion or a flow.
 
     In a diffusers loop, after classifier-free guidance and before the scheduler's step::
 
@@ -30,27 +30,27 @@ def guided_output(
             output = guided_output(guidance, output, x, t, abar, kind, step=(i, len(scheduler.timesteps)))
             x = scheduler.step(output, t, x).prev_sample
 
-    In a loop of one's own the same line stands between the network and the update; `abar` is the fraction of signal
-    variance, alpha_bar_t in Ho et al. (2020). For a flow whose model predicts the velocity noise - sample, give
-    ``Level(1 - s, s)`` instead, with the kind ``flow_prediction``. Samples are (batch, tokens, width): transpose others
-    around the call.
+    In your own loop, put the same line between the network and the update; `abar` is the fraction of signal variance,
+    alpha_bar_t in Ho et al. (2020). For a flow whose model predicts the velocity noise - sample, give ``Level(1 - s,
+    s)`` instead, with the kind ``flow_prediction``. Samples are (batch, tokens, width): transpose others around the
+    call.
 
     Args:
-        guidance: For these samples, in this order, with the update ``score_shift``.
+        guidance: Bound to these samples, in this order; its update is ``score_shift``.
         output: What the model predicted.
-        x_t: The noisy samples it saw.
-        t: Training step, of all samples or of each.
+        x_t: The noisy samples that the model received.
+        t: Timestep, of all samples or of each.
         abar: Fraction of signal variance of the step, or its level.
         kind: What the output is.
         mask: True where a token exists; everywhere when None.
-        step: Number of this sampling step, from 0, and of all steps, by which the window and interval go;
-            guided at full strength when None.
+        step: Number of this sampling step, from 0, and the number of all steps, for the window and interval; every call
+            is guided when None.
 
     Returns:
         The new output, in the type of the old.
 
     Raises:
-        InputError: The guidance's update acts on the next sample, which this function does not see.
+        InputError: The guidance's update acts on the next sample, which this function does not have.
     """
     config = guidance.config
     if config.update != "score_shift":

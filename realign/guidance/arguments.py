@@ -38,7 +38,7 @@ def given_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_concern(given: dict[str, Any], methods: set[str]) -> None:
-    """Refuse options that say nothing about any of the methods asked for.
+    """Refuse options that none of the requested methods reads.
 
     Raises:
         InputError: As said, with the first of them.
@@ -49,6 +49,6 @@ def check_concern(given: dict[str, Any], methods: set[str]) -> None:
         if not methods & set(concerned):
             flag = option_flag(name) if name in every else f"--{name}"
             raise InputError(
-                f"{flag} says nothing with --guidance {' or '.join(sorted(methods))}; add "
+                f"{flag} has no effect with --guidance {' or '.join(sorted(methods))}; add "
                 f"--guidance {' or '.join(concerned)}, or leave it out."
             )

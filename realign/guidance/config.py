@@ -1,4 +1,4 @@
-"""The one declaration of how sampling is steered.
+"""Options of guidance, declared once.
 
 The command line, the words of an evaluation's settings, YAML, ``guidance.yaml`` beside a generator's weights and the
 callback all take their options from the fields of `GuidanceConfig`. This file imports nothing heavy: the command line
@@ -14,8 +14,8 @@ from realign.errors import InputError
 
 Method = Literal["none", "reward", "best-of"]
 Word = Literal["default", "none", "reward", "best-of"]
-"""How to guide, by the same words in Python, YAML and shell: as the generator's own guidance says, not at all, by the
-gradient of a reward, or by the best of several motions."""
+"""How to guide, with the same words in Python, YAML and on the command line: the generator's own guidance, none, the
+gradient of a reward, or the best of several motions."""
 UpdateName = Literal["score_shift", "additive", "ddpm"]
 ProfileName = Literal["constant", "noise", "signal"]
 NormControl = Literal["none", "clip", "normalize"]
@@ -29,7 +29,7 @@ _GRADIENT, _BOTH, _BEST = ("reward",), ("reward", "best-of"), ("best-of",)
 def _option(
     default: Any, help: str, methods: tuple[str, ...], at_least: float | None = None, flag: str | None = None
 ) -> Any:
-    """A field with what the command line tells of it, the methods it concerns, its bound, and the name of its flag."""
+    """A field with its help on the command line, the methods that read it, its lower bound, and its flag."""
     return field(default=default, metadata={"help": help, "methods": methods, "at_least": at_least, "flag": flag})
 
 
@@ -56,7 +56,7 @@ embeddings drawn anew at every step, added to that sample. Its motion-aligned pa
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """Which method steers, towards what, when and how strongly; each sample alone, whatever its batch.
+    """Method, objective, schedule and strength of guidance.
 
     Attributes:
         method: ``reward`` steers every step by the reward's gradient, ``best-of`` keeps the best of several motions,
@@ -65,28 +65,27 @@ class GuidanceConfig:
         eta: Weight of the cosine to the anchor, a real motion that an index finds for the caption, R_motion.
         anchors: Motions that make up an anchor.
         temperature: Of the softmax over several.
-        through_decoder: Ask the reward about decoded motions: a reward on features for a generator in latents.
-        candidates: Motions that the best is taken of.
+        through_decoder: Evaluate the reward on decoded motions: for a reward on features and a generator in latents.
+        candidates: Motions that are sampled for each caption, of which the best is kept.
         strength: Factor w of the gradient. Strengths of different updates are not comparable.
         update: ``score_shift`` adds the gradient to the score, by way of the model output; ``additive`` adds it to
-            x_{t-1} (the practical form of arXiv 2511.19217); ``ddpm`` adds beta_t / sqrt(alpha_t) times it (Theorem
-            3). The last two ask for a scheduler that goes on from the sample it is given (not UniPC).
+            x_{t-1} (the practical form of arXiv 2511.19217); ``ddpm`` adds beta_t / sqrt(alpha_t) times it (Theorem 3).
+            The last two need a scheduler that continues from the sample it is given (not UniPC).
         profile: The strength over the steps: ``constant``, ``noise`` (times sigma) or ``signal`` (times alpha,
             sqrt(abar) of a diffusion; it bounds what a score shift does to nearly pure noise, where the gradient of a
             learned reward may not vanish as an exact one does).
         start: Fraction of the sampling steps after which guidance begins; 0 is the first, noisiest step.
         stop: Fraction of the sampling steps after which guidance ends; 1 is after the last step.
         interval: Compute and apply the gradient at every k-th step of the window, there k-fold, so that the interval
-            does not change the strength. On Gaussians with a known tilt this lands nearer than holding the last
-            gradient for the steps between (5th step, 50 UniPC steps: mean off by 3 % against 10 %), since a held
-            gradient lags behind a sample that grows clearer.
+            does not change the strength. On Gaussians with a known tilt this is more exact than repeating the last
+            gradient at the steps between (every 5th of 50 UniPC steps: the mean is off by 3 % instead of 10 %).
         norm: ``none``, or ``clip`` the gradient's root mean square over a sample's valid entries to `norm_limit`, or
             ``normalize`` it to that value.
-        norm_limit: The root mean square; that of epsilon is about 1.
+        norm_limit: That root mean square; epsilon's is about 1.
         point: Where the gradient is taken: at the noisy sample ``x_t`` with its timestep, or at the predicted clean
             sample ``x0`` with `CLEAN_STEP`. The latter is carried back to x_t by d x_0 / d x_t = alpha / (alpha^2 +
             sigma^2), sqrt(abar) of a diffusion: exact for data of unit variance, as normalised motions are. At
-            ``x_next``, the sample after the step, the reward is told the timestep before it, as published.
+            ``x_next``, the sample after the step, the reward is given the timestep before the step, as published.
         embeddings: The ``mean`` of each Gaussian, which is the embedding everywhere else, or ``sampled``: drawn anew at
             every step from the seed of the sample, the caption's without a timestep, as published.
         batch_mean: Take the gradient of the mean reward of a batch, as published. The strength of a sample is then
@@ -107,7 +106,7 @@ class GuidanceConfig:
     anchors: int = _option(1, "real motions that eta compares with, softly weighted", _BOTH, 1)
     temperature: float = _option(0.1, "of the softmax over several anchors", _BOTH)
     through_decoder: bool = _option(
-        False, "ask about decoded motions: a reward on features, a generator in latents", _GRADIENT
+        False, "evaluate the reward on decoded motions: a reward on features, a generator in latents", _GRADIENT
     )
     candidates: int = _option(4, "motions that best-of chooses from", _BEST, 1)
     strength: float = _option(300.0, "factor of the gradient", _GRADIENT, 0)
@@ -158,7 +157,7 @@ class GuidanceConfig:
             )
 
     def _lay_preset(self) -> None:
-        """Put the options of the preset in place of defaults."""
+        """Replace defaults by the options of the preset."""
         for name, value in _preset(self.preset).items():
             if getattr(self, name) == self.__dataclass_fields__[name].default:
                 object.__setattr__(self, name, value)
@@ -166,13 +165,14 @@ class GuidanceConfig:
 
     @classmethod
     def plain(cls, **given: Any) -> "GuidanceConfig":
-        """Strength 1 at every step and at x_t, but for what is given: what closed forms are compared with."""
+        """Guidance of strength 1 at every step and at x_t, changed by the given options; comparable with closed
+        forms."""
         bare = {"strength": 1.0, "profile": "constant", "start": 0.0, "interval": 1, "point": "x_t"}
         return cls(**{**bare, **given})
 
     @classmethod
     def of(cls, given: "GuidanceConfig | Mapping[str, Any] | str | None") -> "GuidanceConfig":
-        """A configuration as it is, from its fields, from a method's name, or (None) of no guidance.
+        """A configuration from its fields or from a method's name; None is no guidance.
 
         Raises:
             InputError: An unknown name, or a value that makes no sense.
@@ -183,12 +183,12 @@ class GuidanceConfig:
 
     @classmethod
     def options(cls, method: str | None = None) -> dict[str, "Field[Any]"]:
-        """The fields but `method`, by name; those that concern a method where one is named."""
+        """All fields except `method`, by name; only those that a method reads if one is given."""
         found = {each.name: each for each in fields(cls) if each.name != "method"}
         return {name: each for name, each in found.items() if method is None or method in each.metadata["methods"]}
 
     def override(self, given: Mapping[str, Any]) -> "GuidanceConfig":
-        """The same but for the fields given by their names; numbers may come as text, and a preset comes first.
+        """A copy with some fields changed; numbers may be text, and a preset is applied first.
 
         Raises:
             InputError: An unknown name, or a value that makes no sense.
@@ -200,11 +200,11 @@ class GuidanceConfig:
         return replace(self, **_preset(values.pop("preset", "none")) | values)
 
     def concerning(self, method: str | None = None) -> dict[str, Any]:
-        """The options that say something about a method, its own when None, with their values."""
+        """The options that a method reads, with their values; of its own method when None."""
         return {name: getattr(self, name) for name in self.options(method or self.method) if name != "preset"}
 
     def changes(self, usual: "GuidanceConfig") -> dict[str, Any]:
-        """The options of the method that are not as usual, in the fewest words: a preset may be the first of them."""
+        """The options of the method that differ from `usual`, as few as possible: a preset may be one of them."""
         values = self.concerning()
 
         def differences(start: GuidanceConfig) -> dict[str, Any]:
@@ -214,7 +214,7 @@ class GuidanceConfig:
         return min((differences(usual), *presets), key=len)
 
     def weights(self, steps: int) -> dict[int, int]:
-        """Indices of the guided ones among all sampling steps, and for how many steps each of them stands."""
+        """Indices of the guided sampling steps, each with the number of steps that its gradient stands for."""
         first, end = round(self.start * steps), round(self.stop * steps)
         return {i: min(self.interval, end - i) for i in range(first, end, self.interval)} if self.strength else {}
 
@@ -236,7 +236,7 @@ def option_flag(name: str) -> str:
 
 
 def read_option(name: str, value: Any) -> Any:
-    """A value in the type of its field where it comes as text, as from a shell; any other as it is.
+    """Convert text, as from a shell, to the type of a field; other values are returned unchanged.
 
     Raises:
         InputError: The text does not fit.
@@ -261,7 +261,7 @@ _KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "
 
 
 def check_word(guidance: Any) -> Word:
-    """The word that says how to guide; None is ``none``.
+    """Check the name of a guidance; None is ``none``.
 
     Raises:
         InputError: Any other word or value.
@@ -275,4 +275,4 @@ def check_word(guidance: Any) -> Word:
 
 
 USUAL = GuidanceConfig()
-"""How rewards of cosines steer where nothing is said."""
+"""The default guidance."""

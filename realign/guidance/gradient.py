@@ -24,7 +24,8 @@ _PROFILES: dict[str, Callable[[Level], Tensor | float]] = {
 
 
 class Guidance(Steers):
-    """A direction to steer samples in. Text and anchors are bound at construction, one for each sample in order.
+    """A direction in which samples are steered. Captions and anchors are bound at construction, in the order of
+    samples.
 
     Attributes:
         config: When and how strongly to steer.
@@ -61,11 +62,12 @@ class Guidance(Steers):
         kind: PredictionType,
         mask: Bool[Tensor, "B N"],
     ) -> Float[Tensor, "B N W"]:
-        """Strength times gradient at one step, in float32: at x_t, or at the clean sample that the output stands for.
+        """Strength times gradient at one step, in float32: at x_t, or at the predicted clean sample.
 
         Args:
             output: What the model predicted.
-            x_t: The noisy samples it saw, or with the point ``x_next`` those after the step; zero at padding.
+            x_t: Noisy samples that the model received, or those after the step with the point ``x_next``; zero at
+                padding.
             t: Their timesteps.
             level: Signal and noise of the step.
             kind: What the output is.
@@ -83,7 +85,7 @@ class Guidance(Steers):
 def scaled(
     config: GuidanceConfig, gradient: Float[Tensor, "B N W"], level: Level, mask: Bool[Tensor, "B N"]
 ) -> Float[Tensor, "B N W"]:
-    """Strength times gradient, after control of its root mean square and the strength's profile.
+    """Strength times gradient, with the profile applied and the root mean square controlled.
 
     Args:
         config: Strength, profile and norm.
@@ -103,7 +105,7 @@ def scaled(
 
 
 class GuidedSteps(SteeredSteps):
-    """A gradient over the steps of one call: pushed by the configured update at the steps of window and interval."""
+    """Applies a gradient over the steps of one call, within the configured window and interval."""
 
     def __init__(self, guidance: Guidance, solver: Solver, kind: PredictionType) -> None:
         config = guidance.config
@@ -121,7 +123,7 @@ class GuidedSteps(SteeredSteps):
         t: Real[Tensor, "B"],
         mask: Bool[Tensor, "B N"],
     ) -> Float[Tensor, "B N W"]:
-        """The output, pushed where the update acts on it; unchanged where guidance rests."""
+        """The output with the push added, if the update acts on outputs and this step is guided."""
         self._push = None
         if call.step not in self.weights:
             return output
@@ -138,12 +140,12 @@ class GuidedSteps(SteeredSteps):
         return self.update.output(output, found, call.level, self.kind)
 
     def sample(self, call: Evaluation, x_next: Float[Tensor, "B N W"]) -> Float[Tensor, "B N W"]:
-        """The next samples, pushed where the update acts on them."""
+        """The next samples with the push added, if the update acts on samples."""
         return x_next if self._push is None else self.update.sample(x_next, self._push(x_next), call.level, call.after)
 
 
 class RewardGradient(Guidance):
-    """Guidance by the gradient of a reward, computed wherever sampling runs.
+    """Guidance by the gradient of a reward.
 
     It works under ``no_grad``, ``inference_mode`` and autocast: the reward is evaluated on copies, in float32 (float64
     input stays float64). Tensors that a subclass binds must not be inference tensors: clone what was made under

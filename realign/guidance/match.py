@@ -1,4 +1,4 @@
-"""Whether a reward and a generator speak of the same thing."""
+"""Whether a reward fits a generator."""
 
 import torch
 
@@ -10,7 +10,7 @@ from realign.nn.spaces import FeatureSpace, MotionSpace
 
 
 def needs_decoder(reward: JointEmbedding, generator: Diffusion) -> bool:
-    """Whether a reward on motion features sees a generator's samples only once they are decoded and normalised anew."""
+    """Whether a generator's samples must be decoded and normalised anew for a reward on motion features."""
     if not isinstance(reward.space, FeatureSpace):
         return False
     return not isinstance(generator.space, FeatureSpace) or not _alike(reward.normalizer, generator.normalizer)
@@ -19,15 +19,15 @@ def needs_decoder(reward: JointEmbedding, generator: Diffusion) -> bool:
 def check_match(
     reward: JointEmbedding, generator: Diffusion, through_decoder: bool = False, point: Point = "x_t"
 ) -> None:
-    """Refuse a pair whose motions are not alike. Each reads captions by a text encoder of its own.
+    """Refuse a reward that does not fit a generator. Their text encoders may differ.
 
     Args:
         reward: The reward or retriever that guides.
         generator: The diffusion that is guided.
-        through_decoder: The generator's samples are decoded to motion features before they are judged; those of a
-            latent generator are whenever the reward judges features.
-        point: Where the reward judges: at noisy samples, whose noise it must have been trained with, or at predicted
-            clean ones, which have none.
+        through_decoder: Samples are decoded to motion features before the reward reads them; latents always are for a
+            reward on features.
+        point: Where the reward is evaluated: at noisy samples, whose noise it must have been trained with, or at
+            predicted clean ones.
 
     Raises:
         InputError: Space, width or skeleton differ; or statistics or noise, where they matter.
@@ -81,7 +81,7 @@ def _check_space(own: MotionSpace, other: MotionSpace, through_decoder: bool) ->
     if type(own) is not type(other):
         raise InputError(
             f"The reward lives in a {type(own).__name__}, but the generator in a {type(other).__name__}; take a reward "
-            "of the generator's space, or one that judges motion features, which guides latents through the decoder."
+            "of the generator's space, or one of motion features, which guides latents through the decoder."
         )
     if own.width != other.width:
         raise InputError(
@@ -96,7 +96,7 @@ def _check_space(own: MotionSpace, other: MotionSpace, through_decoder: bool) ->
 
 
 def _alike(own: torch.nn.Module, other: torch.nn.Module) -> bool:
-    """Whether the weights are the same, but for what storing them in half precision changes."""
+    """Whether the weights are equal up to half precision."""
     mine, theirs = own.state_dict(), other.state_dict()
     return mine.keys() == theirs.keys() and all(
         value.shape == theirs[name].shape

@@ -1,4 +1,4 @@
-"""What guidance climbs and best-of-N compares: the reward of arXiv 2511.19217, for captions."""
+"""The objective of guidance and best-of-N: the reward of arXiv 2511.19217, for captions."""
 
 import re
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class RewardObjective:
     ) -> None:
         if config.eta and index is None:
             raise InputError(
-                f"eta={config.eta} weighs the similarity to real motions, which takes an index of them: name one made "
+                f"eta={config.eta} weighs the similarity to real motions, which needs an index of them: name one made "
                 "with this reward, or set eta to 0."
             )
         if index is not None and config.anchors > len(index):
@@ -61,18 +61,18 @@ class RewardObjective:
     def target(self, captions: Sequence[str], exclude: Sequence[str] | None = None) -> Float[Tensor, "B E"]:
         """mu E_text(c) + eta anchor of each caption: R is the product of a motion's unit embedding with it.
 
-        Captions are encoded and anchors found here, once, whatever the number of steps that follow.
+        Captions are encoded and anchors searched here, once for all sampling steps.
 
         Args:
             captions: One a sample.
-            exclude: Id of each sample's own motion, which is no anchor for it; neither are its mirror image, its
-                parts, and the motion that it is a part of.
+            exclude: Id of each sample's own motion. It is not used as an anchor, nor are its mirror image, its parts,
+                and the motion that it is a part of.
 
         Raises:
             InputError: The index holds too few other motions.
         """
         device = self.reward.device
-        # in float32 and as ordinary tensors, that a gradient may flow past, whatever surrounds this call
+        # float32, and not inference tensors: gradients are taken later
         with torch.inference_mode(False), torch.no_grad(), exact_float32(device):
             text = self.reward.embed_captions(captions).clone()
             return self.config.mu * text + self._pull(text, exclude)
@@ -96,11 +96,11 @@ class RewardObjective:
             return features, self._pull(text, exclude)
 
     def _pull(self, text: Float[Tensor, "B E"], exclude: Sequence[str] | None) -> Float[Tensor, "B E"]:
-        """eta anchor, or zero where there is none."""
+        """eta times the anchor; zero if eta is 0."""
         return self.config.eta * self.anchor(text, exclude) if self.config.eta else torch.zeros_like(text)
 
     def anchor(self, text: Float[Tensor, "B E"], exclude: Sequence[str] | None = None) -> Float[Tensor, "B E"]:
-        """What R_motion compares with: the embedding of the nearest motion, or a weighted mean of the nearest few.
+        """The anchor of R_motion: the embedding of the nearest motion, or a weighted mean of the nearest few.
 
         Args:
             text: Embeddings of captions.
@@ -125,7 +125,7 @@ class RewardObjective:
         Args:
             motion: Motion features, not normalised.
             lengths: Frames of each.
-            target: As `target` gives it.
+            target: From `target`.
         """
         with torch.no_grad(), exact_float32(self.reward.device):
             return (self.reward.embed_motions(motion.float(), lengths) * target).sum(-1)
@@ -133,7 +133,7 @@ class RewardObjective:
     def _nearest(
         self, index: MotionIndex, text: Float[Tensor, "B E"], exclude: Sequence[str] | None
     ) -> Int[Tensor, "B K"]:
-        """Positions of the nearest motions that are not excluded, each row searched as if it were alone."""
+        """Positions of the nearest motions that are not excluded."""
         if exclude is None:
             return torch.from_numpy(index.search(text, self.config.anchors).positions)
         k = min(self.config.anchors + _SPARE, len(index))

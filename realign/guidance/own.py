@@ -1,4 +1,4 @@
-"""The guidance that belongs to a generator: what ``guidance.yaml`` beside its weights says."""
+"""The guidance that belongs to a generator, from ``guidance.yaml`` beside its weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,12 @@ from realign.guidance.config import GuidanceConfig
 
 @dataclass(frozen=True)
 class OwnGuidance:
-    """How a generator is guided where nobody says otherwise.
+    """The default guidance of a generator.
 
     Attributes:
         reward: Folder of the reward, beside the generator's.
         index: Folder of an index that this reward made, beside them.
-        config: What the file says of the fields of `GuidanceConfig`.
+        config: The options in the file.
     """
 
     reward: Path
@@ -25,11 +25,10 @@ class OwnGuidance:
 
     @classmethod
     def read(cls, folder: str | Path) -> "OwnGuidance | None":
-        """What the folder of a generator says; None where it says nothing.
+        """Read the guidance in a generator's folder; None if there is none.
 
         Raises:
-            InputError: A file that cannot be read, with unknown names or values that do not fit, or that names what
-                lies elsewhere.
+            InputError: The file cannot be read, holds unknown names or values that do not fit, or names another folder.
         """
         folder = Path(folder)
         given = read_guidance(folder)

@@ -31,7 +31,7 @@ class RewardGuidance(RewardGradient):
 
     Args:
         model: The reward model, in evaluation mode.
-        target: What a motion's embedding is multiplied with, from `RewardObjective.target`.
+        target: From `RewardObjective.target`; a motion's embedding is multiplied with it.
         config: When and how strongly to steer.
     """
 
@@ -55,7 +55,7 @@ class RewardGuidance(RewardGradient):
             captions: One a sample.
             index: Clean embeddings of real motions by this reward; needed where eta is not 0.
             config: Towards what, when and how strongly to steer.
-            exclude: Id of each sample's own motion, which is no anchor for it.
+            exclude: Id of each sample's own motion, which is not used as its anchor.
             seeds: One a sample, for embeddings that are drawn.
 
         Raises:
@@ -76,7 +76,7 @@ class RenewedRewardGuidance(RewardGuidance):
     Args:
         model: The reward model, in evaluation mode.
         text: Features of the captions, one a sample.
-        anchor: eta times what motions are compared with besides.
+        anchor: eta times the anchors.
         config: When and how strongly to steer, and by which embeddings.
         seeds: One a sample, for what is drawn; torch's global generator chooses them when None.
     """
@@ -108,7 +108,7 @@ class RenewedRewardGuidance(RewardGuidance):
 
 
 def latent_noise(seeds: Int[Tensor, "B"], what: str, t: Real[Tensor, "B"], width: int) -> Float[Tensor, "B E"]:
-    """Standard normal noise that an embedding is drawn by at a timestep; it depends on the sample's seed alone.
+    """Standard normal noise to draw an embedding with at a timestep; it depends on the sample's seed alone.
 
     Args:
         seeds: One a sample.
@@ -121,13 +121,11 @@ def latent_noise(seeds: Int[Tensor, "B"], what: str, t: Real[Tensor, "B"], width
 
 
 class ThroughDecoder(RewardGradient):
-    """Adapter: guidance on motion features steers a generator of other tokens, by the gradient through its decoder.
+    """Steers a generator of latents, or of features normalised otherwise, by a reward on motion features.
 
-    Also one of features that are normalised otherwise.
-
-    The noisy latents (or, with ``point="x0"``, the predicted clean ones) are decoded, brought to the
-    reward's own normalisation and judged at their step. This is the published way for MLD (arXiv 2511.19217); a reward
-    of the generator's space does without the decoder and costs far less.
+    Noisy latents (with ``point="x0"``, predicted clean ones) are decoded, normalised for the reward and evaluated at
+    their timestep; the gradient flows through the decoder. This is the published method for MLD (arXiv 2511.19217). A
+    reward in the generator's own space needs no decoder and costs far less.
 
     Args:
         guidance: Guidance by a reward on motion features, for the same samples in the same order.

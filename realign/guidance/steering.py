@@ -1,4 +1,4 @@
-"""Ways to make a frozen generator follow its captions better while it samples, behind one interface."""
+"""Methods of guidance behind one interface: they sample a frozen generator so that it follows captions better."""
 
 import weakref
 from abc import ABC, abstractmethod
@@ -25,10 +25,10 @@ from realign.seeding import derive
 
 
 class Steering(ABC):
-    """Samples a generator towards its captions, without changing it.
+    """Samples a generator under guidance, without changing its weights.
 
     Args:
-        objective: What makes a motion better; its configuration says how.
+        objective: The reward of motions, with its configuration.
     """
 
     def __init__(self, objective: RewardObjective) -> None:
@@ -37,7 +37,7 @@ class Steering(ABC):
 
     @abstractmethod
     def check(self, generator: TextToMotionModel) -> None:
-        """Refuse a generator that the objective says nothing about.
+        """Refuse a generator that the objective does not fit.
 
         Raises:
             InputError: As said.
@@ -59,7 +59,7 @@ class Steering(ABC):
             captions: One a motion.
             lengths: Frames of each motion.
             seeds: One a motion: all its randomness.
-            exclude: Id of each sample's own motion, which is no anchor for it.
+            exclude: Id of each sample's own motion, which is not used as its anchor.
             options: Further options of the generator: steps, scheduler, guidance_scale of a diffusion.
 
         Returns:
@@ -96,11 +96,11 @@ class RewardSteering(Steering):
     """Steers every sampling step by the gradient of the reward.
 
     Args:
-        objective: What makes a motion better.
+        objective: The reward of motions.
     """
 
     def check(self, generator: TextToMotionModel) -> None:
-        """Refuse what is not a diffusion, or one whose motions or, where it is seen, noise the reward does not know."""
+        """Refuse a generator that is not a diffusion, or whose motions or noise the reward was not trained on."""
         check_embeddings(self.objective.reward.model, self.config)
         check_match(self.objective.reward, as_diffusion(generator), self.config.through_decoder, self.config.point)
 
@@ -135,7 +135,7 @@ class BestOfN(Steering):
     """Samples several motions a caption and keeps the one with the highest reward; the first is the unguided one."""
 
     def check(self, generator: TextToMotionModel) -> None:
-        """Refuse a generator of another skeleton; finished motions can be judged whatever space they come from."""
+        """Refuse a generator of another skeleton; the reward reads finished motions of generators in any space."""
         own, other = self.objective.reward.skeleton, generator.skeleton
         if own != other:
             raise InputError(
@@ -153,7 +153,7 @@ class BestOfN(Steering):
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
         target = self.objective.target(captions, exclude)
-        text: Any = generator.encode_text(captions) if isinstance(generator, Diffusion) else captions  # read once
+        text: Any = generator.encode_text(captions) if isinstance(generator, Diffusion) else captions  # encoded once
         best = generator.sample(text, lengths, seeds, **options)
         highest = self._score(best, lengths, target)
         for number in range(1, self.config.candidates):
@@ -164,12 +164,12 @@ class BestOfN(Steering):
         return best
 
     def _score(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"], target: Tensor) -> Float[Tensor, "B"]:
-        """A motion without a number for its reward is worse than any other."""
+        """Rewards of motions; a NaN counts as the lowest."""
         return self.objective.score(motion, lengths, target).nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def as_diffusion(generator: TextToMotionModel) -> Diffusion:
-    """The generator, which a gradient can steer.
+    """The generator as a diffusion, which a gradient can steer.
 
     Raises:
         InputError: It is not a diffusion.

@@ -36,14 +36,14 @@ class Additive(Update):
 class ExactDDPM(Update):
     """Adds beta_t / sqrt(alpha_t) times the push to x_{t-1} (arXiv 2511.19217, Theorem 3).
 
-    alpha_t = abar_t / abar_{t-1}, the squared quotient of what both levels call alpha, is taken between two sampling
-    steps, which need not be neighbours in training.
+    alpha_t = abar_t / abar_{t-1} is taken between two sampling steps, which need not be neighbours in training; it is
+    the squared quotient of both levels' alpha.
     """
 
     def sample(self, x_next: Tensor, push: Tensor, level: Level, after: Level) -> Tensor:
         """Shifted sample."""
         root = level.alpha / after.alpha
-        if root == 0:  # pure noise: nothing of the sample to push
+        if root == 0:  # pure noise holds no signal to push
             return x_next
         return x_next + (1 - root**2) / root * push
 

@@ -1,4 +1,4 @@
-"""Load once, call with sentences or motions: what the commands are made of, and what notebooks use."""
+"""Models that are loaded once and called with captions or motions, by the commands and in notebooks."""
 
 from realign.inference.common import (
     UNIT,

@@ -1,4 +1,4 @@
-"""From a trained model and a prepared set to an index, in one process or many."""
+"""Build an index from a trained model and a prepared set, in one process or many."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,8 +30,8 @@ def build_index(
 ) -> bool:
     """Embed the clean motions of a split and write them as an index, with all their captions.
 
-    Where `torch.distributed` runs, as in `distributed.launch`, each process embeds every n-th batch and all call this;
-    the index is the same, to the last bit.
+    Where `torch.distributed` runs, as in `distributed.launch`, all processes call this and each embeds every n-th
+    batch; the index is the same, to the last bit.
 
     Args:
         embedder: A trained reward model or retriever, as an `Embedder` or as the task that trained it.
@@ -43,10 +43,10 @@ def build_index(
         with_captions: Index the captions, too.
         batch_size: Motions a batch.
         device: A torch device.
-        progress: Is told how many motions of how many are embedded.
+        progress: Is called with the number of embedded motions and of all.
 
     Returns:
-        Whether this process is the one that wrote.
+        Whether this process wrote the index.
 
     Raises:
         InputError: Data of another skeleton, an unknown split, too few motions for the processes, or as `IndexWriter`.

@@ -1,4 +1,4 @@
-"""What generation and search share: shipped weights, devices, sentences."""
+"""Shipped weights, devices and captions, for generation and search."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def pretrained_folder(name: str, remedy: str = "a checkpoint with --checkpoint")
 
     Args:
         name: generator, retriever or index.
-        remedy: What a person can name instead.
+        remedy: What the user can name instead.
 
     Raises:
         InputError: When this installation carries none.
@@ -46,29 +46,26 @@ def pick_device(device: str) -> torch.device:
 
 
 def read_captions(texts: Sequence[str], file: Path | None = None) -> list[str]:
-    """Sentences from the command line, then one a line from a file; blank lines of the file are passed over.
+    """Captions from the command line, then one a line from a file; blank lines of the file are skipped.
 
     Raises:
-        InputError: For no sentence, a blank sentence, or a file that is not UTF-8 text.
+        InputError: There is no caption, a blank one, or the file is not UTF-8 text.
     """
-    sentences = list(texts)
-    if file is not None:
-        sentences += read_lines(file)
-    return check_captions(sentences)
+    return check_captions([*texts, *(read_lines(file) if file is not None else [])])
 
 
 def check_captions(texts: Sequence[str]) -> list[str]:
-    """Refuse an empty list and blank sentences; give the rest in their plain form.
+    """Refuse an empty list and blank captions; return the others in their plain form.
 
     Raises:
         InputError: As said.
     """
     if isinstance(texts, str):
-        raise InputError(f"Sentences come as a list, but got the text {texts!r}; write [{texts!r}].")
+        raise InputError(f"Captions come as a list, but got the text {texts!r}; write [{texts!r}].")
     if not texts:
-        raise InputError('No sentence was given; write one, for example "a person walks forward".')
+        raise InputError('No caption was given; write one, for example "a person walks forward".')
     plain = [plain_caption(text) for text in texts]
     for text, words in zip(texts, plain, strict=True):
         if not words:
-            raise InputError(f'A sentence is blank ({text!r}); write one, for example "a person walks forward".')
+            raise InputError(f'A caption is blank ({text!r}); write one, for example "a person walks forward".')
     return plain

@@ -1,4 +1,4 @@
-"""What lies beside a generator: a reward with its index, and the guidance by it that is taken where none is named."""
+"""The reward and index that belong to a generator."""
 
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,11 @@ from realign.index.motion_index import MotionIndex
 from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import JointEmbedding
 
-_HITS = 10  # of them the median: on mocap, 10 to 20 came nearest to the lengths of recorded clips
+_HITS = 10  # their median is taken: on mocap, 10 to 20 came nearest to the lengths of recorded clips
 
 
 class Guide:
-    """A reward and an index that it made; each is loaded when it is first needed, and once.
+    """A reward and its index; each is loaded once, when it is first needed.
 
     Args:
         reward: Checkpoint or folder of the reward.
@@ -34,7 +34,7 @@ class Guide:
         Raises:
             InputError: The file is missing, foreign or damaged.
         """
-        with torch.inference_mode(False):  # gradients will flow through it
+        with torch.inference_mode(False):  # gradients are taken through it
             reward = load_model(self.paths[0], JointEmbedding, trust_code=self.trust_code)  # type: ignore[type-abstract]
             return reward.requires_grad_(False).to(self.device)
 
@@ -47,10 +47,11 @@ class Guide:
         """
         return MotionIndex.load(self.paths[1], self.reward.fingerprint)
 
-    def seconds(self, sentence: str) -> float | None:
-        """Median length (s) of the motions that the index finds for a sentence; None where it knows no lengths."""
+    def seconds(self, caption: str) -> float | None:
+        """Median length (s) of the motions that the index finds for a caption; None if it holds no lengths."""
         with torch.inference_mode(False), torch.no_grad():
-            query = self.reward.embed_captions([sentence])  # alone: a batch may change the last bits, and a rank
+            # alone, since a batch may change the last bits and with them a rank
+            query = self.reward.embed_captions([caption])
         (found,) = self.index.search(query, min(_HITS, len(self.index))).items
         frames = [item.frames for item in found if item.frames]
         return median(frames) / get_skeleton(self.reward.skeleton).fps if frames else None

@@ -1,4 +1,4 @@
-"""What a search finds, and the motions behind it."""
+"""Results of a search, and their motions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from realign.motion.skeleton import Skeleton
 
 @dataclass(frozen=True)
 class MotionHit:
-    """A motion that was found.
+    """A motion in the result of a search.
 
     Attributes:
         id: Its name in the set that was indexed.
@@ -25,8 +25,8 @@ class MotionHit:
         captions: Its captions.
         frames: Its length in frames.
         seconds: Its length in seconds.
-        source: How it came to be, such as "recorded".
-        position: Where it stands in the index.
+        source: Its origin, such as "recorded".
+        position: Its row in the index.
     """
 
     id: str
@@ -40,10 +40,10 @@ class MotionHit:
 
 @dataclass(frozen=True)
 class CaptionHit:
-    """A caption that was found.
+    """A caption in the result of a search.
 
     Attributes:
-        caption: The sentence.
+        caption: The caption.
         score: Cosine of its embedding to the motion's.
     """
 
@@ -57,7 +57,7 @@ def clips_of(
     """The motions of hits; each caption tells rank, score and first caption.
 
     Args:
-        hits: What a search of the library gave.
+        hits: Results of a search of the library.
         library: The library.
         data: Folder written by `realign prepare` that holds them; None takes those that the library keeps.
         skeleton: Their skeleton.

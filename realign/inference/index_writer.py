@@ -1,4 +1,4 @@
-"""One index out of the embeddings of many processes: each writes its shard, the first makes an index of all."""
+"""One index from the embeddings of many processes: each writes a shard, and the first process merges them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -25,25 +25,25 @@ from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import JointEmbedding
 
 _CAPTIONS = 256  # embedded at once
-_ROWS, _PROCESSES = 1 << 20, 1 << 14  # most of a batch, and most processes: a motion's place in the order is one number
+_ROWS, _PROCESSES = 1 << 20, 1 << 14  # limits, so that one number holds a motion's place in the order
 
 
 class IndexWriter:
-    """What all processes do to write one index together; used as a context, in every process.
+    """Writes one index from all processes; a context manager, to be entered in every process.
 
-    Embeddings go to the disk as they come, beside the place of the index, where all processes must see them. The first
+    Embeddings are written to the disk as they come, beside the index, where all processes must see them. The first
     process merges them in the order of the data, and writes the index in bounded memory.
 
     Args:
         folder: The index's folder; an index that is there is replaced, once the new one is complete.
         embedder: The model.
-        packed: The prepared set that the motions are of, if they are.
+        packed: The prepared set of the motions, if there is one.
         factory: A FAISS factory string; chosen by the number of motions when None.
         with_motions: Keep the motions in the index too.
         with_captions: Index the captions, too.
 
     Raises:
-        InputError: The folder is something else, the motions are not to be had, or FAISS is missing or does not know
+        InputError: The folder is something else, with_motions has no prepared set, or FAISS is missing or does not know
             the factory.
     """
 
@@ -92,11 +92,11 @@ class IndexWriter:
 
         Args:
             ids: Names of the motions.
-            captions: One sentence each, for motions of no prepared set.
-            frames: Their lengths, for motions of no prepared set.
+            captions: One for each motion, if there is no prepared set.
+            frames: Their lengths, if there is no prepared set.
             embeddings: Of the motions.
             batch: Number of the batch in the order of the data.
-            process: Which process has it, where several share each batch of that number row by row.
+            process: Number of this process, if several processes hold rows of the same batch.
         """
         order = [(batch * _ROWS + row) * _PROCESSES + process for row in range(len(ids))]
         items = [self._item(*row) for row in zip(ids, captions, frames, strict=True)]
@@ -130,7 +130,7 @@ class IndexWriter:
             )  # fmt: skip
 
     def _part(self, what: str, process: int = 0) -> Path:
-        """A folder beside the index that is thrown away in the end."""
+        """A temporary folder beside the index."""
         return self._made.with_name(f"{what}-{process}")
 
     def _item(self, name: str, caption: str, frames: int) -> MotionItem:
@@ -141,7 +141,7 @@ class IndexWriter:
         return MotionItem(name, captions, self.packed.kind(row), int(self.packed.clips["frames"][row]))
 
     def _embed_captions(self, rank: int) -> None:
-        """Embed this process's share of all different captions."""
+        """Embed this process's part of all different captions."""
         texts = PackedItems(self._part("captions"))
         writer = ShardWriter(self._part("embedded", rank))
         try:
@@ -154,7 +154,7 @@ class IndexWriter:
             writer.close()
 
     def _joints(self) -> Iterator[np.ndarray]:
-        """The motions of the index, whose items are written by the time that the first is asked for."""
+        """The motions of the index, in the order of its items, which are written before."""
         packed, rows = self.packed, self._rows
         if packed is None or rows is None:
             return
@@ -167,7 +167,7 @@ class IndexWriter:
 
 
 class _Rows:
-    """Where a prepared set has the motion of an id, in 12 bytes a motion.
+    """Finds the row of an id in a prepared set, in 12 bytes a motion.
 
     Args:
         packed: The prepared set.
@@ -179,7 +179,7 @@ class _Rows:
         self._digests = digests[self._order]
 
     def find(self, name: str) -> int | None:
-        """Its row; None where there is no such motion."""
+        """The row of an id; None if there is no such motion."""
         digest = name_digests([name])[0, 0]
         low, high = (int(np.searchsorted(self._digests, digest, side)) for side in ("left", "right"))
         return next((row for row in self._order[low:high].tolist() if self._packed.id(row) == name), None)

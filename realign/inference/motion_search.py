@@ -1,4 +1,4 @@
-"""Sentences or motions to the nearest motions of an index, and motions to the nearest captions."""
+"""Search of the motions nearest to captions or motions, and of the captions nearest to motions."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import JointEmbedding
 from realign.text.captions import warn_about
 
-LONGEST = 196  # frames: motions are embedded by so many from their beginning, in the index too
+LONGEST = 196  # frames that are embedded, from the beginning of a motion, also in the index
 USUAL_K = 10
 _LONGEST_QUERY = 3600.0  # seconds: a wrong frame rate must not fill the memory
 _SENTENCES, _MOTIONS = 256, 32  # embedded at once
@@ -32,7 +32,7 @@ Entry = TypeVar("Entry")
 
 
 class MotionSearch:
-    """Finds motions by sentences and motions, and captions by motions.
+    """Finds motions by captions and motions, and captions by motions.
 
     Args:
         embedder: A trained reward model, as an `Embedder` or as the task that trained it.
@@ -71,7 +71,7 @@ class MotionSearch:
                 that cannot be used.
         """
         folder = pretrained_folder("index", "an index with --index") if index is None else model_path(index)
-        read_manifest(folder)  # a wrong path must not cost the loading of a model
+        read_manifest(folder)  # first, so that a wrong path fails before the model is loaded
         chosen = pick_device(device)
         folder_of_model = pretrained_folder("retriever") if checkpoint is None else checkpoint
         embedder = load_model(folder_of_model, JointEmbedding, trust_code=trust_code, noise=False)  # type: ignore[type-abstract]
@@ -81,17 +81,17 @@ class MotionSearch:
         return len(self.library.motions)
 
     def by_text(self, texts: Sequence[str], k: int | None = None) -> list[list[MotionHit]]:
-        """Find the motions that sentences describe.
+        """Find the motions that captions describe.
 
         Args:
-            texts: Sentences, in English where the text encoder knows no other language.
-            k: Motions a sentence; 10 when None, or all of a smaller index.
+            texts: Captions, in English unless the text encoder knows other languages.
+            k: Motions for each caption; 10 when None, or all of a smaller index.
 
         Returns:
-            The hits of each sentence, best first.
+            The hits of each caption, best first.
 
         Raises:
-            InputError: For a blank sentence, or a k below 1 or above the number of motions.
+            InputError: For a blank caption, or a k below 1 or above the number of motions.
         """
         return self._hits(self.embed_texts(texts), k)
 
@@ -100,7 +100,7 @@ class MotionSearch:
 
         Args:
             clips: Motions of the model's skeleton, of any frame rate; the first 9.8 s count (at 20 fps).
-            k: Motions a query; 10 when None, or all of a smaller index.
+            k: Motions for each query; 10 when None, or all of a smaller index.
 
         Returns:
             The hits of each motion, best first.
@@ -115,7 +115,7 @@ class MotionSearch:
 
         Args:
             clips: As for `by_motion`.
-            k: Captions a motion; 10 when None, or all where there are fewer.
+            k: Captions for each motion; 10 when None, or all if there are fewer.
 
         Raises:
             InputError: As `by_motion`, or when the index was built without captions.
@@ -133,10 +133,10 @@ class MotionSearch:
         ]
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Unit embeddings of sentences, on the CPU.
+        """Unit embeddings of captions, on the CPU.
 
         Raises:
-            InputError: For no sentence or a blank one.
+            InputError: There is no caption, or a blank one.
         """
         texts = check_captions(texts)
         warn_about(texts, [self.embedder.text_encoder])
@@ -163,10 +163,10 @@ class MotionSearch:
         return torch.cat(rows)
 
     def clips(self, hits: Sequence[MotionHit], data: str | Path | None = None) -> list[MotionClip]:
-        """The motions that were found, to draw or save; each caption tells rank, score and first caption.
+        """The motions of hits, to draw or save; each caption tells rank, score and first caption.
 
         Args:
-            hits: What a search of this index gave.
+            hits: Results of a search of this index.
             data: Folder written by `realign prepare` that holds them; None takes those that the index keeps.
 
         Raises:
@@ -188,7 +188,7 @@ class MotionSearch:
         ]
 
     def _joints(self, clip: MotionClip) -> Float[Tensor, "T J 3"]:
-        """A query as the model takes it: of its skeleton, at its frame rate, long enough and without NaN."""
+        """A query of the model's skeleton and frame rate, long enough and without NaN."""
         name = f"The motion {clip.caption!r}" if clip.caption else "The motion"
         skeleton = self.skeleton
         if clip.skeleton != skeleton.name:

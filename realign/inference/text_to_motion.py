@@ -1,4 +1,4 @@
-"""Sentences to motions with a trained generator."""
+"""Motions from captions by a trained generator."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -29,14 +29,13 @@ SHORTEST, LONGEST = 20, 196  # frames
 
 
 class TextToMotion:
-    """A trained generator that turns sentences into motions.
+    """Makes motions from captions by a trained generator.
 
     Args:
         task: A trained generator of any kind.
-        seconds: Usual length of a motion where nothing tells a better one.
-        guide: A reward and its index: they find the usual length of what a sentence describes, and guide where no
-            others are named.
-        default: How to guide where the caller does not say; None is not at all.
+        seconds: Default length of a motion.
+        guide: A reward and its index, which find lengths of motions by captions, and guide unless others are named.
+        default: The default guidance; None is none.
         trust_code: Let the configurations of rewards name classes outside realign, whose code then runs.
     """
 
@@ -71,8 +70,8 @@ class TextToMotion:
             device: auto, or any torch device.
             reward: The same, of the reward that made `index`; None takes the one that belongs to the
                 generator, else the one in the package.
-            index: Folder or shipped name of an index that finds the lengths of motions; None takes the one that
-                belongs to the generator, if any: the shipped one has, and so has a folder with a `guidance.yaml`.
+            index: Folder or shipped name of an index that finds the lengths of motions; None takes the one that belongs
+                to the generator, if it has one, as the shipped one and folders with a `guidance.yaml` do.
             trust_code: Let the configurations of what is loaded name classes outside realign, whose code then runs.
 
         Raises:
@@ -95,14 +94,14 @@ class TextToMotion:
         index: str | Path | None = None,
         **options: Any,
     ) -> "Steering":
-        """What `generate` takes as its guidance; a reward that does not fit the generator is refused.
+        """Load a guidance for `generate`; a reward that does not fit the generator is refused.
 
         Args:
             method: ``reward`` steers by the reward's gradient, ``best-of`` keeps the best of several motions.
             reward: Checkpoint, folder or shipped name of a reward; None takes the one that belongs to the generator,
                 else the one in the package.
             index: Folder or shipped name of an index that this reward made, where `eta` is not 0; None as for `reward`.
-            options: Fields of `GuidanceConfig`; what is left out is the generator's own.
+            options: Fields of `GuidanceConfig`; the others are those of the generator's own guidance.
 
         Raises:
             InputError: A file is missing, foreign or damaged, or the reward was trained for another generator.
@@ -117,7 +116,7 @@ class TextToMotion:
         return steering
 
     def _guide(self, reward: str | Path | None, index: str | Path | None) -> Guide:
-        """The guide of the model where the paths name no other, so that nothing is loaded twice."""
+        """The reward and index at these paths; the model's own if the paths are the same."""
         own = self.guide.paths if self.guide else (None, None)
         paths = (
             model_path(reward or own[0] or pretrained_folder("reward", "a reward with --reward")),
@@ -129,11 +128,11 @@ class TextToMotion:
 
     @property
     def default_guidance(self) -> "Steering | None":
-        """The guidance that is taken where the caller does not say; None where the generator has none."""
+        """The default guidance; None if the generator has none."""
         return self._steering("default")
 
     def _steering(self, guidance: "Steering | Word | None") -> "Steering | None":
-        """What a word stands for, loaded once, or what is there already.
+        """The guidance of a word, loaded once, or a loaded one unchanged.
 
         Raises:
             InputError: Another word or value, or no reward fits the generator.
@@ -152,12 +151,12 @@ class TextToMotion:
         return self._loaded[method]
 
     def frames(self, text: str, seconds: float | None = None) -> int:
-        """Frames of a motion for a sentence, a multiple of four.
+        """Frames of a motion for a caption, a multiple of four.
 
         Args:
-            text: The sentence.
-            seconds: Its length; None takes the median of the motions that the index finds for the sentence, within
-                the lengths trained on, or the usual one where there is no index.
+            text: The caption.
+            seconds: Its length; None takes the median length of the motions that the index finds for the caption,
+                within the lengths trained on, or the default length without an index.
 
         Raises:
             InputError: When the length is outside what generators of this kind are trained on.
@@ -184,30 +183,30 @@ class TextToMotion:
         guidance: "Steering | Word | None" = "default",
         cfg: float | None = None,
     ) -> list[MotionClip]:
-        """Make `samples` motions for each sentence.
+        """Make `samples` motions for each caption.
 
-        A motion depends on its sentence, its number among the samples, `seed` and the sampling options; never on the
-        other sentences or on `batch_size`.
+        A motion depends on its caption, its number among the samples, `seed` and the sampling options, but not on the
+        other captions or on `batch_size`.
 
         Args:
-            texts: Sentences.
-            seconds: Length of every motion (s); None gives each sentence its own, see `frames`.
-            samples: Motions for each sentence.
+            texts: Captions.
+            seconds: Length of every motion (s); None gives each caption its own, see `frames`.
+            samples: Motions for each caption.
             seed: Non-negative seed.
             steps: Denoising steps; the generator's own number when None.
             guidance_scale: Classifier-free guidance scale; 1 turns it off.
             scheduler: ddim, ddpm, dpm, unipc or lcm, of a flow euler or heun; the generator's own when None.
             batch_size: Motions made at once.
-            guidance: By the words of the command: ``default`` is the generator's own guidance, if it has any, ``none``
-                (or None) samples it as it is, ``reward`` and ``best-of`` guide with what belongs to it; or what
-                `load_guidance` gave.
+            guidance: As on the command line: ``default`` is the generator's own guidance, if it has one; ``none`` (or
+                None) does not guide; ``reward`` and ``best-of`` guide by the generator's own reward. Or a guidance from
+                `load_guidance`.
             cfg: Old name of `guidance_scale`.
 
         Returns:
-            Clips ordered by sentence, then sample; joints in metres (KIT: its own unit).
+            Clips ordered by caption, then sample; joints in metres (KIT: its own unit).
 
         Raises:
-            InputError: For blank sentences or numbers outside their range.
+            InputError: For blank captions or numbers outside their range.
         """
         if cfg is not None:
             renamed("cfg", "guidance_scale")

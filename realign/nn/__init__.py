@@ -1,4 +1,4 @@
-"""Networks, and the trained models that are made of them: what samples and embeds without Lightning."""
+"""Networks, and trained models that sample and embed without Lightning."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "RewardModel":  # is `realign.interfaces.RewardModel` now, which any architecture fills
+    if name == "RewardModel":  # now the name of the base class in `realign.interfaces`
         renamed("realign.nn.RewardModel", "realign.nn.TransformerReward")
         return TransformerReward
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

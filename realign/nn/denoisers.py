@@ -1,4 +1,4 @@
-"""Denoisers: what predicts noise, clean sample or velocity from a noisy sample, its step and a text."""
+"""Denoisers: they predict noise, clean sample or velocity from a noisy sample, its timestep and a caption."""
 
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -17,7 +17,7 @@ Conditioning = Literal["pooled", "tokens"]
 
 
 class Denoiser(nn.Module, ABC):
-    """Predicts what its scheduler's prediction type says, for every token of a space.
+    """Predicts the path's prediction type for every token of a space.
 
     Attributes:
         width: Width W of the space's tokens.
@@ -35,9 +35,9 @@ class Denoiser(nn.Module, ABC):
 
         Args:
             x_t: Noisy tokens, zero at padding.
-            t: Steps of the training schedule.
+            t: Timesteps.
             mask: True where a token exists.
-            text: Features of one sentence a sample.
+            text: Features of one caption a sample.
         """
 
     def self_guided(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float) -> Predict | None:
@@ -49,15 +49,15 @@ class Denoiser(nn.Module, ABC):
             guidance_scale: The scale.
 
         Returns:
-            None where the scale is not an input, so that guidance needs a second prediction without caption.
+            None if the scale is not an input, so that guidance needs a second prediction without caption.
         """
         return None
 
 
 class TextTokens(nn.Module):
-    """Turns text features into tokens of a transformer: the pooled vector, and with ``tokens`` the words after it.
+    """Tokens of a transformer from text features: the pooled vector, and with ``tokens`` also the words.
 
-    Features are normalised first, since encoders differ in scale by orders of magnitude.
+    Features are normalised first, since the scales of encoders differ by orders of magnitude.
 
     Args:
         text_dim: Width D of the text features.
@@ -84,7 +84,7 @@ class TextTokens(nn.Module):
 
 
 class _TransformerDenoiser(Denoiser):
-    """What both denoisers are made of: step, text and motion as tokens of one transformer."""
+    """Base of both denoisers: timestep, text and motion as tokens of one transformer."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class _TransformerDenoiser(Denoiser):
         x_t: Float[Tensor, "B N W"],
         mask: Bool[Tensor, "B N"],
     ) -> Float[Tensor, "B N W"]:
-        """Prediction from the motion's tokens behind those that condition it."""
+        """Prediction for the motion's tokens, which follow the conditioning tokens."""
         motion = self.positions(self.in_proj(join_runs(apply_mask(x_t, mask), self.patch)))
         kept = torch.cat([leading_mask, mask[:, :: self.patch]], 1)
         out = self.out_proj(self.transformer(torch.cat([leading, motion], 1), kept)[:, -motion.shape[1] :])
@@ -119,7 +119,7 @@ class _TransformerDenoiser(Denoiser):
 
 
 class MldDenoiser(_TransformerDenoiser):
-    """Skip-connection transformer over [step, text, latents] (MLD, Chen et al. 2023, section 3.2).
+    """Skip-connection transformer over [timestep, text, latents] (MLD, Chen et al. 2023, section 3.2).
 
     Args:
         width: Width W of the space's tokens.
@@ -158,7 +158,7 @@ class MldDenoiser(_TransformerDenoiser):
 
 
 class MdmDenoiser(_TransformerDenoiser):
-    """Transformer encoder over [step + text, frames] (MDM, Tevet et al. 2023, section 3).
+    """Transformer encoder over [timestep + text, frames] (MDM, Tevet et al. 2023, section 3).
 
     Args:
         width: Width W of the space's tokens.

@@ -1,4 +1,4 @@
-"""Diffusion generators: what is sampled and steered, without what trains it."""
+"""Diffusion generators, without their training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,17 +23,17 @@ from realign.text.base import TextEncoder, encode_captions
 
 
 class Diffusion(nn.Module, TextToMotionModel):
-    """Whatever samples motions by denoising in a motion space, and can be steered there by a gradient.
+    """Samples motions by denoising in a motion space, where a gradient can steer it.
 
     Attributes:
-        denoiser: Predicts what the path's prediction type says.
-        space: Where the diffusion lives.
+        denoiser: The network.
+        space: The space of its tokens.
         text_encoder: Frozen features of captions.
         path: The noise trained with.
         normalizer: Statistics of its motions.
         guidance_scale: Scale of classifier-free guidance; 1 turns it off.
         steps: Denoising steps.
-        sampling_scheduler: What to sample with; the path's own when None.
+        sampling_scheduler: Scheduler of sampling; the path's own when None.
     """
 
     denoiser: Denoiser
@@ -110,11 +110,11 @@ class Diffusion(nn.Module, TextToMotionModel):
             captions: Captions, or their features.
             lengths: Frames of each motion.
             seeds: One a motion: all its randomness.
-            guidance: Steers the sampling, besides classifier-free guidance.
+            guidance: Guidance by a gradient, in addition to classifier-free guidance.
             steps: Denoising steps; the model's own when None.
-            scheduler: What to sample with; see `sampler`.
-            guidance_scale: Scale of classifier-free guidance; when None, that of the steps where they have one of their
-                own, else the model's.
+            scheduler: As for `sampler`.
+            guidance_scale: Scale of classifier-free guidance; when None, the scale that belongs to the steps, if there
+                is one, else the model's.
 
         Returns:
             Motion features, not normalised; zero beyond each length.
@@ -128,7 +128,7 @@ class Diffusion(nn.Module, TextToMotionModel):
         predict = self.predictor(features, mask, guidance_scale)
         shape = (len(mask), mask.shape[1], self.space.width)
         x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, seeds)
-        # float32 also under autocast: rounded positions shake, and roots are sums over frames
+        # float32 also under autocast: rounded positions jitter, and root positions are sums over frames
         with torch.autocast(x.device.type, enabled=False):
             return self.normalizer.denormalize(self.space.decode(x.float(), frames), frames)
 
@@ -139,25 +139,25 @@ class Diffusion(nn.Module, TextToMotionModel):
 
     @property
     def fingerprint(self) -> str:
-        """Names the generator by what its samples depend on where nothing else is asked for."""
+        """Identifies the weights and the default options of sampling."""
         parts = {"denoiser": self.denoiser, "space": self.space, "normalizer": self.normalizer}
         usual = f"{self.text_encoder.fingerprint} {self.steps} {self.guidance_scale} {self.sampling_scheduler}"
         return weights_digest("generator", usual, parts)
 
 
 class Generator(Diffusion):
-    """A trained diffusion to sample and nothing else: no losses, no Lightning.
+    """A trained diffusion for sampling, without losses and Lightning.
 
     Args:
-        denoiser: Predicts what the noise's prediction type says.
-        space: Where the diffusion lives.
+        denoiser: The network.
+        space: The space of its tokens.
         text_encoder: Frozen features of captions.
         skeleton: Name of the skeleton of the motions.
         scheduler: A variance-preserving diffusers scheduler: the noise trained with.
-        path: That noise, where it is not a scheduler's.
+        path: The noise trained with, instead of a scheduler.
         guidance_scale: Scale of classifier-free guidance; 1 turns it off.
         steps: Denoising steps.
-        sampling_scheduler: What to sample with; see `GeneratorTask`.
+        sampling_scheduler: Scheduler of sampling; see `GeneratorTask`.
 
     Raises:
         InputError: When the parts do not fit each other.
@@ -181,7 +181,7 @@ class Generator(Diffusion):
         self.path, self.normalizer = choose_path(scheduler, path), Normalizer(space.features)
         self.guidance_scale, self.steps, self.sampling_scheduler = guidance_scale, steps, sampling_scheduler
         self._skeleton = skeleton
-        self.sampler()  # refuses what would fail later
+        self.sampler()  # raises errors early
 
     @property
     def skeleton(self) -> str:

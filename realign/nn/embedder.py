@@ -1,4 +1,4 @@
-"""Raw motions and captions in the embedding space of a reward model."""
+"""Reward models with the text encoder, space and statistics that turn captions and motions into their input."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ from realign.text.base import TextEncoder, encode_captions
 
 
 class JointEmbedding(MotionTextModel):
-    """Whatever holds a reward model together with all that stands between it and motions and captions as they come.
+    """A reward model together with its space, text encoder and statistics, so that it embeds raw motions and captions.
 
     Attributes:
         model: The reward model.
-        space: Where its motions live.
+        space: The space of its motions.
         text_encoder: Frozen features of its captions.
         path: The noise that it was trained with.
     """
@@ -38,13 +38,13 @@ class JointEmbedding(MotionTextModel):
     path: NoisePath
 
     def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
-        """Unit embeddings of captions, computed in float32 whatever surrounds the call."""
+        """Unit embeddings of captions, in float32 also under autocast."""
         device = self.normalizer.mean.device
         with exact_float32(device):
             return self.model.embed_text(encode_captions(self.text_encoder, captions).to(device))
 
     def embed_motions(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
-        """Unit embeddings of clean motions, computed in float32 whatever surrounds the call.
+        """Unit embeddings of clean motions, in float32 also under autocast.
 
         Args:
             motion: Motion features, not normalised.
@@ -58,22 +58,22 @@ class JointEmbedding(MotionTextModel):
 
     @property
     def fingerprint(self) -> str:
-        """Names the model by what its embeddings of clean motions and captions depend on: equal names, equal ones."""
+        """Identifies everything that embeddings of clean motions and captions depend on."""
         parts = {"model": self.model, "space": self.space, "normalizer": self.normalizer}
         signature = f"{self.model.signature} {type(self.space).__name__} {self.text_encoder.fingerprint}"
         return weights_digest("reward", signature, parts)
 
 
 class Embedder(JointEmbedding):
-    """A trained reward model or retriever to embed, to search and to guide with: no losses, no Lightning.
+    """A trained reward model or retriever for embedding, search and guidance, without losses and Lightning.
 
     Args:
         model: The reward model.
-        space: Where the motions live.
+        space: The space of its motions.
         text_encoder: Frozen features of captions.
         skeleton: Name of the skeleton of the motions.
         scheduler: A variance-preserving diffusers scheduler: the noise trained with.
-        path: That noise, where it is not a scheduler's; none at all where neither is given.
+        path: The noise trained with, instead of a scheduler; without both, there is none.
 
     Raises:
         InputError: When the parts do not fit each other.

@@ -1,4 +1,4 @@
-"""Reward models that read a Gaussian off a motion or a caption, and what they learn from besides contrast."""
+"""Reward models that embed a motion or a caption as a Gaussian, and their losses besides contrast."""
 
 from abc import abstractmethod
 
@@ -17,7 +17,7 @@ from realign.seeding import noise_like_mask
 class GaussianReward(RewardModel):
     """A reward model of two Gaussians, whose means are the embeddings (TMR, Petrovich et al., ICCV 2023).
 
-    What a sample gets depends neither on its batch nor on padding; in evaluation mode nothing is random.
+    An embedding depends neither on the batch nor on padding; in evaluation mode nothing is random.
     """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Embeddings of steps and positions, and runs of tokens joined into one."""
+"""Embeddings of timesteps and positions, and patches of tokens."""
 
 import math
 
@@ -20,10 +20,10 @@ def sinusoid(positions: Real[Tensor, "*B"], width: int) -> Float[Tensor, "*B W"]
 
 
 def timestep_sinusoid(t: Real[Tensor, "B"], width: int) -> Float[Tensor, "B W"]:
-    """Cosines, then sines, of timesteps, to the last bit as published models see them (``Timesteps`` of diffusers).
+    """Cosines, then sines, of timesteps, bit-equal to ``Timesteps`` of diffusers, which published models use.
 
-    At a thousand, the rounding of a frequency moves its angle by 1e-4: what is trained on one order of operations is
-    not asked by another.
+    At a timestep of 1000, the rounding of a frequency changes its angle by 1e-4, so that the order of operations
+    matters to a trained model.
     """
     half = width // 2
     frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
@@ -39,10 +39,10 @@ def interleaved_sinusoid(length: int, width: int) -> Float[Tensor, "L W"]:
 
 
 class TimestepEmbedding(nn.Module):
-    """Sinusoid of a diffusion step through a two-layer perceptron (Ho et al. 2020, appendix B).
+    """Sinusoid of a timestep through a two-layer perceptron (Ho et al. 2020, appendix B).
 
-    Clean input is a step of its own, since a scheduler's step 0 already carries noise: `CLEAN_STEP` takes index 0 of
-    the sinusoid and the scheduler's step t takes index t + 1.
+    Clean input has its own timestep, since a scheduler's timestep 0 is noisy already: `CLEAN_STEP` has index 0 of the
+    sinusoid, and the scheduler's timestep t has index t + 1.
 
     Args:
         width: Width of the embedding; even.
@@ -64,7 +64,7 @@ class PositionalEncoding(nn.Module):
     Args:
         width: Width of the tokens; even.
         learned: Learn the vectors.
-        max_length: Positions that exist when they are learned; sinusoids know no limit.
+        max_length: Number of learned positions; sinusoids have no limit.
     """
 
     def __init__(self, width: int, learned: bool = False, max_length: int = 512) -> None:
@@ -84,7 +84,7 @@ class PositionalEncoding(nn.Module):
         """Encodings of positions 0 to length-1.
 
         Raises:
-            InputError: When learned positions do not reach that far.
+            InputError: There are fewer learned positions.
         """
         if length <= len(self.table):
             return self.table[:length]
@@ -96,7 +96,7 @@ class PositionalEncoding(nn.Module):
 
 
 def check_patch(patch: int) -> None:
-    """Refuse runs of no tokens.
+    """Refuse patches of no tokens.
 
     Raises:
         InputError: As said.
@@ -106,10 +106,10 @@ def check_patch(patch: int) -> None:
 
 
 def join_runs(x: Float[Tensor, "B N W"], size: int) -> Float[Tensor, "B R P*W"]:
-    """Every `size` consecutive tokens as one, side by side; what is missing from the last run counts as zero."""
+    """Every `size` consecutive tokens concatenated to one; the last patch is padded with zeros."""
     return F.pad(x, (0, 0, 0, -x.shape[1] % size)).unflatten(1, (-1, size)).flatten(2)
 
 
 def part_runs(x: Float[Tensor, "B R P*W"], size: int, length: int) -> Float[Tensor, "B N W"]:
-    """The first `length` tokens of runs of `size`: the inverse of `join_runs`."""
+    """The first `length` tokens of patches of `size`: the inverse of `join_runs`."""
     return x.unflatten(-1, (size, -1)).flatten(1, 2)[:, :length]

@@ -25,8 +25,8 @@ Processors differ there by one place, which moves an angle of 12500 by up to a t
 class OfficialMldDenoiser(Denoiser):
     """Skip-connection transformer over [latents, timestep, text] (MLD, Chen et al. 2023; MotionLCM, Dai et al. 2024).
 
-    `MldDenoiser` is the one to train from scratch. This one computes what the published programs compute: positions
-    are learned for all tokens, the text is not normalised, and timestep 0 is the first noisy one.
+    Use `MldDenoiser` to train from scratch. This one computes what the published programs compute: positions are
+    learned for all tokens, the text is not normalised, and timestep 0 is the first noisy one.
 
     Args:
         width: Width W of the latent tokens.
@@ -80,7 +80,7 @@ class OfficialMldDenoiser(Denoiser):
     def forward(
         self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B N W"]:
-        """Prediction for noisy latents; arguments as in `Denoiser`. A self-guided one is told no scale."""
+        """Prediction for noisy latents; arguments as in `Denoiser`. A self-guided one gets no scale."""
         return self._denoise(x_t, t, mask, text, None)
 
     def self_guided(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float) -> Predict | None:

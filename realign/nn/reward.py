@@ -16,12 +16,12 @@ from realign.nn.transformer import SkipTransformer
 
 
 class Patches(nn.Module):
-    """Joins runs of consecutive tokens into one.
+    """Joins patches of consecutive tokens to one token each.
 
     Args:
         width: Width W of the tokens.
-        hidden: Width H of a run's token.
-        size: Tokens P of a run.
+        hidden: Width H of a patch's token.
+        size: Tokens P of a patch.
     """
 
     def __init__(self, width: int, hidden: int, size: int) -> None:
@@ -30,20 +30,20 @@ class Patches(nn.Module):
         self.proj = nn.Linear(size * width, hidden)
 
     def token_mask(self, mask: Bool[Tensor, "B N"]) -> Bool[Tensor, "B R"]:
-        """A run exists when its first token does."""
+        """A patch exists if its first token does."""
         return mask[:, :: self.size]
 
     def forward(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B R H"]:
-        """One token for every run."""
+        """One token for every patch."""
         return self.proj(join_runs(apply_mask(x, mask), self.size))
 
 
 class DistributionEncoder(nn.Module):
-    """Skip transformer that reads a Gaussian off learned tokens before its input (ACTOR, Petrovich et al. 2021).
+    """Skip transformer whose first tokens, learned ones, become a Gaussian (ACTOR, Petrovich et al. 2021).
 
     Args:
         embedding: Width E of the Gaussian.
-        variance: Read a log-variance too, off a token of its own.
+        variance: Predict a log-variance, too, from its own token.
         hidden: Width H of the transformer.
         layers: Number of layers; odd.
         heads: Attention heads.
@@ -61,11 +61,11 @@ class DistributionEncoder(nn.Module):
         self.logvar = nn.Linear(hidden, embedding) if variance else None
 
     def forward(self, x: Float[Tensor, "B L H"], mask: Bool[Tensor, "B L"], mean_only: bool = False) -> Gaussians:
-        """One Gaussian for every sequence, without a variance where only the mean is wanted."""
+        """One Gaussian for every sequence, without a variance if only the mean is wanted."""
         count = len(self.tokens)
         x = torch.cat([self.tokens.to(x.dtype).expand(len(x), -1, -1), x], 1)
         out = self.transformer(x, F.pad(mask, (count, 0), value=True), leading=1 if mean_only else count)
-        # float32 also under autocast: cosines and variances are told apart by small differences
+        # float32 also under autocast: small differences of cosines and variances matter
         with torch.autocast(out.device.type, enabled=False):
             out = out.to(self.mean.weight.dtype)
             logvar = None if mean_only or self.logvar is None else self.logvar(out[:, 1])
@@ -75,10 +75,10 @@ class DistributionEncoder(nn.Module):
 class TransformerReward(GaussianReward):
     """Scores a motion at any timestep against a caption, by the cosine of the means of two Gaussians.
 
-    Two skip transformers, over [mean, log-variance, step, motion tokens] and over the features of a frozen sentence
-    encoder, and a third that reconstructs the clean motion from either embedding while training (arXiv 2511.19217;
-    TMR, Petrovich et al., ICCV 2023). What a sample gets depends neither on its batch nor on padding; in evaluation
-    mode nothing is random.
+    Two skip transformers, over [mean, log-variance, timestep, motion tokens] and over the features of a frozen sentence
+    encoder, and a third that reconstructs the clean motion from either embedding while training (arXiv 2511.19217; TMR,
+    Petrovich et al., ICCV 2023). An embedding depends neither on the batch nor on padding; in evaluation mode nothing
+    is random.
 
     Args:
         width: Width W of the motion space's tokens.
@@ -90,7 +90,7 @@ class TransformerReward(GaussianReward):
         feedforward: Hidden width of the feed-forward networks.
         dropout: Dropout probability.
         decoder_layers: Layers of the decoder, odd; 0 for a model that learns by contrast alone.
-        step_aware: Give the motion encoder a token of the step; without it, the step is ignored.
+        step_aware: Give the motion encoder a token of the timestep; without it, the timestep is ignored.
         patch: Tokens of the space that make one token of the motion encoder; 4 is far cheaper than 1.
 
     Raises:
@@ -131,7 +131,7 @@ class TransformerReward(GaussianReward):
     def encode_motion(
         self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], mean_only: bool = False
     ) -> Gaussians:
-        """Gaussians of motions at their steps; arguments as in `embed_motion`."""
+        """Gaussians of motions at their timesteps; arguments as in `embed_motion`."""
         tokens, kept = self.positions(self.patches(x_t, mask)), self.patches.token_mask(mask)
         if self.time_embedding is not None:
             tokens = torch.cat([self.time_embedding(t)[:, None].to(tokens.dtype), tokens], 1)

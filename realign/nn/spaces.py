@@ -1,4 +1,4 @@
-"""The spaces that diffusion can live in: motion features themselves, or the latents of a frozen autoencoder."""
+"""Spaces of diffusion: motion features, or latents of a frozen autoencoder."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -14,12 +14,12 @@ from realign.text.base import TextEncoder
 
 
 class MotionSpace(nn.Module, ABC):
-    """Where noise, denoiser and reward live. Motions are normalised features; a space has no trainable weights.
+    """The space of noise, denoiser and reward. Motions are normalised features; a space has no trainable weights.
 
     Attributes:
         features: Channels C of the motion features.
         width: Width W of the space's tokens.
-        checkpoint: Where the space's weights come from when training starts; None when it needs none.
+        checkpoint: File of the space's weights, loaded when training starts; None if it has no weights.
     """
 
     features: int
@@ -28,11 +28,11 @@ class MotionSpace(nn.Module, ABC):
 
     @property
     def ready(self) -> bool:
-        """Whether the space can encode and decode: its weights are there."""
+        """Whether the space's weights are loaded."""
         return True
 
     def load_vae(self, vae: MotionVAE, mean: Float[Tensor, "W"], std: Float[Tensor, "W"]) -> None:
-        """Take over the weights of a trained autoencoder.
+        """Load the weights of a trained autoencoder.
 
         Args:
             vae: Autoencoder of the same configuration.
@@ -42,7 +42,7 @@ class MotionSpace(nn.Module, ABC):
         Raises:
             InputError: When the space has no autoencoder, or one of another configuration.
         """
-        raise InputError(f"{type(self).__name__} holds no autoencoder to load; leave its checkpoint out.")
+        raise InputError(f"{type(self).__name__} has no autoencoder; leave its checkpoint out.")
 
     @abstractmethod
     def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B N"]:
@@ -88,7 +88,7 @@ class FeatureSpace(MotionSpace):
 class LatentSpace(MotionSpace):
     """Latents of a frozen autoencoder, the posterior mean, standardised per channel so that unit noise fits them.
 
-    The autoencoder's weights are part of this module's state: a generator's checkpoint needs no other file.
+    The autoencoder's weights are part of this module's state, so that a generator's checkpoint needs no other file.
 
     Args:
         vae: Autoencoder, in the configuration it was trained with.
@@ -118,7 +118,7 @@ class LatentSpace(MotionSpace):
         return super().train(False)
 
     def load_vae(self, vae: MotionVAE, mean: Float[Tensor, "W"], std: Float[Tensor, "W"]) -> None:
-        """Take over the weights of a trained autoencoder; arguments as in `MotionSpace`.
+        """Load the weights of a trained autoencoder; arguments as in `MotionSpace`.
 
         Raises:
             InputError: When it has another configuration.
@@ -132,7 +132,7 @@ class LatentSpace(MotionSpace):
                 f"({str(error).splitlines()[-1].strip()})."
             ) from error
         self.mean.copy_(mean)
-        self.std.copy_(std.clamp(min=1e-4))  # a channel that collapsed to the prior must not blow up
+        self.std.copy_(std.clamp(min=1e-4))  # a channel that collapsed to the prior must not be divided by nearly 0
         self.fitted.fill_(True)
 
     def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B N"]:
@@ -155,10 +155,10 @@ def check_widths(part: str, network: Any, space: MotionSpace, text_encoder: Text
     """Refuse a network that does not fit its space or its text encoder.
 
     Args:
-        part: What the network is called.
+        part: Name of the network in errors.
         network: It has a width and a text_dim.
-        space: Where its motions live.
-        text_encoder: What reads its captions.
+        space: The space of its motions.
+        text_encoder: Encoder of its captions.
 
     Raises:
         InputError: As said.

@@ -1,4 +1,4 @@
-"""The published reward model of ReAlign, EasyTune and MotionRFT: a step-aware motion encoder, and one of words."""
+"""The published reward model of ReAlign, EasyTune and MotionRFT: step-aware encoders of motions and words."""
 
 import torch
 from jaxtyping import Bool, Float, Real
@@ -17,10 +17,9 @@ from realign.nn.transformer import SkipTransformer
 class SPM(GaussianReward):
     """Two skip transformers over [distribution, timestep, frames] and [distribution, timestep, words].
 
-    The file's mode, such as M1T0, says which of them is given the timestep: the digit after M for motions, after T for
-    captions. Without it the sequence is shorter by a token and every position lower by one. Clean motions have no
-    timestep, in any mode, as in the published programs of EasyTune and of retrieval. Both encoders end in one
-    LayerNorm.
+    The file's mode, such as M1T0, tells which encoder gets the timestep: the digit after M is for motions, after T for
+    captions. Without the timestep, the sequence is shorter by one token. Clean motions never have the timestep token,
+    as in the published programs of EasyTune and of retrieval. Both encoders end in one LayerNorm.
 
     Args:
         width: Features C of a frame: 263 (HumanML3D), 251 (KIT-ML), 135 (MotionRFT).
@@ -133,9 +132,9 @@ class LeadingTokenEncoder(nn.Module):
         Args:
             x: Frames or words.
             mask: Which of them exist.
-            norm: What the transformer ends in.
+            norm: Last layer of the transformer.
             time: Embeddings of the timesteps; None leaves their token out for all samples.
-            timed: Samples that have that token; of the others it is hidden, and what follows keeps its position.
+            timed: Samples that have that token; for the others it is masked, and positions stay.
         """
         tokens = self.in_proj(apply_mask(x, mask))
         first = self.token.to(tokens.dtype).expand(len(tokens), 1, -1)
@@ -148,7 +147,7 @@ class LeadingTokenEncoder(nn.Module):
             untimed = torch.cat([rows[:1], rows[:-1]])
             tokens = tokens + torch.where(timed[:, None, None], rows, untimed)
             mask = torch.cat([mask[:, :1], timed[:, None], mask[:, 1:]], 1)
-        # float32 also under autocast: cosines and variances are told apart by small differences
+        # float32 also under autocast: small differences of cosines and variances matter
         out = norm(self.transformer(tokens, mask, leading=1)[:, 0])
         with torch.autocast(out.device.type, enabled=False):
             return Gaussians(*self.distribution(out.to(self.distribution.weight.dtype)).chunk(2, -1))

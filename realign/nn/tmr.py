@@ -16,7 +16,7 @@ _POSITIONS = 5000
 
 
 class TMR(GaussianReward):
-    """Two transformers over [mean, log-variance, frames] and [mean, log-variance, words], blind to timesteps.
+    """Two transformers over [mean, log-variance, frames] and [mean, log-variance, words], without timesteps.
 
     Args:
         width: Features C of a frame.
@@ -66,7 +66,7 @@ class TMR(GaussianReward):
 
 
 class GaussianTokenEncoder(nn.Module):
-    """Transformer that reads mean and log-variance off two learned tokens (ACTOR, Petrovich et al. 2021).
+    """Transformer whose first two tokens, learned ones, become mean and log-variance (ACTOR, Petrovich et al. 2021).
 
     Args:
         width: Width W of the input.

@@ -1,4 +1,4 @@
-"""Transformers that the autoencoder, the denoisers and the reward model share."""
+"""Transformers of the autoencoder, the denoisers and the reward model."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -146,10 +146,10 @@ class Transformer(nn.Module):
         Args:
             x: Tokens.
             mask: Which of them exist.
-            memory: What the layers attend to besides, if they are made for it.
+            memory: Tokens for cross-attention.
             memory_mask: Which tokens of the memory exist.
-            leading: How many of the first tokens are wanted, all when None: the last layer then computes no others,
-                five sixths of its work where there are few.
+            leading: Number of first tokens that are wanted; all when None. The last layer computes only these, which
+                saves up to five sixths of its work.
         """
         mask, last = _needed(mask), len(self.layers) - 1
         for number, layer in enumerate(self.layers):
@@ -160,8 +160,7 @@ class Transformer(nn.Module):
 class SkipTransformer(Transformer):
     """A stack whose second half also sees the outputs of the first, as a U (MLD, Chen et al. 2023, section 3.1).
 
-    The output of layer i joins the input of layer n-1-i: both are concatenated and brought back to the width by a
-    linear map.
+    The output of layer i is concatenated to the input of layer n-1-i, and a linear map reduces both to the width.
 
     Args:
         width: Width of the tokens.
@@ -212,5 +211,5 @@ class SkipTransformer(Transformer):
 
 
 def _needed(mask: Bool[Tensor, "B L"] | None) -> Bool[Tensor, "B L"] | None:
-    """No mask where it would hide nothing: attention is faster without. Only a CPU can look without waiting."""
+    """None if a mask hides nothing, since attention is faster without; only a CPU checks that without waiting."""
     return None if mask is not None and mask.device.type == "cpu" and bool(mask.all()) else mask

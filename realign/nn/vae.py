@@ -1,4 +1,4 @@
-"""Motion autoencoders: motions to short sequences of latent tokens and back."""
+"""Motion autoencoders, between motions and short sequences of latent tokens."""
 
 from abc import ABC, abstractmethod
 
@@ -16,7 +16,7 @@ from realign.nn.transformer import SkipTransformer
 class MotionVAE(nn.Module, ABC):
     """A variational autoencoder of normalised motion features.
 
-    What a clip encodes and decodes to never depends on the padding beside it.
+    Encoding and decoding do not depend on padding.
 
     Attributes:
         features: Channels C of the motion features.
@@ -55,10 +55,10 @@ class SkipTransformerVAE(MotionVAE):
         norm_first: Normalise before (True) or after (False) each part of a layer.
         learned_positions: Learn the positional encodings instead of taking sinusoids.
         max_frames: Longest motion, for learned positions.
-        hidden: Width of the transformer, where it is not that of the latent tokens: linear maps stand between them
+        hidden: Width of the transformer if it differs from that of the latent tokens; linear maps connect them
             (MotionLCM, Dai et al. 2024).
-        positions: Rows of each table of learned positions, such as the 500 of published weights; as many as
-            `max_frames` asks for when None.
+        positions: Rows of each table of learned positions, such as the 500 of published weights; enough for
+            `max_frames` when None.
     """
 
     def __init__(
@@ -120,21 +120,21 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "B H F"], mask: Float[Tensor, "B 1 F"]) -> Float[Tensor, "B H F"]:
         """Convolve; the mask is 1 where a frame exists."""
-        # the pointwise part needs no mask of its own before the sum is masked: it mixes no frames
+        # the pointwise convolution needs no mask, since it does not mix frames and the sum is masked
         inner = F.silu(self.conv1(F.silu(x)))
         return (x + self.conv2(inner)) * mask
 
 
 def _halve(mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B F/2"]:
-    """Frames of half the rate: one exists when either of its two does."""
+    """Mask at half the rate: a frame exists if either of its two does."""
     return mask[:, ::2] | mask[:, 1::2]
 
 
 class ConvVAE(MotionVAE):
     """Light convolutional autoencoder: one latent token for every four frames.
 
-    Without normalisation layers, whose statistics would mix frames or clips; the mask is applied after every
-    convolution, so that padding acts like the zeros beyond the end of a clip.
+    It has no normalisation layers, whose statistics would mix frames or clips. The mask is applied after every
+    convolution, so that padding equals the zeros beyond the end of a clip.
 
     Args:
         features: Channels C of the motion features.
@@ -151,7 +151,7 @@ class ConvVAE(MotionVAE):
     ) -> None:
         super().__init__()
         self.features, self.width = features, width
-        self.in_proj = nn.Linear(features, hidden)  # no convolution at the full rate: it would cost most of the time
+        self.in_proj = nn.Linear(features, hidden)  # a convolution at the full rate would take most of the time
         self.down = nn.ModuleList(nn.Conv1d(hidden, hidden, 4, stride=2, padding=1) for _ in range(2))
         self.down_blocks = nn.ModuleList(self._blocks(hidden, dilations) for _ in range(2))
         self.to_latent = nn.Conv1d(hidden, 2 * width, 3, padding=1)
@@ -171,7 +171,7 @@ class ConvVAE(MotionVAE):
         return [full, half, _halve(half)]
 
     def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B N"]:
-        """One token for every four frames begun."""
+        """One token for every four frames, rounded up."""
         return self._pyramid(mask)[-1]
 
     def encode(

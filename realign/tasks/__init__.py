@@ -1,4 +1,4 @@
-"""LightningModules: what is trained, made of injected parts."""
+"""LightningModules, made of injected components."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every training task shares: normalisation, optimiser, randomness, checkpoints that rebuild."""
+"""Base of the training tasks: normalisation, optimiser, randomness and checkpoints."""
 
 import inspect
 import math
@@ -35,7 +35,7 @@ def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
 
 
 class Task(LightningModule, ABC):
-    """A LightningModule made of injected parts, that owns the normalisation of its motions.
+    """A LightningModule made of injected components, with the normalisation of its motions.
 
     Args:
         features: Channels C of the motion features.
@@ -67,7 +67,7 @@ class Task(LightningModule, ABC):
 
         Args:
             batch: Motions and captions.
-            purpose: Keeps the random draws of training and validation apart.
+            purpose: Separates the random draws of training and validation.
         """
 
     @property
@@ -75,14 +75,14 @@ class Task(LightningModule, ABC):
         """Name of the skeleton of the motions.
 
         Raises:
-            InputError: When neither the configuration nor any data has said.
+            InputError: Neither the configuration nor any data has set it.
         """
         if self._skeleton is None:
             raise InputError("The skeleton of this task is unknown; set its option skeleton to humanml3d or kit.")
         return self._skeleton
 
     def caption_labels(self, captions: Sequence[str]) -> Int[Tensor, "B"]:
-        """One number for every caption: the same where captions are identical, or show the same as the data say."""
+        """One number for every caption, equal for captions that are identical or, by the data, mean the same."""
         return text_numbers([self._plain.get(caption, caption) for caption in captions]).to(self.device)
 
     def normalize(self, batch: MotionTextBatch) -> tuple[Float[Tensor, "B F C"], Bool[Tensor, "B F"]]:
@@ -109,13 +109,13 @@ class Task(LightningModule, ABC):
         return geometric(made, real, mask, skeleton.parents, skeleton.feet, skeleton.fps, weight)
 
     def setup(self, stage: str) -> None:
-        """Take statistics and skeleton over from the data where the task has none of its own."""
+        """Take statistics and skeleton from the data if the task has none."""
         precision = str(self.trainer.precision)
         if precision.endswith("-true") and precision != "32-true":
             raise InputError(
                 f"Precision {precision} does not work: positions and losses need float32; use bf16-mixed or 16-mixed."
             )
-        warnings.filterwarnings("ignore", ".*in eval mode at the start of training")  # frozen parts are, on purpose
+        warnings.filterwarnings("ignore", ".*in eval mode at the start of training")  # frozen parts are
         data = self._data()
         if data is not None:
             if self._skeleton is None:
@@ -125,14 +125,14 @@ class Task(LightningModule, ABC):
                 self.normalizer.fit(*data.statistics)
             if hasattr(data, "plain_captions"):
                 self._plain = data.plain_captions() if getattr(data, "exclude_same_first_caption", True) else {}
-        self.hparams["skeleton"] = self._skeleton  # so that checkpoints know
+        self.hparams["skeleton"] = self._skeleton  # saved in checkpoints
         self.prepare(stage)
         for callback in self.trainer.callbacks if stage == "fit" else ():  # type: ignore[attr-defined]
-            if isinstance(callback, WeightAveraging):  # Lightning's own copied this module before it was filled
+            if isinstance(callback, WeightAveraging):  # Lightning's callback copied this module before it was filled
                 callback.setup(self.trainer, self, stage)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights that do not fit the configuration or the data; go on after an epoch that was over.
+        """Refuse weights that do not fit the configuration or the data, and end an epoch that was complete.
 
         Raises:
             InputError: As said, with the first of the weights.
@@ -159,14 +159,14 @@ class Task(LightningModule, ABC):
             )
 
     def prepare(self, stage: str) -> None:
-        """Load what the parts of a task need before training; nothing by default."""
+        """Load the parts of a task before training; nothing by default."""
 
     def check_start(self) -> None:
-        """Refuse to go on without what `prepare` should have loaded; nothing by default."""
+        """Raise if parts are missing that `prepare` should have loaded; nothing by default."""
         return None
 
     def on_fit_start(self) -> None:
-        """Refuse data that were normalised differently, or show another skeleton, than this task's.
+        """Refuse data with another normalisation or skeleton than this task's.
 
         Raises:
             InputError: As said.
@@ -197,7 +197,7 @@ class Task(LightningModule, ABC):
         return data if hasattr(data, "statistics") and hasattr(data, "skeleton") else None
 
     def on_train_batch_start(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Seed dropout by the samples at hand, so that a resumed run goes on as an unbroken one would."""
+        """Seed dropout by the samples of the batch, so that a resumed run equals an unbroken one."""
         torch.manual_seed(mix_seed("dropout", *batch.seeds.tolist()))
 
     def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Float[Tensor, ""]:
@@ -214,7 +214,7 @@ class Task(LightningModule, ABC):
 
     def _log_losses(self, stage: str, batch: MotionTextBatch) -> Tensor:
         losses, training = self.losses(batch, stage), stage == "train"
-        # Lightning averages the whole-numbered batch sizes of the processes and drops the fraction: leave it none.
+        # Lightning averages the batch sizes of the processes and rounds down: times their number, nothing is rounded
         size = len(batch) * self.trainer.world_size
         for name, value in losses.items():
             shown = name == "loss"
@@ -222,11 +222,11 @@ class Task(LightningModule, ABC):
         return losses["loss"]
 
     def preview(self, batch: MotionTextBatch) -> list[MotionClip]:
-        """Motions that show what the task makes of a batch, beside the recorded ones; only these by default."""
+        """Motions for a preview: recorded ones and, in subclasses, those that the task makes."""
         return self.clips(batch.motion, batch, "recorded")
 
     def clips(self, motion: Float[Tensor, "B F C"], batch: MotionTextBatch, kind: str) -> list[MotionClip]:
-        """Motion features, not normalised, as clips whose caption starts with what `kind` they are."""
+        """Motion features, not normalised, as clips whose caption starts with their `kind`."""
         skeleton = get_skeleton(self.skeleton)
         joints = features_to_joints(motion.detach().float().cpu(), skeleton).numpy()
         return [
@@ -235,7 +235,7 @@ class Task(LightningModule, ABC):
         ]
 
     def configure_optimizers(self) -> Any:
-        """The injected optimiser over the trainable parameters, and its schedule stepped at every step."""
+        """The injected optimiser of the trainable parameters, with its schedule at every step."""
         optimizer = self._optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
         if self._lr_scheduler is None:
             return optimizer
@@ -245,9 +245,10 @@ class Task(LightningModule, ABC):
         }
 
     def on_train_start(self) -> None:
-        """Tell schedules without a length of their own how many steps the run has.
+        """Set the number of steps of schedules that have none.
 
-        Not earlier: asking for it makes the loaders, whose place in a resumed epoch Lightning then would not restore.
+        Not earlier, since this number needs the loaders, and Lightning would not restore their place in a resumed
+        epoch.
 
         Raises:
             InputError: The run has no end, or its data no length.
@@ -265,7 +266,7 @@ class Task(LightningModule, ABC):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *, trust_code: bool = False) -> Any:  # type: ignore[override]
-        """`load_task` under Lightning's name; Lightning's own would import whatever the file names."""
+        """`load_task` under Lightning's name; Lightning's own method would import every class that the file names."""
         saved = read_saved(checkpoint_path, trust_code)
         saved = saved._replace(config=admit(saved.config, saved.path, trust_code))
         task = rebuild(saved, Task, cls)
@@ -277,9 +278,9 @@ class Task(LightningModule, ABC):
     def remember_options(self) -> None:
         """Keep the configuration that LightningCLI built this task from; a task built in Python has none.
 
-        Live objects must not enter the checkpoint: it could then only be read by executing pickled code.
+        Objects must not be saved in the checkpoint, since reading them would execute pickled code.
         """
         frame = inspect.currentframe()
-        while frame is not None and frame.f_back is not None:  # the outermost frame holds no constructor's arguments
+        while frame is not None and frame.f_back is not None:  # the outermost frame is not a constructor's
             frame = frame.f_back
         self.save_hyperparameters(frame=frame, logger=False)

@@ -1,4 +1,4 @@
-"""Tasks back from files: Lightning checkpoints and folders of weights. Nothing pickled is ever executed."""
+"""Tasks from files: Lightning checkpoints and folders of weights. Pickled code is never executed."""
 
 from pathlib import Path
 from typing import TypeVar

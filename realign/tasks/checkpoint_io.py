@@ -1,4 +1,4 @@
-"""Training checkpoints that are complete or not there."""
+"""Training checkpoints that are written completely or not at all."""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from realign.files import atomic_path, sweep
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it when all of it is on the disk.
+    """Writes a checkpoint to a temporary file beside it, and renames that when it is complete.
 
-    Lightning's own writes into the system's folder of temporary files: where that is another file system, the move from
-    there is a copy, and a kill leaves part of a checkpoint under the final name. Only local files are concerned.
+    Lightning itself writes into the system's temporary folder. If that is another file system, the move is a copy, and
+    a kill leaves part of a checkpoint under the final name. Remote files are written by Lightning.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -30,7 +30,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
-        """Read a file; a run that resumes may be over, so that it would write nothing and leave remains of the last."""
+        """Read a file, and remove remains of killed processes: the resumed run may be over and never write."""
         system, place = url_to_fs(str(path))
         if isinstance(system, LocalFileSystem):
             sweep(place)
@@ -38,9 +38,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def use_atomic_checkpoints(trainer: Trainer) -> None:
-    """Have a trainer save through `AtomicCheckpointIO`, unless it or its strategy saves in a way of its own."""
+    """Have a trainer save through `AtomicCheckpointIO`, unless it or its strategy has its own plugin."""
     holder: Any = trainer.strategy
     while isinstance(holder.checkpoint_io, _WrappingCheckpointIO):  # such as one that saves in a thread
         holder = holder.checkpoint_io
     if type(holder.checkpoint_io) is TorchCheckpointIO:
-        holder._checkpoint_io = AtomicCheckpointIO()  # a wrapper's property refuses a second one
+        holder._checkpoint_io = AtomicCheckpointIO()  # the property of a wrapper refuses a second one

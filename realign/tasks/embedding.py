@@ -1,4 +1,4 @@
-"""What `predict` gives for a batch: embeddings of motions and of their captions."""
+"""Results of `predict`: embeddings of motions and of their captions."""
 
 from dataclasses import dataclass
 
@@ -29,6 +29,6 @@ class MotionEmbeddings:
 
     @classmethod
     def of(cls, model: MotionTextModel, batch: MotionTextBatch) -> "MotionEmbeddings":
-        """Those of a batch by a model."""
+        """Embeddings of a batch by a model."""
         motion, text = model.embed_motions(batch.motion, batch.lengths), model.embed_captions(batch.captions)
         return cls(batch.ids, batch.captions, batch.lengths.cpu(), motion.float().cpu(), text.float().cpu())

@@ -1,4 +1,4 @@
-"""Training of evaluators, and the frozen judge that comes of it."""
+"""Training of evaluators."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ from realign.tasks.gather import gather_rows
 
 
 class EvaluatorTask(Task, Evaluating):
-    """Trains an evaluator by contrast; loaded again, it judges motions and sentences and never changes.
+    """Trains an evaluator by contrast.
 
-    It keeps the statistics it was trained with, which need not be those of the generator it judges. Two clips are no
-    negatives of each other where their captions are identical, or where the data module's option
-    `exclude_same_first_caption` says that the same first caption is enough. A sentence that merely sounds alike is no
-    excuse: a turn to the left must be told from one to the right.
+    It keeps the statistics it was trained with, which may differ from those of the generator that it measures. Two
+    clips are not negatives of each other if their captions are identical or, with the data module's option
+    `exclude_same_first_caption`, their first captions. Similar captions remain negatives, since an evaluator must
+    distinguish a left turn from a right turn.
 
     Args:
         evaluator: The networks.
@@ -48,7 +48,7 @@ class EvaluatorTask(Task, Evaluating):
         self.precision = GenerationMetrics(identical=True, few=True)
 
     def prepare(self, stage: str) -> None:
-        """Take over what the data know of their captions; training starts with a vocabulary of the train split."""
+        """Take words and parts of speech from the data, and build the vocabulary from the train split."""
         data: Any = getattr(self.trainer, "datamodule", None)
         if hasattr(data, "caption_tokens"):
             self.take_tokens(data.caption_tokens())

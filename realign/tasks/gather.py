@@ -1,4 +1,4 @@
-"""Rows of all processes, differentiably: what a loss over the global batch needs."""
+"""Differentiable gathering of rows from all processes, for losses over the global batch."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from torch import Tensor, distributed
 
 
 def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Concatenate the rows of every process along the batch, in the order of ranks; one process gets its own back.
+    """Concatenate the rows of all processes along the batch, in the order of ranks.
 
-    Every process must go on to compute the same mean over all rows. The gradient of that is then known everywhere
-    without a second exchange, and is scaled by the number of processes, because DistributedDataParallel averages
-    gradients over them: parameters get what one process with the whole batch would compute.
+    Every process must then compute the same mean over all rows, so that its gradient needs no second exchange. The
+    gradient is scaled by the number of processes, because DistributedDataParallel averages over them: parameters get
+    the gradient of one process with the whole batch.
 
     Args:
         tensors: Tensors with the same number of rows; that number may differ between processes.

@@ -26,22 +26,22 @@ class GeneratorTask(SpaceTask, Diffusion):
     """Trains a denoiser in a motion space, and samples motions from captions.
 
     Args:
-        denoiser: Predicts what the noise's prediction type says.
-        space: Where the diffusion lives.
+        denoiser: The network.
+        space: The space of its tokens.
         text_encoder: Frozen features of captions.
         scheduler: Any variance-preserving diffusers scheduler: the noise trained with.
-        path: The noise trained with, where it is not a scheduler's, such as `realign.diffusion.FlowMatching`.
+        path: The noise trained with, instead of a scheduler, such as `realign.diffusion.FlowMatching`.
         guidance_scale: Scale of classifier-free guidance; 1 turns it off.
-        text_dropout: Share of samples trained without their caption, for classifier-free guidance.
+        text_dropout: Fraction of samples trained without their caption, for classifier-free guidance.
         steps: Denoising steps.
-        sampling_scheduler: What to sample with: ddim, ddpm, dpm or unipc for a diffusion, whose own scheduler it is
-            when None; lcm for one that was distilled to few steps; euler (when None) or heun for a flow.
+        sampling_scheduler: Scheduler of sampling: ddim, ddpm, dpm or unipc for a diffusion (its own when None); lcm for
+            one that was distilled to few steps; euler (when None) or heun for a flow.
         velocity_weight: Weight of the loss on differences between neighbouring tokens of the predicted clean sample
             (MDM, Tevet et al. 2023, eq. 5): smooth motions where a token is a frame.
         geometric: Losses on joints, bone lengths and foot velocities of the predicted clean sample, decoded, added
             with the weights that it holds and that of its timestep.
-        snr_limit: Largest weight of a nearly clean sample, whose error small motions ride on; 1 weighs all alike.
-            Above 1 only for the prediction type sample: noise and velocity weigh by themselves.
+        snr_limit: Largest weight of a nearly clean sample, whose error matters to small motions; 1 weighs all samples
+            equally. Above 1 only for the prediction type sample: noise and velocity weigh by themselves.
         optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
         lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
         skeleton: Name of the skeleton; taken from the data when None.
@@ -86,10 +86,10 @@ class GeneratorTask(SpaceTask, Diffusion):
         self.denoiser, self.velocity_weight, self.snr_limit = denoiser, velocity_weight, snr_limit
         self.guidance_scale, self.text_dropout, self.steps = guidance_scale, text_dropout, steps
         self.sampling_scheduler, self.geometric = sampling_scheduler, geometric
-        self.sampler()  # refuses now what would fail after hours of training
+        self.sampler()  # raises errors before training
 
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
-        """Mean squared error of the prediction at a random step of each sample, and of its velocity if that counts."""
+        """Mean squared error at a random timestep of each sample, and further losses that have a weight."""
         x, tokens = self.clean_tokens(batch)
         t = self.path.draw(batch.seeds, f"generator {purpose} timestep", x.device)
         noise = noise_like_mask(batch.seeds, f"generator {purpose} noise", tokens, self.space.width)

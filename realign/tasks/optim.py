@@ -38,6 +38,6 @@ class WarmupCosine(LambdaLR):
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule is. What it is belongs to the options: a resumed run may be given more steps."""
+        """The position in the schedule, without its options: a resumed run may be given more steps."""
         options = ("warmup_steps", "total_steps", "floor")
         return {name: value for name, value in super().state_dict().items() if name not in options}

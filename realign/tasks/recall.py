@@ -1,4 +1,4 @@
-"""Recall by noise level: how well sentences find their motions while these are still noisy."""
+"""Recall by timestep: how well captions find noisy motions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,13 +14,13 @@ BINS: dict[str, tuple[float, float] | None] = {
     f"t{5 + 10 * tenth:02d}": (tenth / 10, (tenth + 1) / 10) for tenth in range(10)
 }
 POINTS: dict[str, tuple[float, float] | None] = {"at30": (0.3, 0.3), "at60": (0.6, 0.6)}
-"""Timesteps by name: a range of the schedule in shares of its length, from which every sample draws its step."""
+"""Timesteps by name: a range of fractions of the schedule, from which every sample draws its timestep."""
 
 
 class NoiseRecall(nn.Module):
-    """R@1 from text to motion at several levels of noise, in small batches, identical captions counted as right.
+    """R@1 from text to motion at several timesteps, in small batches; identical captions count as right.
 
-    Batches of 32 as `retrieval_protocols` draws them; where there are fewer pairs, all of them make one batch.
+    Batches of 32 as `retrieval_protocols` draws them; fewer pairs make one batch.
 
     Args:
         timesteps: Names and ranges; None stands for clean motions.
@@ -39,11 +39,11 @@ class NoiseRecall(nn.Module):
         ids: Sequence[str],
         captions: Sequence[str],
     ) -> None:
-        """Add pairs at a level; arguments as in `RetrievalMetrics.update`."""
+        """Add pairs at the timesteps of a name; arguments as in `RetrievalMetrics.update`."""
         self.metrics[name].update(text, motion, ids, captions)  # type: ignore[operator]
 
     def compute(self) -> dict[str, float]:
-        """R@1 at every level with pairs, over all processes; forgets what it has seen."""
+        """R@1 by name, over all processes; resets the metrics."""
         found = {}
         for name, metric in self.metrics.items():
             if not metric.update_called:

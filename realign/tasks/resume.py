@@ -1,4 +1,4 @@
-"""Where a resumed training goes on."""
+"""The position of a resumed training."""
 
 from typing import Any
 
@@ -9,11 +9,10 @@ _READ = {
 
 
 def begin_next_epoch(checkpoint: dict[str, Any]) -> None:
-    """Have a checkpoint that was saved at the end of an epoch say that this epoch is over.
+    """Mark the epoch as complete in a checkpoint that was saved at its end.
 
-    As Lightning saves it, the epoch is still open: resumed, it ends twice, or takes its next batches from the epoch
-    after it, and all later epochs are numbered wrong. Schedules of the learning rate must go by steps, as those of
-    tasks do.
+    Lightning saves it as still open: a resumed run would end it twice or take batches of the next epoch, and number all
+    later epochs wrong. Schedules of the learning rate must go by steps, as those of tasks do.
 
     Args:
         checkpoint: Changed in place; one from within an epoch stays as it is.

@@ -23,22 +23,21 @@ class RetrieverTask(RewardTask):
 
     Args:
         model: The reward model.
-        space: Where the motions live.
+        space: The space of the motions.
         text_encoder: Frozen features of captions.
-        checkpoint: Checkpoint or folder of a trained reward model or retriever to go on from; from scratch when None.
-        sentence_encoder: Compares captions; the text encoder's own pooled vector where None.
-        similarity_threshold: Captions with a cosine above it are no negatives of each other; see `RewardTask`.
-        reconstruction_weight: Weight of the reconstructions, from the sentence and from the motion.
+        checkpoint: Checkpoint or folder of a trained reward model or retriever to start from; from scratch when None.
+        sentence_encoder: Compares captions; the text encoder's pooled vector when None.
+        similarity_threshold: Captions with a higher cosine are not negatives of each other; see `RewardTask`.
+        reconstruction_weight: Weight of the reconstructions, from the caption and from the motion.
         kl_weight: Weight of the divergences of both Gaussians from each other and from the unit Gaussian.
         latent_weight: Weight of the distance of both embeddings.
         contrastive_weight: Weight of InfoNCE.
         temperature: Of InfoNCE, and of the hard negatives.
-        hard_negative_weight: Weight of the self-refinement, which pushes matches above the wrong hits found before
-            them; 0 leaves it out.
-        hard_negatives: Wrong hits of each query that count in it.
-        margin: Cosine by which it wants a match to lead.
-        identical: The test takes a motion with the very caption of the query for right, too, which TMR's protocols do
-            not: for data whose captions repeat.
+        hard_negative_weight: Weight of the loss on hard negatives, which are ranked above the match; 0 leaves it out.
+        hard_negatives: Hard negatives of each query.
+        margin: Difference of cosines that the loss demands of a match.
+        identical: In the test, a motion with the same caption as the query counts as right, too, for data with repeated
+            captions; TMR's protocols do not.
         subset: File with the ids of the dissimilar subset, one a line; chosen from the test set when None.
         optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
         lr_scheduler: Makes a learning-rate schedule counted in steps; a constant rate when None.
@@ -105,7 +104,7 @@ class RetrieverTask(RewardTask):
     def contrast(
         self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], excluded: Bool[Tensor, "B B"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """InfoNCE, and the hard negatives where they have a weight; arguments as in `RewardTask`."""
+        """InfoNCE, and the loss on hard negatives if it has a weight; arguments as in `RewardTask`."""
         losses = super().contrast(text, motion, excluded)
         if "hard_negative" in self.weights:
             options = (self.hard_negatives, self.margin, self.temperature)

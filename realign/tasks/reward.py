@@ -25,28 +25,28 @@ from realign.text.base import TextEncoder
 
 
 class RewardTask(SpaceTask, JointEmbedding):
-    """Trains a reward model: motions at any step of a schedule, and sentences, in one embedding space.
+    """Trains a reward model: one embedding space of captions and of motions at any timestep.
 
     The loss is that of TMR (Petrovich et al., ICCV 2023) with noise on the motions' side (arXiv 2511.19217): the CLEAN
-    motion is reconstructed from either embedding, the Gaussians of both are drawn together, and InfoNCE over the
-    batches of all processes tells right pairs from wrong ones.
+    motion is reconstructed from either embedding, divergences pull both Gaussians together, and InfoNCE over the
+    batches of all processes separates right pairs from wrong ones.
 
     Args:
         model: The reward model.
-        space: Where the generator to guide lives.
+        space: The space of the generator to guide.
         text_encoder: Frozen features of captions.
         scheduler: A diffusers scheduler: the noise that the generator to guide was trained with.
-        path: That noise, where it is not a scheduler's, such as `realign.diffusion.FlowMatching`.
-        checkpoint: Checkpoint or folder of a trained reward model or retriever to go on from; from scratch when None.
-        clean_probability: Share of training samples without noise; the others draw their step uniformly.
-        paired: Train on every sample twice instead, without noise and with it, each told apart from its like, and both
-            contrasts added up: what noise hides is then learned almost as well as without any.
-        sentence_encoder: Compares captions; the text encoder's own pooled vector where None. CLIP's sentences are too
-            much alike for that.
-        similarity_threshold: Captions with a cosine above it are no negatives of each other: 2 * 0.8 - 1, since TMR's
-            0.8 is on a scale from 0 to 1. 1 leaves it to the data, where identical captions never are, nor, with the
-            data module's option `exclude_same_first_caption`, those of clips whose first captions are the same.
-        reconstruction_weight: Weight of the reconstructions, from the sentence and from the motion.
+        path: That noise, instead of a scheduler, such as `realign.diffusion.FlowMatching`.
+        checkpoint: Checkpoint or folder of a trained reward model or retriever to start from; from scratch when None.
+        clean_probability: Fraction of training samples without noise; the others draw their timestep uniformly.
+        paired: Train on every sample twice instead, without and with noise, and add both contrastive losses. Clean
+            motions are then retrieved almost as well as by training without noise.
+        sentence_encoder: Compares captions; the text encoder's pooled vector when None, which is not suitable for CLIP,
+            whose vectors are too similar.
+        similarity_threshold: Captions with a higher cosine are not negatives of each other. The default is 2 * 0.8 - 1,
+            since TMR's 0.8 is on a scale from 0 to 1. With 1, only identical captions are excluded and, with the data
+            module's option `exclude_same_first_caption`, clips whose first captions are the same.
+        reconstruction_weight: Weight of the reconstructions, from the caption and from the motion.
         kl_weight: Weight of the divergences of both Gaussians from each other and from the unit Gaussian.
         latent_weight: Weight of the distance of both embeddings.
         contrastive_weight: Weight of InfoNCE.
@@ -97,11 +97,11 @@ class RewardTask(SpaceTask, JointEmbedding):
 
     @property
     def validation_timesteps(self) -> Timesteps:
-        """Timesteps of noise that validation measures recall at: clean, and tenths of the schedule."""
+        """Timesteps of recall in validation: clean, and tenths of the schedule."""
         return CLEAN | BINS
 
     def start(self, stage: str) -> None:
-        """Take over the weights of a checkpoint.
+        """Load the weights of a checkpoint.
 
         Raises:
             InputError: Its file is missing or holds another model, or as `SpaceTask.start`.
@@ -112,7 +112,7 @@ class RewardTask(SpaceTask, JointEmbedding):
         super().start(stage)
 
     def forget_checkpoints(self) -> None:
-        """The weights are now part of this task's own: whoever loads it must not look for another file."""
+        """Remove the paths, since the weights are now part of this task's checkpoints."""
         self.checkpoint = self.hparams["checkpoint"] = None
         super().forget_checkpoints()
 
@@ -130,7 +130,7 @@ class RewardTask(SpaceTask, JointEmbedding):
             getattr(self, name).load_state_dict(getattr(trained, name).state_dict())
 
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
-        """Reconstruction, divergence, latent and contrastive losses at each sample's own step."""
+        """Reconstruction, divergence, latent and contrastive losses at each sample's timestep."""
         x, tokens = self.clean_tokens(batch)
         seeds = derive(batch.seeds, f"reward {purpose}")
         t = self.path.draw(seeds, "timestep", x.device)
@@ -153,25 +153,25 @@ class RewardTask(SpaceTask, JointEmbedding):
     def contrast(
         self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], excluded: Bool[Tensor, "B B"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """Losses, by the names of their weights, that tell right pairs from wrong ones.
+        """Losses, by the names of their weights, that separate right pairs from wrong ones.
 
         Args:
-            text: Means of the sentences of all processes.
+            text: Means of the captions of all processes.
             motion: Means of their motions.
-            excluded: Pairs that are no negatives.
+            excluded: Pairs that are not negatives.
         """
         return {"contrastive": info_nce(text, motion, excluded, self.temperature)}
 
     def _gather(
         self, text: Float[Tensor, "B E"], motion: Float[Tensor, "B E"], batch: MotionTextBatch, features: TextFeatures
     ) -> tuple[Float[Tensor, "G E"], Float[Tensor, "G E"], Bool[Tensor, "G G"]]:
-        """Rows of all processes, and which pairs of them are no negatives."""
+        """Rows of all processes, and which pairs of them are not negatives."""
         labels = self.caption_labels(batch.captions)
         text, motion, labels, reference = gather_rows(text, motion, labels, self.reference(batch, features))
         return text, motion, near_duplicates(labels, reference, self.similarity_threshold)
 
     def reference(self, batch: MotionTextBatch, features: TextFeatures) -> Float[Tensor, "B D"]:
-        """Sentence embeddings that tell which captions say nearly the same."""
+        """Sentence embeddings, by which near-duplicate captions are found."""
         if self.sentence_encoder is None:
             return features.pooled
         return self.sentence_encoder(batch.captions).pooled.to(self.device)
@@ -181,24 +181,24 @@ class RewardTask(SpaceTask, JointEmbedding):
         return MotionEmbeddings.of(self, batch)
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Log the losses, computed in float32, and gather embeddings at every level of noise."""
+        """Log the losses, computed in float32, and gather embeddings at every timestep of recall."""
         with exact_float32(self.device):
             super().validation_step(batch, batch_idx)
             self.observe(batch, self.validation_timesteps)
 
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Log the losses, computed in float32, and gather embeddings at every level of noise."""
+        """Log the losses, computed in float32, and gather embeddings at every timestep of recall."""
         with exact_float32(self.device):
             super().test_step(batch, batch_idx)
             self.observe(batch, CLEAN | BINS | POINTS)
 
     def on_validation_epoch_end(self) -> None:
-        """Log recall by noise level: ``val/r1_clean``, and ``val/r1_t05`` for the tenth of the schedule around 5 %."""
+        """Log recall by timestep: ``val/r1_clean``, and ``val/r1_t05`` for the tenth of the schedule around 5 %."""
         super().on_validation_epoch_end()
         self._log_recall("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log recall by noise level, and at 30 and 60 % of the schedule exactly: ``test/r1_at30``."""
+        """Log recall by timestep, and at 30 and 60 % of the schedule exactly: ``test/r1_at30``."""
         super().on_test_epoch_end()
         self._log_recall("test")
 
@@ -208,7 +208,7 @@ class RewardTask(SpaceTask, JointEmbedding):
 
     @torch.no_grad()
     def observe(self, batch: MotionTextBatch, timesteps: Timesteps) -> None:
-        """Embed a batch at levels of noise, the same noise at every call, for the recall that is logged at the end."""
+        """Add a batch to the recall, at given timesteps and with the same noise at every call."""
         x, tokens = self.clean_tokens(batch)
         text = self.embed_captions(batch.captions)
         for name, drawn in timesteps.items():

@@ -1,4 +1,4 @@
-"""What a generator and the rewards that judge it share: captions, and noisy motions in one space."""
+"""Base of generators and rewards: captions, and noisy motions in a space."""
 
 import copy
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from realign.text.base import TextEncoder, encode_captions
 
 
 class SpaceTask(Task):
-    """A task whose network sees captions, and motions as the tokens of a space.
+    """A task whose network reads captions, and motions as tokens of a space.
 
     Args:
-        space: Where the motions live.
+        space: The space of the motions.
         text_encoder: Frozen features of captions.
         path: The noise trained with.
         optimizer: Makes the optimiser from the trainable parameters; AdamW at 1e-4 when None.
@@ -47,10 +47,10 @@ class SpaceTask(Task):
         self.register_load_state_dict_post_hook(_note_state)
 
     def prepare(self, stage: str) -> None:
-        """Start from the checkpoints of the options, unless the weights were loaded before.
+        """Load the checkpoints named by options, unless a whole checkpoint is restored.
 
-        Lightning restores a checkpoint after this, and tells nobody beforehand: what is wrong with the start is told
-        only if none came.
+        Lightning restores a checkpoint after this without announcing it, so that errors are raised later, if none was
+        restored.
         """
         self._fault = None
         try:
@@ -60,10 +60,10 @@ class SpaceTask(Task):
             self._fault = fault
 
     def start(self, stage: str) -> None:
-        """Load the space's autoencoder when training starts afresh.
+        """Load the space's autoencoder when a new training starts.
 
         Raises:
-            InputError: Its file is missing, or holds none that fits.
+            InputError: Its file is missing or does not fit.
         """
         if stage == "fit" and self.space.checkpoint and not self.space.ready:
             trained: Task = load_task(self.space.checkpoint, trust_code=self.trust_code)
@@ -80,10 +80,10 @@ class SpaceTask(Task):
             self.forget_checkpoints()
 
     def check_start(self) -> None:
-        """Refuse to go on without the weights to start from.
+        """Raise the error of `setup` if no checkpoint was restored.
 
         Raises:
-            InputError: What was wrong with them.
+            InputError: As raised in `setup`.
         """
         if self._has_state:
             self.forget_checkpoints()
@@ -91,19 +91,19 @@ class SpaceTask(Task):
             raise self._fault
 
     def on_validation_start(self) -> None:
-        """Refuse to go on without the weights to start from."""
+        """Raise the error of `setup` if no checkpoint was restored."""
         self.check_start()
 
     def on_test_start(self) -> None:
-        """Refuse to go on without the weights to start from."""
+        """Raise the error of `setup` if no checkpoint was restored."""
         self.check_start()
 
     def on_predict_start(self) -> None:
-        """Refuse to go on without the weights to start from."""
+        """Raise the error of `setup` if no checkpoint was restored."""
         self.check_start()
 
     def forget_checkpoints(self) -> None:
-        """The weights are now part of this task's own: whoever loads it must not look for another file."""
+        """Remove the paths, since the weights are now part of this task's checkpoints."""
         options = copy.deepcopy(self.hparams.get("space"))
         if isinstance(options, dict) and "checkpoint" in options.get("init_args", {}):
             options["init_args"]["checkpoint"] = None
@@ -134,5 +134,5 @@ class SpaceTask(Task):
 
 
 def _note_state(task: SpaceTask, incompatible: Any) -> None:
-    """A whole state was loaded into a task: its weights are there."""
+    """Note that a whole state was loaded into a task."""
     task._has_state = task._has_state or not incompatible.missing_keys

@@ -101,7 +101,7 @@ class VAETask(Task):
 
     @torch.no_grad()
     def _observe(self, mean: Float[Tensor, "B N W"], tokens: Bool[Tensor, "B N"]) -> None:
-        """Moving averages of the latents' first two moments, over the batches of all processes."""
+        """Update the moving averages of the latents' first two moments, over all processes."""
         rows = mean[tokens]
         sums = torch.cat([rows.sum(0), rows.square().sum(0), rows.new_tensor([len(rows)])])
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")  # type: ignore[assignment]

@@ -152,9 +152,9 @@ def check_texts(texts: Any) -> None:
         InputError: A single string, an empty list, an entry that is not a string or only white space.
     """
     if isinstance(texts, str) or not texts:
-        raise InputError(f"Encoding text needs a list of at least one sentence, not {texts!r}.")
+        raise InputError(f"Encoding text needs a list of at least one caption, not {texts!r}.")
     for text in texts:
         if not isinstance(text, str):
-            raise InputError(f"Every sentence must be a string, but one is {text!r}.")
+            raise InputError(f"Every caption must be a string, but one is {text!r}.")
         if text and not text.strip():
-            raise InputError(f"A sentence is blank ({text!r}); write one, or use '' for no condition.")
+            raise InputError(f"A caption is blank ({text!r}); write one, or use '' for no condition.")

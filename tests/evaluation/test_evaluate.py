@@ -650,7 +650,7 @@ def test_the_command_writes_continues_and_refuses(shelf: Path, tmp_path: Path, c
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".tex", ".png"}
     assert main([*words, "--eta", "1"]) == 2 and "--eta says nothing" in capsys.readouterr().err
     assert main([*words, "--guidance", "reward", "--candidates", "2"]) == 2
-    assert "--candidates says nothing with --guidance reward" in capsys.readouterr().err
+    assert "--candidates has no effect with --guidance reward" in capsys.readouterr().err
     assert main([*words, "--guidance", "reward", "--eta", "1"]) == 2 and "index" in capsys.readouterr().err
     assert main([*words[:-1], str(tmp_path / "r.csv")]) == 2 and ".json" in capsys.readouterr().err
 

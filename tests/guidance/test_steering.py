@@ -102,11 +102,11 @@ def test_a_reward_on_features_guides_latents_through_the_decoder_whether_or_not_
     plain = generator(True).sample(captions(ROWS), LENGTHS[ROWS], seeds(*ROWS))
     assert torch.equal(guided(), guided(through_decoder=True)) and not torch.equal(guided(), plain)
     way = RewardSteering(RewardObjective(reward(True), config=GuidanceConfig()))
-    with pytest.raises(InputError, match="one that judges motion features"):
+    with pytest.raises(InputError, match="one of motion features"):
         way.check(generator())
 
 
-def test_a_reward_with_other_statistics_judges_clean_motions_normalised_anew() -> None:
+def test_a_reward_with_other_statistics_reads_clean_motions_normalised_anew() -> None:
     way = RewardSteering(RewardObjective(reward(), config=GuidanceConfig(strength=20.0)))
     for latent, scale in ((False, 0.5), (True, 0.5)):
         task, same = generator(latent), generator(latent)

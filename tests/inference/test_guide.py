@@ -253,4 +253,4 @@ def test_the_command_tells_the_lengths_that_it_chose(
     told = capsys.readouterr()
     assert not told.err and [len(np.load(path)) for path in told.out.split()] == [60, 60]
     assert main([*words, *parts, "--seconds", "3"]) == 2
-    assert "says nothing with --guidance none" in capsys.readouterr().err
+    assert "has no effect with --guidance none" in capsys.readouterr().err

@@ -180,8 +180,8 @@ def test_tables_and_pictures(home: Path, tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([" "], "A sentence is blank"),
-        ([], "No sentence was given"),
+        ([" "], "A caption is blank"),
+        ([], "No caption was given"),
         (["walk", "-k", "73"], "k = 73 is not between 1 and the 72 motions"),
         (["walk", "-k", "0"], "at least 1 hit"),
         (["--motion", "wide.npy"], "shape (40, 264)"),
