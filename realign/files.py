@@ -4,12 +4,13 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from realign.errors import InputError
 from realign.staging import atomic_path as atomic_path
@@ -71,14 +72,19 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{path} cannot be unpacked ({error}); copy it again.") from error
+    return decode_text(content, path, errors)
+
+
+def decode_text(content: bytes, name: str | Path, errors: str = "strict") -> str:
+    """The text of a file's bytes; as `read_text`, which says where they are from by `name`."""
     wide = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig", errors)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}, line {line}: it is not UTF-8 text; save the file as UTF-8.") from error
+        raise InputError(f"{name}, line {line}: it is not UTF-8 text; save the file as UTF-8.") from error
     if "\0" in text and errors == "strict":  # UTF-16 without a mark, or no text
-        raise InputError(f"{path} holds zero bytes, so it is not UTF-8 text; save the file as UTF-8.")
+        raise InputError(f"{name} holds zero bytes, so it is not UTF-8 text; save the file as UTF-8.")
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -99,16 +105,31 @@ def load_npy(path: str | Path, mapped: bool = False) -> "NDArray[Any]":
         ValueError: It is damaged, or no .npy file; the message is one line.
         OSError: It cannot be read.
     """
-    import tokenize
-
     import numpy as np
 
-    try:
-        # by name: numpy.load would take an archive, too
+    # by name: numpy.load would take an archive, too
+    if not mapped:
         with open(path, "rb") as file:
-            if not mapped:
-                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+            return read_npy(file)
+    with _one_line_errors():
         return np.lib.format.open_memmap(path, mode="r")
+
+
+def read_npy(file: IO[bytes]) -> "NDArray[Any]":
+    """The array of an open .npy file, without executing pickled code; raises what `load_npy` does."""
+    import numpy as np
+
+    with _one_line_errors():
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Raise a ValueError of one line for whatever a damaged .npy file raises."""
+    import tokenize
+
+    try:
+        yield
     # a header is parsed as Python: a damaged one raises any of these
     except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, tokenize.TokenError) as error:
         lines = str(error.args[0] if error.args else "").splitlines()

@@ -1,9 +1,16 @@
 """`realign prepare`: a folder of motions into one set to train on."""
 
 import argparse
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from realign.commands.common import add_motion_options
+from realign.errors import InputError
+
+_PLAIN = ("captions", "skeleton", "fps", "rig", "up")  # options of a folder that is recognised by what it holds
+RECIPES = {"amass": ("body_models", "humanml3d", "resample")}
+"""Data sets that are made from their sources as published, by the word before the folder, and their own options."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -12,9 +19,15 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "prepare",
         help="turn a folder of motions into a set to train on",
         description="Compute features, Mean, Std and splits of a HumanML3D- or KIT-layout folder, or of BVH files with "
-        "a captions file, and write them as one memory-mapped set. Clips that cannot be used are reported.",
+        "a captions file, and write them as one memory-mapped set. Clips that cannot be used are reported. "
+        "`realign prepare amass AMASS` makes HumanML3D from recordings of AMASS.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="folder with new_joints or new_joint_vecs, or with .bvh files")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        nargs="+",
+        help="folder with new_joints or new_joint_vecs, or with .bvh files; or amass and the folder of AMASS downloads",
+    )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--captions", metavar="FILE", help="CSV or JSONL: id or file, caption[, start, end][, split]")
     parser.add_argument("--skeleton", choices=("humanml3d", "kit"), help="default: found from the files")
@@ -28,29 +41,29 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--workers", type=int, default=1, metavar="N", help="processes that read and compute (default: 1)"
     )
     parser.add_argument("--overwrite", action="store_true", help="make the set again even when OUT is there")
+    amass = parser.add_argument_group("prepare amass")
+    amass.add_argument("--body-models", metavar="FOLDER", help="models of SMPL+H as downloaded: male/model.npz, ...")
+    amass.add_argument("--humanml3d", metavar="FOLDER", help="clone of the repository of HumanML3D")
+    amass.add_argument(
+        "--resample", action="store_true", help="true 20 frames per second (default: every int(fps / 20)-th frame)"
+    )
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; an InputError says what to correct."""
+    recipe, source = _recipe(args)
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from realign.data.prepare.run import prepare
 
     console = Console(highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("preparing clips", total=None)
-        report = prepare(
-            args.source,
-            args.output,
-            captions=args.captions,
-            skeleton=args.skeleton,
-            rig=args.rig,
+        report = _MAKE[recipe](
+            source,
+            args,
             splits=args.splits,
-            fps=args.fps,
-            up=args.up,
             overwrite=args.overwrite,
             workers=args.workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
@@ -58,6 +71,44 @@ def run(args: argparse.Namespace) -> int:
     for line in summary(report):
         console.print(line, markup=False)
     return 0
+
+
+def _recipe(args: argparse.Namespace) -> tuple[str, str]:
+    """The recipe, "" for a folder that is recognised, and the folder; options of another kind of source are refused."""
+    *words, source = args.source
+    known = ", ".join(RECIPES)
+    if len(words) > 1 or (words and words[0] not in RECIPES):
+        raise InputError(
+            f"`realign prepare {' '.join(args.source)}` names {len(args.source)} sources; give one folder, or one of "
+            f"{known} and a folder."
+        )
+    recipe = words[0] if words else ""
+    own = RECIPES.get(recipe, _PLAIN)
+    for name in {*_PLAIN, *(option for options in RECIPES.values() for option in options)} - {*own}:
+        if getattr(args, name) not in (None, False):
+            others = [each for each, options in RECIPES.items() if name in options]
+            wanted = f"`realign prepare {others[0]} FOLDER`" if others else "a folder in a form that is recognised"
+            raise InputError(f"--{name.replace('_', '-')} is for {wanted}; drop the option.")
+    return recipe, source
+
+
+def _make_plain(source: str, args: argparse.Namespace, **common: Any) -> Any:
+    from realign.data.prepare.run import prepare
+
+    return prepare(source, args.output, **{name: getattr(args, name) for name in _PLAIN}, **common)
+
+
+def _make_amass(source: str, args: argparse.Namespace, **common: Any) -> Any:
+    for name, what in (("body_models", "models of SMPL+H"), ("humanml3d", "repository of HumanML3D")):
+        if getattr(args, name) is None:
+            raise InputError(f"prepare amass needs the {what}; give its folder with --{name.replace('_', '-')}.")
+    from realign.data.prepare.amass import prepare_amass
+
+    own = {name: getattr(args, name) for name in RECIPES["amass"]}
+    return prepare_amass(source, args.output, **own, **common)
+
+
+_MAKE: dict[str, Callable[..., Any]] = {"": _make_plain, "amass": _make_amass}
 
 
 def summary(report: Any) -> list[str]:
@@ -73,6 +124,8 @@ def summary(report: Any) -> list[str]:
         f"captions: {meta['captions']}",
         f"Mean and Std: {meta['statistics']}",
     ]
+    if "method" in meta:
+        lines.append(f"method: {meta['method']}")
     if counts["composed"]:
         lines.append(f"composed from other clips, not recorded: {counts['composed']}")
     if meta["mirrored_included"]:
@@ -83,9 +136,18 @@ def summary(report: Any) -> list[str]:
         lines.append(f"left out, {reason}: {number} ({named})")
     if report.outside:
         lines.append(f"{report.outside[0]['reason']}: {len(report.outside)}")
-    if report.doubtful:
-        first = report.doubtful[0]
-        lines.append(f"{first['reason']}: {len(report.doubtful)} ({first['id']}: {first['detail']})")
+    lines += _remarks(report.doubtful)
     if report.left_out or report.outside or report.doubtful:
         lines.append(f"each of them: {report.folder}/report.jsonl")
+    return lines
+
+
+def _remarks(records: list[dict[str, Any]]) -> list[str]:
+    """Remarks that several clips share, each with their number, and one of the others for all."""
+    shared = Counter(record["detail"] for record in records).most_common()
+    lines = [f"{records[0]['reason']}: {detail}: {number} clips" for detail, number in shared if number > 1]
+    single = {detail for detail, number in shared if number == 1}
+    rest = [record for record in records if record["detail"] in single]
+    if rest:
+        lines.append(f"{rest[0]['reason']}: {len(rest)} ({rest[0]['id']}: {rest[0]['detail']})")
     return lines

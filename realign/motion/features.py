@@ -9,7 +9,7 @@ adds nothing to the smoothed facing; where that vanishes the frame takes the one
 one (else the nearest later, else Z+); opposite vectors turn half a turn about a fixed axis; a bone of no length points
 along its neutral direction. One value is corrected: when the facing passes through Z- the root quaternion changes sign,
 and the published yaw velocity of that one step comes out negated, so that joints recovered from it turn in the wrong
-direction; here the step takes the smaller angle.
+direction; here the step takes the smaller angle (`published_yaw` puts the published value back).
 """
 
 import math
@@ -31,7 +31,7 @@ from realign.motion.rotations import (
     squared_length,
 )
 from realign.motion.skeleton import HUMANML3D, Skeleton
-from realign.precision import widest
+from realign.precision import double, widest
 
 _SIGMA = 20  # frames, of the Gaussian that smooths the facing
 _RADIUS = 4 * _SIGMA  # where the published filter cuts it off
@@ -121,6 +121,18 @@ def _rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Float[Ten
     root = torch.cat([torch.cos(half), zero, torch.sin(half), zero], dim=-1)
     parent = torch.cat([root[..., None, :], world], dim=-2)[..., before[1:], :]
     return quaternion_to_sixd(quaternion_multiply(quaternion_conjugate(parent), world))
+
+
+def published_yaw(features: Float[Tensor, "*B F C"]) -> Float[Tensor, "*B F C"]:
+    """Features with the sign that the published program gives the yaw velocity where the facing passes Z-.
+
+    Args:
+        features: Unnormalised features from the first frame of a clip on.
+    """
+    half = torch.nn.functional.pad(double(features[..., 0]).cumsum(dim=-1), (1, 0))
+    passes = torch.round(half / math.pi).diff(dim=-1) != 0
+    yaw = torch.where(passes.to(features.device), -features[..., 0], features[..., 0])
+    return torch.cat([yaw[..., None], features[..., 1:]], dim=-1)
 
 
 def clips_to_features(

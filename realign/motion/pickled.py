@@ -22,7 +22,7 @@ def is_pickled(path: str | Path) -> bool:
     """Whether a .npy file says that it holds pickled objects; False for any other file."""
     try:
         with open(path, "rb") as file:
-            return _read_header(file).hasobject
+            return read_header(file).hasobject
     except Exception:  # a damaged header fails with many exceptions; the plain reader says why
         return False
 
@@ -40,7 +40,7 @@ def read_pickled(path: str | Path) -> Any:
         InputError: It is damaged, or holds or would call anything else.
     """
     with open(path, "rb") as file:
-        _read_header(file)
+        read_header(file)
         payload = io.BytesIO(file.read())
     try:
         return _plain(_Reader(payload).load())
@@ -55,8 +55,8 @@ def read_pickled(path: str | Path) -> Any:
         ) from error
 
 
-def _read_header(file: Any) -> np.dtype[Any]:
-    """The type that a .npy header announces; the file is left where the data begin."""
+def read_header(file: Any) -> np.dtype[Any]:
+    """The type that the header of an open .npy file announces; the file is left where the data begin."""
     major, _ = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
     return np.dtype(read(file)[2])

@@ -131,6 +131,10 @@ def _is_tagged(piece: str) -> bool:
 
 def read_text_file(path: Path) -> list[Caption]:
     """All captions of one `texts/<id>.txt`; raises what `read_text` and `parse_line` do."""
-    lines = read_text(path).split("\n")
-    found = (parse_line(line, f"{path.name}, line {i}") for i, line in enumerate(lines, 1))
+    return parse_text(read_text(path), path.name)
+
+
+def parse_text(text: str, name: str) -> list[Caption]:
+    """All captions of the text of such a file, which messages call by `name`."""
+    found = (parse_line(line, f"{name}, line {i}") for i, line in enumerate(text.split("\n"), 1))
     return [caption for caption in found if caption is not None]

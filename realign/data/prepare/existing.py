@@ -43,10 +43,9 @@ class PrepareReport:
         return dict(Counter(record["reason"] for record in self.left_out).most_common())
 
 
-def fingerprint_of(source: Source, skeleton: str | None, splits: str | None, fps: float | None, up: str | None) -> str:
+def fingerprint_of(source: Source, given: tuple[Any, ...]) -> str:
     """Digest of the names and contents of all files read, and of the options: a copy of the source has the same."""
-    lists = "lists" if splits is not None and Path(splits).is_dir() else splits  # which are among the files
-    options = repr((FORMAT_VERSION, type(source).__name__, skeleton, lists, fps, up))
+    options = repr((FORMAT_VERSION, type(source).__name__, *given))
     names = (
         (path.relative_to(source.root).as_posix() if path.is_relative_to(source.root) else path.name, path)
         for path in source.files()

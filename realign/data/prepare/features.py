@@ -31,7 +31,7 @@ class Loaded:
     """What became of an item.
 
     Attributes:
-        features: (F, C); None where it is left out.
+        features: (F, C); None where it is left out, unless statistics count it.
         captions: Its captions.
         why: Why it is left out.
         remarks: What was put right or looks wrong in its file.
@@ -115,6 +115,9 @@ def _load_group(source: Source, group: Sequence[Item]) -> list[Loaded]:
             tensors = clips_to_features([torch.from_numpy(array) for array in arrays], source.skeleton)
             arrays = [tensor.numpy() for tensor in tensors]
     for each, features in zip(usable, arrays, strict=True):
+        if not source.gives_features:
+            features, remarks = source.finish(features)
+            each.remarks += remarks
         each.features = features
         if not np.isfinite(features).all():
             each.features, each.why = None, LeftOut("NaN", "the features of its joints are not finite")
@@ -141,6 +144,8 @@ def _load(source: Source, item: Item) -> Loaded:
             raise LeftOut("no caption")
         with collect_input_warnings() as loaded.remarks:
             array = source.load(item)
+        if source.statistics_as_published and 1 < len(array) <= LEAST and not _fault(source, array):
+            loaded.features = np.ascontiguousarray(array, dtype=np.float32)
         _check(source, array)
         if not loaded.captions and item.label is not None:
             described = describe(item.id, *item.label, array, source.skeleton.fps)
@@ -156,10 +161,17 @@ def _check(source: Source, array: NDArray[np.float32]) -> None:
     frames = len(array) - (0 if source.gives_features else 1)
     if frames < LEAST:
         raise LeftOut("too short", f"{max(frames, 0)} frames of features")
+    if fault := _fault(source, array):
+        raise fault
+
+
+def _fault(source: Source, array: NDArray[np.float32]) -> LeftOut | None:
+    """Why a motion that is long enough cannot be used, if it cannot."""
     if not np.isfinite(array).all():
-        raise LeftOut("NaN", f"{int((~np.isfinite(array)).any(axis=tuple(range(1, array.ndim))).sum())} frames")
+        return LeftOut("NaN", f"{int((~np.isfinite(array)).any(axis=tuple(range(1, array.ndim))).sum())} frames")
     if not source.gives_features:
         if not np.ptp(array.reshape(len(array), -1), axis=1).all():
-            raise LeftOut("unreadable", "all joints lie in one point")
+            return LeftOut("unreadable", "all joints lie in one point")
         if fault := clip_fault(torch.from_numpy(array), source.skeleton):
-            raise LeftOut("unreadable", fault)
+            return LeftOut("unreadable", fault)
+    return None

@@ -62,6 +62,7 @@ class Source(ABC):
         skeleton: Its joints.
         gives_features: Whether `load` gives features (F, C) instead of joints (T, J, 3).
         captions_from: Said in the report: where the captions come from.
+        statistics_as_published: Mean and Std are computed as HumanML3D's program does, see `published_statistics`.
         problems: (id, reason, detail) of what was left out before loading.
     """
 
@@ -69,6 +70,7 @@ class Source(ABC):
     skeleton: Skeleton
     gives_features: bool = False
     captions_from: str = ""
+    statistics_as_published: bool = False
     problems: list[tuple[str, str, str]] = field(default_factory=list)
 
     @abstractmethod
@@ -94,6 +96,18 @@ class Source(ABC):
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """Mean and standard deviation that come with the data, if any."""
         return None
+
+    def finish(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[str]]:
+        """The last change to features that were computed, with remarks for the report."""
+        return features, []
+
+    def about(self) -> dict[str, Any]:
+        """What meta.json says beside what it says of every set."""
+        return {}
+
+    def about_statistics(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> str:
+        """What the report says of statistics that were computed, after how they were."""
+        return ""
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:
@@ -130,6 +144,11 @@ def read_split_lists(folder: Path) -> dict[str, int]:
             for line in read_lines(path):
                 splits[line] = splits.get(line, 0) | 1 << k
     return splits
+
+
+def split_option(option: str | None) -> str | None:
+    """What a set depends on of `--splits` beside its files: a folder's lists are among those, wherever it lies."""
+    return "lists" if option is not None and os.path.isdir(option) else option
 
 
 class Splitter:

@@ -1,12 +1,17 @@
 """Mean and standard deviation of a prepared set."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from realign.motion.layout import mirror_features
 from realign.motion.normalizer import grouped_std
 from realign.motion.skeleton import Skeleton
+
+_ROWS = 1 << 16
 
 
 def dataset_statistics(
@@ -39,6 +44,42 @@ def dataset_statistics(
         mean = (mean + mirror_features(mean, skeleton)) / 2
         second = (second + mirror_features(second, skeleton).abs()) / 2
     std = (second - mean.square()).clamp(min=0).sqrt()[0]
-    grouped = grouped_std(std.float(), skeleton)
-    grouped[grouped < 1e-6] = 1.0  # a group that never changes, as contacts in a clip of jumps, stays as it is
-    return mean[0].float().numpy(), grouped.numpy()
+    return mean[0].float().numpy(), _grouped(std.float(), skeleton)
+
+
+def published_statistics(
+    features: NDArray[np.float32], short: Sequence[NDArray[np.float32]], skeleton: Skeleton
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and grouped standard deviation as HumanML3D's program computes them.
+
+    It takes all clips, of every split and length, and adds their rows one by one in float32, whose rounding shows in
+    the published values: over 4 million rows they are up to 0.2 % away from exact ones.
+
+    Args:
+        features: (total frames, C) of all clips.
+        short: Features of clips that are too short to be stored.
+        skeleton: Whose features.
+
+    Returns:
+        Mean and standard deviation (C,); the latter is averaged in each feature group.
+    """
+
+    def added(change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> NDArray[np.float32]:
+        total = np.zeros((1, features.shape[1]), dtype=np.float32)
+        for part in (features, *short):
+            for begin in range(0, len(part), _ROWS):
+                rows = change(part[begin : begin + _ROWS])
+                total = np.concatenate([total, rows]).sum(axis=0, keepdims=True)  # along this axis row by row
+        return total[0]
+
+    count = np.float32(len(features) + sum(map(len, short)))
+    mean = added(lambda rows: rows) / count
+    std = np.sqrt(added(lambda rows: np.square(rows - mean)) / count)
+    return mean, _grouped(torch.from_numpy(std), skeleton)
+
+
+def _grouped(std: Tensor, skeleton: Skeleton) -> NDArray[np.float32]:
+    """Deviations averaged in each group; one that never changes, as contacts in a clip of jumps, stays as it is."""
+    grouped = grouped_std(std, skeleton)
+    grouped[grouped < 1e-6] = 1.0
+    return np.asarray(grouped.numpy())

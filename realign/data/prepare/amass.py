@@ -1,0 +1,267 @@
+"""HumanML3D from its sources: AMASS recordings, body models, and the repository's index and captions."""
+
+import io
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from realign.data.prepare.amass_files import NEWER, Recordings
+from realign.data.prepare.amass_joints import BETAS, Recording, read_recording
+from realign.data.prepare.captions import Caption
+from realign.data.prepare.existing import PrepareReport
+from realign.data.prepare.humanml3d_cuts import RATE, Cut
+from realign.data.prepare.humanml3d_repository import Repository
+from realign.data.prepare.making import Progress, prepare_source
+from realign.data.prepare.source import Item, LeftOut, Source, Splitter, split_option
+from realign.data.store import SPLITS
+from realign.errors import InputError, InputWarning
+from realign.files import read_npy
+from realign.motion.amass import BODY_JOINTS
+from realign.motion.body_files import BodyModels
+from realign.motion.bvh.retarget import resample
+from realign.motion.features import published_yaw
+from realign.motion.skeleton import HUMANML3D
+from realign.motion.smpl import NAMES
+
+
+@dataclass(kw_only=True)
+class AmassFolder(Source):
+    """AMASS recordings, cut, mirrored and captioned as HumanML3D's index and texts say.
+
+    Attributes:
+        models: Bodies that the motions are shown on.
+        repository: Index, captions, split lists.
+        splits_option: Folder with split lists, or per cent such as "80/5/15"; the repository's lists when None.
+        resampled: True 20 frames per second instead of every int(fps / 20)-th frame.
+        cuts: Clips by name, mirrored ones too.
+        paths: Files of the clips that are there, by name.
+    """
+
+    models: BodyModels
+    repository: Repository
+    splits_option: str | None = None
+    resampled: bool = False
+    cuts: dict[str, Cut] = field(default_factory=dict)
+    paths: dict[str, Path] = field(default_factory=dict)
+    _last: tuple[str, Recording | LeftOut] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        bodies: Path,
+        humanml3d: Path,
+        splits: str | None = None,
+        resampled: bool = False,
+    ) -> "AmassFolder":
+        """Look for everything that the index names.
+
+        Args:
+            root: Folder of AMASS downloads.
+            bodies: Folder of body models.
+            humanml3d: The repository of HumanML3D.
+            splits: As `splits_option`.
+            resampled: As the attribute.
+
+        Raises:
+            InputError: One of them is missing or is not what it should be.
+        """
+        if not root.is_dir():
+            raise InputError(f"The folder {root} does not exist; give the folder of AMASS downloads.")
+        repository, models = Repository.open(humanml3d), BodyModels.open(bodies)
+        source = cls(
+            root,
+            HUMANML3D,
+            captions_from=f"{repository.texts.path.name} of HumanML3D",
+            statistics_as_published=True,
+            models=models,
+            repository=repository,
+            splits_option=splits,
+            resampled=resampled,
+        )
+        source._find()
+        return source
+
+    def _find(self) -> None:
+        """Find the file of every clip; what is not there goes to `problems`."""
+        cuts, self.problems = self.repository.cuts()
+        recordings = Recordings(self.root)
+        for name, cut in cuts.items():
+            found = self._whole(cut) if cut.whole else self._recorded(cut, recordings)
+            for each in (name, f"M{name}"):
+                if isinstance(found, Path):
+                    self.paths[each], self.cuts[each] = found, replace(cut, mirrored=each != name)
+                else:
+                    self.problems.append((each, *found))
+        recordings.check()
+
+    def _recorded(self, cut: Cut, recordings: Recordings) -> Path | tuple[str, str]:
+        """The file of AMASS that a clip is cut from, else why there is none."""
+        path = recordings.find(cut.source)
+        if path is None:
+            return recordings.missing(cut.source)
+        if path.stem.endswith(NEWER) and "smplx" not in self.models.kinds():
+            remedy = "give the 'SMPL+H G' download (_poses.npz), or SMPL-X models with --body-models"
+            return "file of SMPL-X", f"{path.name}: {remedy}"
+        return path
+
+    def _whole(self, cut: Cut) -> Path | tuple[str, str]:
+        """The folder or archive that holds a clip of HumanAct12, else why there is none."""
+        clips, name = self.repository.humanact12, Path(cut.source).stem
+        if clips is None:
+            return "HumanAct12 missing: pose_data/humanact12.zip of the repository", cut.source
+        return clips.path if name in clips.names else ("no motion file", f"{name} is not in {clips.path}")
+
+    def files(self) -> Iterable[Path]:
+        """Recordings, body models, and what is read of the repository."""
+        yield from {path for path in self.paths.values() if path.suffix.lower() == ".npz"}
+        yield from self.models.paths.values()
+        yield from self.repository.files()
+        if self.splits_option and Path(self.splits_option).is_dir():
+            yield from (path for name in SPLITS if (path := Path(self.splits_option) / f"{name}.txt").is_file())
+
+    def items(self) -> list[Item]:
+        """Every clip whose file is there, those of one recording one after the other."""
+        splitter = Splitter(self.splits_option, self.repository.lists)
+        items = []
+        for name, cut in sorted(self.cuts.items(), key=lambda pair: (pair[1].source, pair[0].lstrip("M"), pair[0])):
+            splits = splitter(name, name[1:] if cut.mirrored else None)
+            if splits:
+                items.append(Item(name, self.paths[name], splits=splits))
+            else:
+                self.problems.append((name, "in no split", "none of train.txt, val.txt and test.txt lists it"))
+        return items
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What loading needs."""
+        return super().__getstate__() | {"paths": {}, "_last": None}
+
+    def captions(self, item: Item) -> Sequence[Caption]:
+        """Captions of a clip; of a resampled one their times are those of the same frames."""
+        cut = self.cuts[item.id]
+        try:
+            found = self.repository.captions(item.id[1:] if cut.mirrored else item.id, cut.mirrored)
+        except (InputError, OSError) as error:
+            raise LeftOut("unreadable captions", str(error)) from None
+        if not self.resampled or all(caption.whole for caption in found):
+            return found
+        recording = self._recording(item, cut)
+        factor = RATE * recording.step / recording.fps
+        return [replace(caption, start=caption.start * factor, end=caption.end * factor) for caption in found]
+
+    def load(self, item: Item) -> NDArray[np.float32]:
+        """Joints (T, 22, 3) of a clip, Y up."""
+        cut = self.cuts[item.id]
+        recording = self._recording(item, cut)
+        joints, step = recording.joints, recording.step if self.resampled else 1
+        total = -(-len(joints) // step)
+        frames = cut.frames(total)
+        if self.resampled and len(frames):
+            part = joints[frames[0] * step : frames[-1] * step + 1]
+            joints = cut.turn(resample(part, recording.fps, RATE))
+        else:
+            joints = cut.apply(joints)
+        remarks = [
+            *recording.remarks,
+            *(
+                f"{frames} frames at its beginning are dropped, as published for {name}"
+                for name, frames in cut.trims.items()
+            ),
+        ]
+        if not cut.whole and cut.end > total - sum(cut.trims.values()):
+            remarks.append("the index ends past the recording, which shortens the clip")
+        for remark in remarks:
+            warnings.warn(remark, InputWarning, stacklevel=2)
+        return joints.astype(np.float32)
+
+    def _recording(self, item: Item, cut: Cut) -> Recording:
+        """A recording; that of the clip before is kept, since a recording has several."""
+        if self._last is None or self._last[0] != cut.source:
+            self._last = None
+            found: Recording | LeftOut
+            try:
+                found = self._read_whole(cut) if cut.whole else read_recording(item.path, self.models, self.resampled)
+            except LeftOut as why:
+                found = why
+            except (InputError, OSError, ValueError) as error:
+                found = LeftOut("unreadable", str(error))
+            self._last = cut.source, found
+        found = self._last[1]
+        if isinstance(found, LeftOut):
+            raise LeftOut(found.reason, found.detail)
+        return found
+
+    def _read_whole(self, cut: Cut) -> Recording:
+        """A clip of HumanAct12 out of the repository."""
+        name = Path(cut.source).stem
+        if self.repository.humanact12 is None:
+            raise LeftOut("no motion file", name)
+        joints = read_npy(io.BytesIO(self.repository.humanact12.read(name)))
+        if joints.dtype.kind not in "fiu" or joints.ndim != 3 or joints.shape[1] < BODY_JOINTS or joints.shape[2] != 3:
+            raise LeftOut("unreadable", f"{name} holds {joints.dtype} {joints.shape}, not joints (frames, 24, 3)")
+        return Recording(joints[:, :BODY_JOINTS].astype(np.float64))
+
+    def finish(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[str]]:
+        """The published sign of the yaw velocity, but not in a resampled set."""
+        if self.resampled:
+            return features, []
+        published = published_yaw(torch.from_numpy(features)).numpy()
+        changed = (published[:, 0] != features[:, 0]).any()
+        remark = "the yaw velocity has the published, wrong sign at the frames where the facing passes Z-"
+        return published, [remark] if changed else []
+
+    def about(self) -> dict[str, Any]:
+        """What holds for all clips."""
+        frames = "true 20 frames per second" if self.resampled else "every int(fps / 20)-th frame"
+        bodies = " and ".join(sorted(NAMES[kind] for kind in self.models.kinds()))
+        return {
+            "method": f"joints of {bodies} bodies, of SMPL+H with {BETAS} betas and without DMPLs, {frames}, cut and "
+            f"mirrored by {self.repository.index.name} as published"
+        }
+
+    def about_statistics(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> str:
+        """How far they are from those that the repository publishes."""
+        published = self.repository.statistics()
+        if published is None or published[0].shape != mean.shape or published[1].shape != std.shape:
+            return ""
+        far = float(np.abs(mean - published[0]).max())
+        ratio = float(np.abs(std / np.maximum(published[1], 1e-12) - 1).max())
+        return f"; from those of HumanML3D at most {far:.2g} (Mean) and {ratio:.2%} (Std)"
+
+
+def prepare_amass(
+    source: str | Path,
+    out: str | Path,
+    *,
+    body_models: str | Path,
+    humanml3d: str | Path,
+    splits: str | None = None,
+    resample: bool = False,
+    overwrite: bool = False,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Make HumanML3D, or what can be made of it, from recordings of AMASS.
+
+    Args:
+        source: Folder of AMASS downloads.
+        out: Folder to make.
+        body_models: Folder of SMPL+H models.
+        humanml3d: The repository of HumanML3D.
+        splits: Folder with train.txt, val.txt, test.txt, or per cent; the repository's lists when None.
+        resample: Take true 20 frames per second instead of every int(fps / 20)-th frame.
+        overwrite: As in `prepare`.
+        workers: As in `prepare`.
+        progress: As in `prepare`.
+
+    Raises:
+        InputError: As `prepare`.
+    """
+    folder = AmassFolder.open(Path(source), Path(body_models), Path(humanml3d), splits, resample)
+    return prepare_source(folder, out, (split_option(splits), resample), overwrite, workers, progress)

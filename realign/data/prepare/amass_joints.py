@@ -1,0 +1,118 @@
+"""Joints of AMASS recordings at the rate and on the bodies that HumanML3D's program takes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realign.data.prepare.humanml3d_cuts import RATE, stride_of
+from realign.data.prepare.source import LeftOut
+from realign.errors import InputError
+from realign.motion.amass import BODY_JOINTS, BodyMotion
+from realign.motion.body_files import BodyModels
+from realign.motion.smpl import NAMES, BodyModel
+
+BETAS = 10
+"""Shape coefficients of SMPL and SMPL+H that the published program takes of the files' 16."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Joints of a recording.
+
+    Attributes:
+        joints: (T, 22, 3) metres; Z up, but for those that are taken whole.
+        step: Frames of it for each that the index counts.
+        fps: Frames per second.
+        remarks: What is odd about it, and how the published program takes it.
+    """
+
+    joints: NDArray[np.float64]
+    step: int = 1
+    fps: float = RATE
+    remarks: tuple[str, ...] = ()
+
+
+def body_of(motion: BodyMotion, models: BodyModels) -> tuple[BodyModel, list[str]]:
+    """The body model that a motion is shown on, with remarks.
+
+    Of SMPL+H the published program takes the male model where the gender is the text "male", else the female one; the
+    other kinds are shown on the model of their gender.
+
+    Raises:
+        InputError: There is no such model.
+    """
+    if motion.kind != "smplh":
+        model = models.get(motion.kind, motion.gender)
+        told = f"{motion.body} poses on a body of {NAMES[model.kind]}"
+        return model, [told] if model.kind != motion.kind else []
+    gender = "male" if motion.gender == "male" and not motion.gender_is_bytes else "female"
+    model = models.get("smplh", gender)
+    remarks = [] if model.kind == "smplh" else ["SMPL+H poses on a body of SMPL: features are not the published ones"]
+    if gender != motion.gender:
+        stored = f"the bytes {motion.gender!r}" if motion.gender_is_bytes else repr(motion.gender)
+        remarks.append(f"gender {stored} takes the female body, as published")
+    return model, remarks
+
+
+def motion_joints(
+    motion: BodyMotion, models: BodyModels, step: int = 1, count: int = BODY_JOINTS
+) -> NDArray[np.float64]:
+    """Positions (T, count, 3) of the first joints of every step-th frame, Z up.
+
+    Args:
+        motion: What was recorded.
+        models: Bodies to show it on.
+        step: Every which frame.
+        count: How many joints.
+
+    Raises:
+        InputError: There is no model for it, or its shape has too few coefficients.
+    """
+    model, _ = body_of(motion, models)
+    betas = motion.betas[: model.num_betas if motion.kind == "smplx" else BETAS]
+    if motion.kind != "smplx" and len(betas) < BETAS:
+        raise InputError(f"its shape has {len(betas)} betas, but the body model takes {BETAS}; download it again")
+    # hands of SMPL are where SMPL+H has fingers
+    own = count if model.kind == motion.kind else min(count, BODY_JOINTS)
+    return model.joints(motion.poses[::step, :own], betas, motion.trans[::step], count)
+
+
+def read_recording(path: Path, models: BodyModels, resampled: bool = False) -> Recording:
+    """Joints of a file of AMASS.
+
+    Args:
+        path: The file.
+        models: Bodies to show it on.
+        resampled: Every frame, to be resampled, instead of every int(fps / 20)-th.
+
+    Raises:
+        LeftOut: Its frame rate has no step, or there is no model for it.
+        InputError: It is damaged, or no such file.
+        OSError: It cannot be read.
+    """
+    motion = BodyMotion.read(path)
+    step = stride_of(motion.fps)
+    if step == 0 and not resampled:
+        raise LeftOut(
+            "frame rate below 20",
+            f"{path.name}: int({motion.fps:g} / {RATE}) frames are no step; --resample takes it",
+        )
+    try:
+        model, remarks = body_of(motion, models)
+    except InputError as error:
+        raise LeftOut("no body model", f"{path.name}: {error}") from None
+    if motion.kind == "smplx":
+        remarks.append("SMPL-X: another body than the published one, so that features are near it, not equal to it")
+        if len(motion.betas) > model.num_betas:
+            remarks.append(f"{model.num_betas} of {len(motion.betas)} betas are taken, as many as the body model has")
+    step = max(step, 1)
+    rate = motion.fps / step
+    if abs(rate - RATE) > 1e-6 and not resampled:
+        remarks.append(
+            f"{motion.fps:g} frames per second: every {step}. frame is taken, {rate:.4g} a second, and counts as "
+            f"{RATE} a second, as published (--resample gives true {RATE})"
+        )
+    joints = motion_joints(motion, models, 1 if resampled else step)
+    return Recording(joints, step, motion.fps, tuple(remarks))

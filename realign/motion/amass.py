@@ -1,0 +1,104 @@
+"""Motions of AMASS: poses and shapes of SMPL+H, SMPL-X and SMPL bodies in .npz files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from realign.errors import InputError
+from realign.motion.npz import Npz
+from realign.motion.skeleton import check_fps
+from realign.motion.smpl import KINDS, NAMES
+
+BODY_JOINTS = 22  # of every kind: those of HumanML3D
+_RATES = ("mocap_framerate", "mocap_frame_rate")  # of releases up to 2020, and since
+_PARTS = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")
+_WIDTHS = {3 * joints: kind for joints, kind in KINDS.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class BodyMotion:
+    """One recorded motion of a body.
+
+    Attributes:
+        kind: "smpl", "smplh" or "smplx": whose joints the poses turn.
+        poses: (T, J, 3) axis-angle rotations (radians), the root first; not all of a file need be finite.
+        trans: (T, 3) translation (metres), Z up.
+        betas: Shape coefficients.
+        gender: As the file says it; "neutral" where it says nothing.
+        gender_is_bytes: It is stored as bytes, which some readers take for no gender they know.
+        fps: Frames per second.
+    """
+
+    kind: str
+    poses: Float[ndarray, "T J 3"]
+    trans: Float[ndarray, "T 3"]
+    betas: Float[ndarray, "N"]
+    gender: str
+    gender_is_bytes: bool
+    fps: float
+
+    @classmethod
+    def read(cls, path: str | Path) -> "BodyMotion":
+        """Read a file of AMASS; nothing in it is executed.
+
+        Args:
+            path: A .npz with poses (or root_orient and pose_body), trans, betas, and its frame rate.
+
+        Raises:
+            InputError: It is damaged, or no such file.
+            OSError: It cannot be read.
+        """
+        with Npz(path) as file:
+            field = next((name for name in _RATES if name in file), None)
+            missing = [name for name in ("trans", "betas") if name not in file] + ([] if field else [_RATES[0]])
+            if missing or not {"poses", "root_orient"} & file.names:
+                raise InputError(
+                    f"{path} has no {', '.join(missing or ['poses'])}; it is not a motion of AMASS, as shape.npz."
+                )
+            poses = _poses(file)
+            trans, betas, fps = file.numbers("trans"), file.numbers("betas"), file.numbers(str(field))
+            gender, as_bytes = _gender(file)
+        width = poses.shape[1] if poses.ndim == 2 else 0
+        if width not in (*_WIDTHS, 3 * BODY_JOINTS) or trans.shape != (len(poses), 3):
+            raise InputError(
+                f"{path} has poses of shape {poses.shape} with trans {trans.shape}; give (frames, 156) for SMPL+H, "
+                "(frames, 165) for SMPL-X or (frames, 72) for SMPL, with (frames, 3)."
+            )
+        if betas.ndim == 0 or betas.size != betas.shape[-1]:
+            raise InputError(f"{path} has betas of shape {betas.shape}; give one shape for all frames.")
+        if fps.size != 1:
+            raise InputError(f"{path} has a frame rate of shape {fps.shape}; give one number.")
+        check_fps(float(fps.item()), f"the frame rate of {path}")
+        kind = _WIDTHS.get(width, "smplh")
+        return cls(
+            kind, poses.reshape(len(poses), -1, 3), trans, betas.reshape(-1), gender, as_bytes, float(fps.item())
+        )
+
+    @property
+    def body(self) -> str:
+        """Name of the kind, as people write it."""
+        return NAMES[self.kind]
+
+
+def _poses(file: Npz) -> Float[ndarray, "T W"]:
+    """Rotations of all joints in the model's order."""
+    if "poses" in file:
+        return file.numbers("poses")
+    parts = [file.numbers(name) for name in _PARTS if name in file]
+    if any(part.ndim != 2 or len(part) != len(parts[0]) for part in parts):
+        raise InputError(f"{file.path} has parts of poses of shapes {', '.join(str(part.shape) for part in parts)}.")
+    return np.concatenate(parts, axis=1)
+
+
+def _gender(file: Npz) -> tuple[str, bool]:
+    """What the file says, and whether it says it in bytes."""
+    if "gender" not in file:
+        return "neutral", False
+    found = file.read("gender")
+    if found.size != 1 or found.dtype.kind not in "US":
+        raise InputError(f"{file.path}: its gender is an array of {found.dtype} {found.shape}, not a text.")
+    value = found.item()
+    return (value.decode("ascii", "replace"), True) if isinstance(value, bytes) else (str(value), False)
