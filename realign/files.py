@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from realign.errors import InputError
 from realign.staging import atomic_path as atomic_path
 from realign.staging import sweep as sweep
+from realign.staging import unfinished as unfinished
 
 if TYPE_CHECKING:  # light commands come here, too
     from numpy.typing import NDArray

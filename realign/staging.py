@@ -1,6 +1,7 @@
 """Files and folders that are written beside their place and put there when they are complete."""
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -47,6 +48,65 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if nameless or str(error.filename).startswith(str(_place(target.parent))):
             error.filename = str(path)  # users do not know the temporary name
         raise
+
+
+@contextmanager
+def unfinished(path: str | Path, key: str, mark: str) -> Iterator[Path]:
+    """Give a folder for long work on what `path` will be, in which a killed process's work is found again.
+
+    Its name is stable: the next process with the same path and key gets the folder as it was left, and work of another
+    key is removed. It also stays when the block is interrupted from the keyboard, but not after any other error. Where
+    another process is at the same work, an empty folder of its own is given.
+
+    Args:
+        path: The final name; moving what was made there is left to the block, by `atomic_path`.
+        key: What the work depends on.
+        mark: Name of the file in the folder that says how far the work is; without it nothing is kept.
+    """
+    target = Path(os.path.realpath(path))
+    system.make_parent(target)
+    sweep(target)
+    place, mine = _place(target.parent), f"kept-{_short(target.name)}-"
+    folder, lock = place / f"{mine}{_short(key)}", None
+    place.mkdir(exist_ok=True)
+    for old in place.glob(f"{mine}*"):
+        if old != folder:
+            _remove(old)
+    with suppress(system.NoLocks, FileNotFoundError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock = system.acquire(folder / _LOCK, wait=False)
+    if lock is None:
+        with _staging(target.parent) as other:
+            yield other
+        return
+    work = folder / "work"
+    if not (work / mark).exists():
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(exist_ok=True)
+    try:
+        yield work
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException as error:
+        if not isinstance(error, KeyboardInterrupt) or not (work / mark).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+        with suppress(OSError):  # not empty
+            place.rmdir()
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:12]
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that no living process has locked."""
+    with suppress(OSError):
+        lock = system.acquire(folder / _LOCK, wait=False)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
 
 def sweep(path: str | Path) -> None:

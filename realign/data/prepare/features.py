@@ -23,7 +23,7 @@ from realign.motion.canonical import clip_fault
 from realign.motion.features import clips_to_features
 
 LEAST = 4  # frames of features: one unit of length, less is left out altogether
-_GROUP = 64  # motions computed at once: their number changes the last bits
+GROUP = 64  # motions computed at once: their number changes the last bits
 
 
 @dataclass
@@ -54,7 +54,7 @@ def loaded_items(source: Source, items: Sequence[Item], workers: int = 1) -> Ite
     Raises:
         InputError: What loading refuses for all items, or a process that ended before its work was done.
     """
-    groups = [items[begin : begin + _GROUP] for begin in range(0, len(items), _GROUP)]
+    groups = [items[begin : begin + GROUP] for begin in range(0, len(items), GROUP)]
     found = (_load_group(source, group) for group in groups) if workers == 1 else _in_workers(source, groups, workers)
     for group in groups:
         yield from zip(group, next(found), strict=True)

@@ -1,6 +1,8 @@
 """Making a prepared set of a source: features, statistics, splits, captions and a report."""
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realign.data.prepare.existing import DOUBTFUL, PrepareReport, existing_set, fingerprint_of
-from realign.data.prepare.features import LEAST, Loaded, loaded_items
+from realign.data.prepare.features import GROUP, LEAST, Loaded, loaded_items
 from realign.data.prepare.source import Item, LeftOut, Source
 from realign.data.prepare.statistics import dataset_statistics, published_statistics
 from realign.data.prepare.writer import PackedWriter
 from realign.data.store import FORMAT_VERSION, SPLITS, set_digest
 from realign.errors import InputError
-from realign.files import atomic_path
+from realign.files import atomic_path, unfinished
 from realign.motion.skeleton import Skeleton
 
 MAX_FRAMES = 199  # longer motions are stored, but neither trained on nor part of the usual tests
 _TOLD = 64  # clips between two reports of the progress
+_KEPT = "unfinished.json"
+_KEEP = 30.0  # seconds after which a run writes down how far it is
 Progress = Callable[[int, int], None]
 
 
@@ -32,6 +36,8 @@ def prepare_source(
     progress: Progress | None = None,
 ) -> PrepareReport:
     """Make a prepared set of a source, all of it or nothing; a set that is there already is left as it is.
+
+    What a killed run had done is found and continued by the next one of the same source and options.
 
     Args:
         source: Where the motions come from.
@@ -51,17 +57,18 @@ def prepare_source(
     done = existing_set(out, fingerprint, overwrite)
     if done is not None:
         return done
-    with atomic_path(out) as staging:
-        staging.mkdir()
+    with unfinished(out, fingerprint, _KEPT) as folder:
         about = {"source": str(source.root), **source.about(), "fingerprint": fingerprint}
-        report = _Run(source, staging, progress).go(about, workers)
-        existing_set(out, fingerprint, overwrite)  # another process may have made one meanwhile
+        report = _Run(source, folder, progress).go(about, workers)
+        with atomic_path(out) as staging:
+            os.rename(folder, staging)
+            existing_set(out, fingerprint, overwrite)  # another process may have made one meanwhile
     report.folder = out
     return report
 
 
 class _Run:
-    """One pass over the source."""
+    """One pass over the source, or what is left of it after a run that was killed."""
 
     def __init__(self, source: Source, folder: Path, progress: Progress | None) -> None:
         self.source, self.folder, self.progress = source, folder, progress
@@ -71,17 +78,22 @@ class _Run:
 
     def go(self, about: dict[str, Any], workers: int) -> PrepareReport:
         items = self.source.items()
-        writer = PackedWriter(self.folder, self.skeleton.num_features)
+        writer, start = self._continued()
         try:
-            for done, (item, loaded) in enumerate(loaded_items(self.source, items, workers), 1):
+            kept = time.monotonic()
+            for done, (item, loaded) in enumerate(loaded_items(self.source, items[start:], workers), start + 1):
                 self._take(writer, item, loaded)
                 if self.progress and (done % _TOLD == 0 or done == len(items)):
                     self.progress(done, len(items))
+                if done % GROUP == 0 and time.monotonic() - kept >= _KEEP:  # groups are computed together
+                    self._keep(writer, done)
+                    kept = time.monotonic()
             for name, reason, detail in self.source.problems:
                 self._leave(name, LeftOut(reason, detail))
             clips = writer.finish()
         finally:
             writer.close()
+        (self.folder / _KEPT).unlink(missing_ok=True)
         if len(clips) == 0:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.report.reasons.items()) or "it is empty"
             detail = next((f"; {record['id']}: {record['detail']}" for record in self.report.left_out), "")
@@ -89,6 +101,29 @@ class _Run:
         written = set(writer.motions)
         self._write_tables([item for item in items if item.id in written], clips, about)
         return self.report
+
+    def _keep(self, writer: PackedWriter, done: int) -> None:
+        """Write down how far this run is."""
+        state = {
+            "done": done,
+            "writer": writer.checkpoint(),
+            "short": [features.tolist() for features in self.short],  # few and of a few rows
+            "records": [self.report.left_out, self.report.outside, self.report.doubtful],
+        }
+        with atomic_path(self.folder / _KEPT) as path:
+            path.write_text(json.dumps(state), encoding="utf-8")
+
+    def _continued(self) -> tuple[PackedWriter, int]:
+        """A writer that goes on where a killed run was, and how many items that had done."""
+        width = self.skeleton.num_features
+        try:
+            state = json.loads((self.folder / _KEPT).read_text(encoding="utf-8"))
+            writer = PackedWriter(self.folder, width, state["writer"])
+        except (OSError, ValueError, KeyError):  # there is none, or the machine went down while it was written
+            return PackedWriter(self.folder, width), 0
+        self.short = [np.array(rows, dtype=np.float32) for rows in state["short"]]
+        self.report.left_out, self.report.outside, self.report.doubtful = state["records"]
+        return writer, int(state["done"])
 
     def _take(self, writer: PackedWriter, item: Item, loaded: Loaded) -> None:
         """Write what became of an item, or report why not."""

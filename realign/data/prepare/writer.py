@@ -1,5 +1,7 @@
 """Writing a packed set, clip by clip, in one pass and without holding it in memory."""
 
+import math
+import os
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +13,8 @@ from numpy.typing import DTypeLike, NDArray
 from realign.data.prepare.captions import Caption
 from realign.data.store import CLIP, KINDS
 
+_TEXTS = ("ids", "captions", "tokens")
+
 
 class _ArrayFile:
     """A .npy file that grows row by row; its header says how many there are when it is finished.
@@ -19,13 +23,21 @@ class _ArrayFile:
         path: The file.
         dtype: Of the values.
         shape: Of a row.
+        rows: Rows to go on after, of a file that is there; a new file when 0.
     """
 
-    def __init__(self, path: Path, dtype: DTypeLike, shape: tuple[int, ...] = ()) -> None:
+    def __init__(self, path: Path, dtype: DTypeLike, shape: tuple[int, ...] = (), rows: int = 0) -> None:
         self.dtype, self.shape, self.rows = np.dtype(dtype), shape, 0
-        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 - closed by close
+        self._file: BinaryIO = open(path, "r+b" if rows else "wb")  # noqa: SIM115 - closed by close
         self._write_header()
         self._start = self._file.tell()
+        end = self._start + rows * self.dtype.itemsize * math.prod(shape)
+        if self._file.seek(0, os.SEEK_END) < end:
+            self._file.close()
+            raise ValueError(f"{path} ends before row {rows}")
+        self.rows = rows
+        self._file.truncate(end)
+        self._file.seek(end)
 
     def _write_header(self) -> None:
         header = {"shape": (self.rows, *self.shape), "fortran_order": False}
@@ -50,6 +62,11 @@ class _ArrayFile:
             raise RuntimeError("this NumPy leaves no room for an array to grow")
         self.close()
 
+    def flush(self) -> None:
+        """Return when all rows are on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Close the file, finished or not."""
         self._file.close()
@@ -61,11 +78,12 @@ class _Texts:
     Args:
         folder: Existing folder to write into.
         name: Of the array.
+        offsets: Where each text of a file begins that is there, and the end of the last.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.offsets = array("q", [0])
-        self.bytes = _ArrayFile(folder / f"{name}.npy", np.uint8)
+    def __init__(self, folder: Path, name: str, offsets: Sequence[int] = (0,)) -> None:
+        self.offsets = array("q", offsets)
+        self.bytes = _ArrayFile(folder / f"{name}.npy", np.uint8, rows=offsets[-1])
 
     def add(self, texts: Iterable[str]) -> None:
         """Append texts."""
@@ -89,16 +107,26 @@ class PackedWriter:
     Args:
         folder: Existing folder to write into.
         num_features: Width C.
+        state: What `checkpoint` gave for the same folder, to go on from there.
 
     Attributes:
         motions: Ids of the motions added, but for those without any part that is long enough.
     """
 
-    def __init__(self, folder: Path, num_features: int) -> None:
-        self.folder, self.motions = folder, list[str]()
-        self._features = _ArrayFile(folder / "features.npy", "<f4", (num_features,))
-        self._clips = _ArrayFile(folder / "clips.npy", CLIP)
-        self._ids, self._captions, self._tokens = (_Texts(folder, name) for name in ("ids", "captions", "tokens"))
+    def __init__(self, folder: Path, num_features: int, state: dict[str, Any] | None = None) -> None:
+        state = state or {"motions": [], "features": 0, "clips": 0, **dict.fromkeys(_TEXTS, [0])}
+        self.folder, self.motions = folder, list[str](state["motions"])
+        self._features = _ArrayFile(folder / "features.npy", "<f4", (num_features,), state["features"])
+        self._clips = _ArrayFile(folder / "clips.npy", CLIP, rows=state["clips"])
+        self._ids, self._captions, self._tokens = (_Texts(folder, name, state[name]) for name in _TEXTS)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Bring all on the disk, and give what a new writer needs to go on from here."""
+        for each in (self._features, self._clips, self._ids.bytes, self._captions.bytes, self._tokens.bytes):
+            each.flush()
+        texts = zip(_TEXTS, (self._ids, self._captions, self._tokens), strict=True)
+        offsets = {name: text.offsets.tolist() for name, text in texts}
+        return {"motions": self.motions, "features": self.frames, "clips": self._clips.rows, **offsets}
 
     @property
     def frames(self) -> int:

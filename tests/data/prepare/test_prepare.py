@@ -93,7 +93,7 @@ def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
 
 
 def test_a_set_made_by_several_workers_is_the_same_to_the_byte(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(features, "_GROUP", 3)
+    monkeypatch.setattr(features, "GROUP", 3)
     source = write_layout(tmp_path / "s", {f"clip{i:02d}": 50 + i for i in range(14)})
     (source / "new_joints" / "clip03.npy").write_bytes(b"broken")
     (source / "texts" / "clip05.txt").write_text("walks#w/X#then#0\n")
