@@ -77,7 +77,8 @@ def unfinished(path: str | Path, key: str, mark: str) -> Iterator[Path]:
         lock = system.acquire(folder / _LOCK, wait=False)
     if lock is None:
         with _staging(target.parent) as other:
-            yield other
+            (other / "work").mkdir()
+            yield other / "work"
         return
     work = folder / "work"
     if not (work / mark).exists():

@@ -22,3 +22,12 @@ def reference_dir(shared_data: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"reference values not found at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def amass_dir() -> Path:
+    """Values of the program that made HumanML3D: REALIGN_AMASS, else shared/reference/amass beside the checkout."""
+    root = Path(os.environ.get("REALIGN_AMASS", Path(__file__).parents[2] / "shared" / "reference" / "amass"))
+    if not (root / "golden_joints.npz").is_file():
+        pytest.skip(f"reference values not found at {root}; set REALIGN_AMASS to their folder")
+    return root

@@ -161,24 +161,13 @@ class AmassFolder(Source):
         recording = self._recording(item, cut)
         joints, step = recording.joints, recording.step if self.resampled else 1
         total = -(-len(joints) // step)
+        for remark in (*recording.remarks, *cut.remarks(total)):
+            warnings.warn(remark, InputWarning, stacklevel=2)
         frames = cut.frames(total)
         if self.resampled and len(frames):
             part = joints[frames[0] * step : frames[-1] * step + 1]
-            joints = cut.turn(resample(part, recording.fps, RATE))
-        else:
-            joints = cut.apply(joints)
-        remarks = [
-            *recording.remarks,
-            *(
-                f"{frames} frames at its beginning are dropped, as published for {name}"
-                for name, frames in cut.trims.items()
-            ),
-        ]
-        if not cut.whole and cut.end > total - sum(cut.trims.values()):
-            remarks.append("the index ends past the recording, which shortens the clip")
-        for remark in remarks:
-            warnings.warn(remark, InputWarning, stacklevel=2)
-        return joints.astype(np.float32)
+            return cut.turn(resample(part, recording.fps, RATE)).astype(np.float32)
+        return cut.apply(joints).astype(np.float32)
 
     def _recording(self, item: Item, cut: Cut) -> Recording:
         """A recording; that of the clip before is kept, since a recording has several."""

@@ -59,13 +59,23 @@ class Cut:
             return range(total)
         return range(total)[sum(self.trims.values()) :][self.start : self.end]
 
+    def remarks(self, total: int) -> list[str]:
+        """What is odd about it, in a recording of so many frames."""
+        if self.whole:
+            return []
+        found = [f"{frames} frames at the beginning of {name} are dropped" for name, frames in self.trims.items()]
+        if self.end > total - sum(self.trims.values()):
+            found.append("the index ends past the recording, which shortens the clip")
+        return found
+
     def apply(self, joints: Float[ndarray, "T J 3"]) -> Float[ndarray, "F J 3"]:
         """The clip, Y up.
 
         Args:
             joints: The recording, Z up; with Y up where it is taken as it is.
         """
-        return self.turn(joints[self.frames(len(joints)).start :][: len(self.frames(len(joints)))])
+        frames = self.frames(len(joints))
+        return self.turn(joints[frames.start : frames.start + len(frames)])
 
     def turn(self, joints: Float[ndarray, "F J 3"]) -> Float[ndarray, "F J 3"]:
         """Frames of the recording with Y up, mirrored where the clip is."""
