@@ -17,7 +17,7 @@ _STAND_INS = {"smplh": ("smpl",), "smpl": ("smplh",), "smplx": ()}  # SMPL and S
 _ADDRESS = {
     "smplh": "'Extended SMPL+H model' (smplh.tar.xz) of mano.is.tue.mpg.de",
     "smplx": "the .npz models of smpl-x.is.tue.mpg.de",
-    "smpl": "the .npz models of smpl.is.tue.mpg.de",
+    "smpl": "an .npz model of SMPL (smpl.is.tue.mpg.de)",
 }
 
 

@@ -23,6 +23,7 @@ from realign.motion import (
     put_on_floor,
     uniform_skeleton,
 )
+from realign.motion.features import published_yaw
 
 SKELETONS = pytest.mark.parametrize("skeleton", [HUMANML3D, KIT, KIT_SCALED], ids=["humanml3d", "kit", "kit_scaled"])
 
@@ -118,6 +119,7 @@ def test_facing_through_backwards_keeps_the_direction_of_the_turn():
     differs = np.abs(published - ours) > 1e-9
     assert differs.sum() == 2 and differs[:, 0].sum() == 2  # one value at each passage
     assert (features_to_joints(features) - joints[:-1]).abs().max() < 1e-10
+    assert np.abs(published_yaw(joints_to_features(joints)).numpy() - published).max() < 1e-9
 
 
 def test_no_nan_where_the_published_steps_have_one():

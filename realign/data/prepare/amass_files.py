@@ -12,7 +12,6 @@ NEWER = "_stageii"
 _SITE = {
     "BioMotionLab_NTroje": ("BMLrub",),
     "DFaust_67": ("DFaust",),
-    "Eyes_Japan_Dataset": ("EyesJapanDataset",),
     "MPI_HDM05": ("HDM05",),
     "MPI_Limits": ("PosePrior",),
     "MPI_mosh": ("MoSh",),
