@@ -9,6 +9,7 @@ from torch import Tensor
 
 from realign.errors import InputError
 from realign.masking import lengths_to_mask
+from realign.transfer import upload
 
 
 @dataclass
@@ -33,8 +34,9 @@ class TextFeatures:
 
     def to(self, target: torch.device | torch.dtype | str) -> "TextFeatures":
         """Move to a device, or turn the floating-point parts into a dtype."""
-        mask = self.mask if isinstance(target, torch.dtype) else self.mask.to(target)
-        return TextFeatures(self.tokens.to(target), mask, self.pooled.to(target))
+        if isinstance(target, torch.dtype):
+            return TextFeatures(self.tokens.to(target), self.mask, self.pooled.to(target))
+        return TextFeatures(*(upload(each, target) for each in (self.tokens, self.mask, self.pooled)))
 
     def clone(self) -> "TextFeatures":
         """Copies that a gradient may flow through, also when made under ``inference_mode``."""
@@ -90,13 +92,9 @@ class MotionTextBatch:
         """True where a frame exists."""
         return lengths_to_mask(self.lengths, self.motion.shape[1])
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "MotionTextBatch":
+    def to(self, device: torch.device | str) -> "MotionTextBatch":
         """Move the motion and lengths; seeds stay on the CPU, where dropout is seeded by them without a wait."""
-        return replace(
-            self,
-            motion=self.motion.to(device, non_blocking=non_blocking),
-            lengths=self.lengths.to(device, non_blocking=non_blocking),
-        )
+        return replace(self, motion=upload(self.motion, device), lengths=upload(self.lengths, device))
 
     def pin_memory(self) -> "MotionTextBatch":
         """Copy into page-locked memory, for fast transfer to a GPU."""

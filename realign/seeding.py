@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from realign.masking import lengths_to_mask
+from realign.transfer import upload
 
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64  # SplitMix64's constants, as the int64 of the same bits
 _FIRST = 0xBF58476D1CE4E5B9 - 2**64
@@ -53,7 +54,7 @@ def uniform(seeds: Int[Tensor, "*B"], purpose: str, device: torch.device | str |
         purpose: Keeps different uses of one seed apart.
         device: Where the numbers are wanted; where the seeds are when None.
     """
-    return ((derive(_upload(seeds, device), purpose) >> 40) & 0xFFFFFF).float() * 2**-24
+    return ((derive(upload(seeds, device), purpose) >> 40) & 0xFFFFFF).float() * 2**-24
 
 
 def randn(
@@ -79,7 +80,7 @@ def randn(
     """
     device = lengths.device if device is None else device
     size = int(lengths.max()) if size is None else size
-    return noise_like_mask(seeds, purpose, lengths_to_mask(_upload(lengths, device), size), width)
+    return noise_like_mask(seeds, purpose, lengths_to_mask(upload(lengths, device), size), width)
 
 
 def noise_like_mask(
@@ -87,7 +88,7 @@ def noise_like_mask(
 ) -> Float[Tensor, "B N W"]:
     """`randn` where a mask says which tokens exist, on its device, without waiting for it."""
     pairs, chunk = (width + 1) // 2, _CHUNK.get(mask.device.type, _CHUNK_ELSEWHERE)
-    keys = derive(_upload(seeds, mask.device), purpose)
+    keys = derive(upload(seeds, mask.device), purpose)
     tokens = _mix(keys[:, None] + _GAMMA * torch.arange(1, mask.shape[1] + 1, device=mask.device)).reshape(-1, 1)
     channels = _GAMMA * torch.arange(1, pairs + 1, device=mask.device)
     noise = torch.empty(len(tokens), width, device=mask.device)
@@ -115,8 +116,3 @@ def _mix(z: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
     z.bitwise_xor_((z >> 30).bitwise_and_(2**34 - 1)).mul_(_FIRST)
     z.bitwise_xor_((z >> 27).bitwise_and_(2**37 - 1)).mul_(_SECOND)
     return z.bitwise_xor_((z >> 31).bitwise_and_(2**33 - 1))
-
-
-def _upload(values: Tensor, device: torch.device | str | None) -> Tensor:
-    """Copy to a device without waiting for it where that is safe."""
-    return values if device is None else values.to(device, non_blocking=torch.device(device).type == "cuda")

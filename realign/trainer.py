@@ -18,7 +18,17 @@ from realign.launcher import launched
 
 
 class RunTrainer(Trainer):
-    """A trainer that writes no checkpoint over one of an earlier run."""
+    """A trainer that writes no checkpoint over one of an earlier run, and reads the loss only where loggers do."""
+
+    _loss = (0, float("nan"))  # and the step that it was read at
+
+    @property
+    def progress_bar_metrics(self) -> Any:
+        """What the bar shows, and the training loss of the last step that was logged: to read it waits for a device."""
+        shown, logged, step = super().progress_bar_metrics, self.logged_metrics, self.global_step
+        if step % self.log_every_n_steps == 0 and step > self._loss[0] and _LOSS in logged:
+            self._loss = step, float(logged[_LOSS])
+        return {_LOSS: self._loss[1], **shown} if self._loss[0] else shown
 
     def save_checkpoint(self, filepath: str | Path, *args: Any, **options: Any) -> None:
         """Write a checkpoint; one of an earlier run under its name is kept under another.
@@ -123,6 +133,7 @@ def weights(trainer: Any) -> str:
     return f"Weights: {told}" if told else "No weights were written: no ModelCheckpoint of the configuration saved any."
 
 
+_LOSS = "train/loss"
 _LEAST = {
     "accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "gradient_clip_val": 0, "log_every_n_steps": 0,
     "num_nodes": 1, "num_sanity_val_steps": -1, "val_check_interval": 0,

@@ -1,14 +1,13 @@
 """In how many bits numbers are computed: measures in float32 proper and in float64, also where devices know none."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
+from device_parts import THERE, Device, the_device
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from realign import precision
 from realign.losses import MarginContrast
@@ -21,81 +20,23 @@ from realign.motion.features import features_to_joints, joints_to_features
 from realign.motion.skeleton import HUMANML3D
 from realign.precision import double, exact_float32, use_tensor_cores, widest
 
-LIKE_MPS, COUNT = torch.device("meta"), 40  # a build without MPS cannot name that device in a tensor
-COPY = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
-INDEX = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten.index_put.default}
+COUNT = 40
 
 
-class There(Tensor):
-    """Numbers that say they lie on an Apple GPU, and are computed with on the CPU."""
-
-    @staticmethod
-    def __new__(cls, numbers: Tensor) -> "There":
-        made = Tensor._make_wrapper_subclass(
-            cls, numbers.shape, strides=numbers.stride(), dtype=numbers.dtype, device=LIKE_MPS
-        )
-        made.numbers = numbers
-        return made
-
-    def tolist(self) -> Any:
-        """Torch has none for subclasses."""
-        return self.numbers.tolist()
-
-    def __getitem__(self, places: Any) -> Tensor:
-        """Positions in a list become a tensor by no operation that a mode sees."""
-        several = places if isinstance(places, tuple) else (places,)
-        return super().__getitem__(tuple(torch.tensor(each) if isinstance(each, list) else each for each in several))
-
-    def new_tensor(self, *args: Any, **kwargs: Any) -> "There":
-        """Made by no operation that a mode sees."""
-        return There(self.numbers.new_tensor(*args, **kwargs))
+class Mps(Device):
+    """Refuses what an Apple GPU refuses: float64, besides tensors of two devices in one operation."""
 
     @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # within the mode, which sees calls before
-        return Mps.call(func, args, kwargs or {})
-
-
-class Mps(TorchDispatchMode):
-    """Refuses what an Apple GPU refuses: float64, and tensors of two devices in one operation."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        return self.call(func, args, kwargs or {})
-
-    @staticmethod
-    def call(func: Any, args: tuple, kwargs: dict) -> Any:
-        found: list[Tensor] = []
-        tree_map_only(Tensor, found.append, (args, kwargs))
-        here = [each for each in found if isinstance(each, There)]
-        if here and func not in COPY | INDEX:
-            assert all(isinstance(each, There) or each.ndim == 0 for each in found), f"two devices in {func}"
-        named = kwargs.get("device")
-        there = bool(here) if named is None else torch.device(named) == LIKE_MPS
-        if func is torch.ops.aten.copy_.default:
-            there = isinstance(args[0], There)
-        plain, options = tree_map_only(There, lambda each: each.numbers, (args, kwargs))
-        if named is not None:
-            options = {**options, "device": torch.device("cpu")}
-        out = func(*plain, **options)
-        if not there:
-            return out
-        outside: list[Tensor] = []
-        tree_map_only(Tensor, outside.append, out)
-        if any(each.dtype == torch.float64 for each in outside):
+    def made(cls, func: Any, out: Any) -> None:
+        if any(isinstance(each, Tensor) and each.dtype == torch.float64 for each in tree_leaves(out)):
             raise TypeError(f"MPS knows no float64, but {func} makes some")
-        for each in here:
-            if each.numbers is out:
-                return each
-        return tree_map_only(Tensor, There, out)
 
 
 @pytest.fixture
 def mps(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    monkeypatch.setattr(precision, "_WITHOUT_FLOAT64", {"meta"})
-    monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())  # which knows no such device
-    make = torch.tensor  # an operation that no mode sees, either
-    monkeypatch.setattr(torch, "tensor", lambda x, device="cpu", **options: make(x, **options).to(device))
-    with Mps():
-        yield LIKE_MPS
+    monkeypatch.setattr(precision, "_WITHOUT_FLOAT64", {THERE.type})
+    with the_device(monkeypatch), Mps():
+        yield THERE
 
 
 def embeddings() -> tuple[Tensor, Tensor, list[str], list[str]]:

@@ -13,6 +13,7 @@ from realign.diffusion.steered import Steers
 from realign.errors import InputError
 from realign.masking import apply_mask, lengths_to_mask
 from realign.seeding import noise_like_mask
+from realign.transfer import upload
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """predict(x_t Float["B N W"], t Real["B"]) -> model output Float["B N W"] in the path's prediction type."""
@@ -57,7 +58,7 @@ class Sampler:
             InputError: Shape, mask, seeds or guidance do not fit each other.
         """
         _check_mask(shape, mask)
-        seeds, solver = _seeds(seeds, len(mask)), self.solver()
+        seeds, solver = upload(_seeds(seeds, len(mask)), mask.device), self.solver()
         steered = None if guidance is None else guidance.over(solver, self.path.prediction)
         x = starting_noise(seeds, mask, shape[2])
         for index, call in enumerate(solver.evaluations):

@@ -24,6 +24,7 @@ from realign.diffusion.schedule import (
 )
 from realign.diffusion.solver import Evaluation, Solver
 from realign.errors import InputError
+from realign.transfer import upload
 
 
 class VP(NoisePath):
@@ -162,7 +163,7 @@ class SchedulerSolver(Solver):
 
 
 class _Draws(TorchFunctionMode):
-    """Replaces torch's normal noise, which ancestral schedulers draw, by noise of each sample's own.
+    """Answers what schedulers ask of torch while they step: normal noise, by each sample's own; copies, without a wait.
 
     Args:
         draw: Gives the n-th noise.
@@ -173,10 +174,15 @@ class _Draws(TorchFunctionMode):
         self.draw, self.drawn = draw, 0
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function not in (torch.randn, torch.randn_like):
-            return function(*args, **(kwargs or {}))
-        self.drawn += 1
-        return self.draw(self.drawn)
+        kwargs = kwargs or {}
+        if function in (torch.randn, torch.randn_like):
+            self.drawn += 1
+            return self.draw(self.drawn)
+        if function is Tensor.to and not kwargs and [type(each) for each in args[1:]] == [torch.device]:
+            return upload(*args)
+        if function is torch.linalg.solve:  # which looks whether the system, here one without a fault, has an answer
+            return torch.linalg.solve_ex(*args, **kwargs).result
+        return function(*args, **kwargs)
 
 
 def _fresh(scheduler: Scheduler, steps: int) -> Scheduler:

@@ -189,8 +189,9 @@ def features_to_joints(features: Float[Tensor, "*B F C"], skeleton: Skeleton = H
     # Yaw velocity is a half angle, so the heading is twice its running sum; it counts from the following frame on.
     heading = 2 * _running(features[..., 0])
     back = torch.stack([torch.sin(heading), torch.cos(heading)], dim=-1)  # rotate_yaw(back, .) returns to the world
-    step = torch.nn.functional.pad(features[..., groups["root_velocity"]], (0, 1))[..., [0, 2, 1]]
-    moved = rotate_yaw(back[..., 1:, :], step[..., :-1, :])
+    along_x, along_z = features[..., :-1, groups["root_velocity"]].unbind(-1)
+    step = torch.stack([along_x, torch.zeros_like(along_x), along_z], dim=-1)
+    moved = rotate_yaw(back[..., 1:, :], step)
     path = torch.nn.functional.pad(moved, (0, 0, 1, 0)).cumsum(dim=-2)
     local = features[..., groups["positions"]].unflatten(-1, (skeleton.num_joints - 1, 3))
     body = rotate_yaw(back[..., None, :], local) + path[..., None, :]

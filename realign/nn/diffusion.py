@@ -71,7 +71,7 @@ class Diffusion(nn.Module, TextToMotionModel):
             return in_one_pass
         if scale == 1:
             return lambda x_t, t: self.denoiser(x_t, t, mask, text)
-        empty = self.encode_text([""])[[0] * len(text)]
+        empty = self.encode_text([""])[torch.zeros(len(text), dtype=torch.long, device=self.device)]
         both, twice = TextFeatures.cat([text, empty]), mask.repeat(2, 1)
 
         def predict(x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"]) -> Float[Tensor, "B N W"]:

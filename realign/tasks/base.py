@@ -26,6 +26,7 @@ from realign.motion.normalizer import Normalizer
 from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed, text_numbers
 from realign.tasks.resume import begin_next_epoch
+from realign.transfer import upload
 from realign.weight_names import with_current_names
 
 
@@ -83,7 +84,8 @@ class Task(LightningModule, ABC):
 
     def caption_labels(self, captions: Sequence[str]) -> Int[Tensor, "B"]:
         """One number for every caption, equal for captions that are identical or, by the data, mean the same."""
-        return text_numbers([self._plain.get(caption, caption) for caption in captions]).to(self.device)
+        numbers = text_numbers([self._plain.get(caption, caption) for caption in captions])
+        return upload(numbers, self.device)
 
     def normalize(self, batch: MotionTextBatch) -> tuple[Float[Tensor, "B F C"], Bool[Tensor, "B F"]]:
         """Normalised motion, zero at padding, and the mask of frames."""
@@ -214,10 +216,12 @@ class Task(LightningModule, ABC):
 
     def _log_losses(self, stage: str, batch: MotionTextBatch) -> Tensor:
         losses, training = self.losses(batch, stage), stage == "train"
+        # The progress bar reads what it shows at every step; `RunTrainer` gives it the loss as the loggers read it.
+        shown_at_once = not training or self.device.type == "cpu"
         # Lightning averages the batch sizes of the processes and rounds down: times their number, nothing is rounded
         size = len(batch) * self.trainer.world_size
         for name, value in losses.items():
-            shown = name == "loss"
+            shown = name == "loss" and shown_at_once
             self.log(f"{stage}/{name}", value.detach(), prog_bar=shown, batch_size=size, sync_dist=not training)
         return losses["loss"]
 

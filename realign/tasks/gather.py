@@ -1,5 +1,6 @@
 """Differentiable gathering of rows from all processes, for losses over the global batch."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,11 +19,17 @@ def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
     """
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return tensors
-    count = torch.tensor([len(tensors[0])], device=tensors[0].device)
+    count, group = torch.tensor([len(tensors[0])]), _host_group(distributed.group.WORLD)
     counts = [torch.zeros_like(count) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(counts, count)
+    distributed.all_gather(counts, count, group=group)
     sizes = [int(each) for each in counts]
     return tuple(_GatherRows.apply(tensor, sizes) for tensor in tensors)
+
+
+@lru_cache(maxsize=1)
+def _host_group(world: Any) -> Any:
+    """All processes, by messages between their hosts: what they tell each other there waits for no device."""
+    return world if distributed.get_backend(world) == "gloo" else distributed.new_group(backend="gloo")
 
 
 class _GatherRows(torch.autograd.Function):

@@ -102,8 +102,8 @@ class VAETask(Task):
     @torch.no_grad()
     def _observe(self, mean: Float[Tensor, "B N W"], tokens: Bool[Tensor, "B N"]) -> None:
         """Update the moving averages of the latents' first two moments, over all processes."""
-        rows = mean[tokens]
-        sums = torch.cat([rows.sum(0), rows.square().sum(0), rows.new_tensor([len(rows)])])
+        rows, count = apply_mask(mean, tokens).flatten(0, 1), tokens.sum()[None].to(mean.dtype)
+        sums = torch.cat([rows.sum(0), rows.square().sum(0), count])
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")  # type: ignore[assignment]
         first, square = (sums[:-1] / sums[-1].clamp(min=1)).chunk(2)
         self.latent_batches += 1

@@ -11,6 +11,7 @@ from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.masking import apply_mask
 from realign.precision import exact_float32
+from realign.transfer import upload
 
 
 class TokenLimit(NamedTuple):
@@ -142,7 +143,9 @@ def encode_captions(encoder: TextEncoder, captions: Sequence[str]) -> TextFeatur
     unique = list(dict.fromkeys(captions))
     rows = {caption: row for row, caption in enumerate(unique)}
     features = encoder(unique)
-    return features if len(unique) == len(captions) else features[[rows[caption] for caption in captions]]
+    if len(unique) == len(captions):
+        return features
+    return features[upload(torch.tensor([rows[caption] for caption in captions]), features.pooled.device)]
 
 
 def check_texts(texts: Any) -> None:
