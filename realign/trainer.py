@@ -26,7 +26,8 @@ class RunTrainer(Trainer):
     def progress_bar_metrics(self) -> Any:
         """What the bar shows, and the training loss of the last step that was logged: to read it waits for a device."""
         shown, logged, step = super().progress_bar_metrics, self.logged_metrics, self.global_step
-        if step % self.log_every_n_steps == 0 and step > self._loss[0] and _LOSS in logged:
+        every: int = self.log_every_n_steps  # type: ignore[attr-defined]
+        if step % every == 0 and step > self._loss[0] and _LOSS in logged:
             self._loss = step, float(logged[_LOSS])
         return {_LOSS: self._loss[1], **shown} if self._loss[0] else shown
 

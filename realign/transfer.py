@@ -1,6 +1,9 @@
 """Copies from the host to a device that nobody waits for."""
 
+from functools import lru_cache
+
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 PINNED = {"cuda"}
@@ -21,3 +24,10 @@ def upload(values: Tensor, device: torch.device | str | None) -> Tensor:
     if torch.device(device).type not in PINNED or values.device.type != "cpu":
         return values.to(device)
     return (values if values.is_pinned() else values.pin_memory()).to(device, non_blocking=True)
+
+
+@lru_cache(maxsize=64)
+def places(indices: tuple[int, ...], device: torch.device) -> Int[Tensor, "N"]:
+    """Fixed positions to index with, copied to a device once: a list of them would be copied at every use."""
+    with torch.inference_mode(False):
+        return upload(torch.tensor(indices), device)

@@ -19,6 +19,7 @@ from realign.diffusion import FlowMatching
 from realign.guidance import GuidanceConfig
 from realign.guidance.objective import RewardObjective
 from realign.guidance.steering import RewardSteering
+from realign.losses.geometric import GeometricLoss
 from realign.nn import ConvVAE, MdmDenoiser, MldDenoiser, TransformerReward
 from realign.tasks import GeneratorTask, RetrieverTask, RewardTask, Task, VAETask
 from realign.text.hashing import HashingEncoder
@@ -42,14 +43,16 @@ class Pinned(TinyData):
 
 
 def vae() -> Task:
-    return VAETask(ConvVAE(263, 4, 8, (1,)), joint_weight=0.1, skeleton="humanml3d")
+    return VAETask(ConvVAE(263, 4, 8, (1,)), joint_weight=0.1, geometric=GeometricLoss(), skeleton="humanml3d")
 
 
 def generator(kind: str) -> Task:
     home = steer_parts.space(kind == "latent")
     denoiser = (MldDenoiser if kind == "latent" else MdmDenoiser)(home.width, 8, 16, 1, 2, 32, conditioning="tokens")
     noise: dict[str, Any] = {"path": FlowMatching()} if kind == "flow" else {"scheduler": steer_parts.noise()}
-    weights = {} if kind == "latent" else {"velocity_weight": 0.5}
+    weights: dict[str, Any] = {} if kind == "latent" else {"velocity_weight": 0.5}
+    if kind == "feature":
+        weights["geometric"] = GeometricLoss()
     return GeneratorTask(denoiser, home, HashingEncoder(8), skeleton="humanml3d", **noise, **weights)
 
 
@@ -109,7 +112,7 @@ def test_a_training_step_waits_for_nothing_but_where_its_losses_are_logged(
     for step, waits in enumerate(found[1:], start=2):  # the first step makes what later ones keep
         logged = step % LOGGED == 0
         assert all(each.startswith("read") for each in waits), (step, waits)
-        assert bool(waits) == logged and sum(waits.values()) <= 8, (step, waits)
+        assert bool(waits) == logged and sum(waits.values()) <= 12, (step, waits)
 
 
 SAMPLED = {
@@ -117,6 +120,7 @@ SAMPLED = {
     "ddpm, constant noise": ("latent", "ddpm", {"point": "x_t", "norm": "clip", "profile": "noise"}),
     "ddpm, the update of the paper": ("feature", "ddpm", {"update": "ddpm", "norm": "normalize"}),
     "ddim, through the decoder": ("decoder", "ddim", {}),
+    "ddim, as the release of ReAlign": ("latent", "ddim", {"preset": "realign-release"}),
     "dpm": ("latent", "dpm", {}),
     "unipc": ("feature", "unipc", {}),
     "euler": ("flow", "euler", {}),
@@ -131,7 +135,7 @@ def test_steps_of_guided_sampling_wait_for_nothing(there: None, kind: str) -> No
     noise: dict[str, Any] = {"path": FlowMatching(), "scheduler": None} if home == "flow" else {}
     model = steer_parts.generator(latent, guidance_scale=2.0, **noise) if not noise else flow_generator()
     reward = steer_parts.reward(home == "latent")
-    config = GuidanceConfig.plain().override({"through_decoder": home == "decoder", "point": "x0", **options})
+    config = GuidanceConfig.of({"start": 0.0, "interval": 1, "through_decoder": home == "decoder", **options})
     with Device():
         steering = RewardSteering(RewardObjective(place(reward), None, config))
         lengths, seeds, words = torch.tensor([24, 16, 12], device=THERE), torch.arange(3), CAPTIONS[:3]
@@ -142,7 +146,7 @@ def test_steps_of_guided_sampling_wait_for_nothing(there: None, kind: str) -> No
             out = steering.sample(model, words, lengths, seeds, steps=steps, scheduler=scheduler)
         assert isinstance(out, There)
         counts.append(waits.found)
-    assert counts[0] == counts[1] and sum(counts[0].values()) <= 3  # the longest motion, and the form of the mask
+    assert counts[0] == counts[1] and sum(counts[0].values()) <= 6  # lengths, mask, statistics
 
 
 def flow_generator() -> GeneratorTask:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from realign.errors import InputError
 from realign.masking import masked_loss
+from realign.transfer import places
 
 
 class GeometricLoss(nn.Module):
@@ -54,7 +56,10 @@ class GeometricLoss(nn.Module):
         distances = {
             "joints": (_about_root(made) - _about_root(real), mask),
             "bones": (_lengths(made, parents) - _lengths(real, parents), mask),
-            "feet": (fps * (made - real)[:, :, list(feet)].diff(dim=1).flatten(2), mask[:, 1:] & mask[:, :-1]),
+            "feet": (
+                fps * (made - real)[:, :, places(tuple(feet), made.device)].diff(dim=1).flatten(2),
+                mask[:, 1:] & mask[:, :-1],
+            ),
         }
         parts = {name: masked_loss(weight * each.abs(), present) for name, (each, present) in distances.items()}
         total = self.joints * parts["joints"] + self.bones * parts["bones"] + self.feet * parts["feet"]
@@ -63,10 +68,11 @@ class GeometricLoss(nn.Module):
 
 def _about_root(joints: Float[Tensor, "B F J 3"]) -> Float[Tensor, "B F C"]:
     """Positions about the point of the floor below the root."""
-    return (joints - joints[:, :, :1] * joints.new_tensor([1.0, 0.0, 1.0])).flatten(2)
+    x, y, z = joints[:, :, :1].unbind(-1)
+    return (joints - torch.stack([x, torch.zeros_like(y), z], -1)).flatten(2)
 
 
 def _lengths(joints: Float[Tensor, "B F J 3"], parents: Sequence[int]) -> Float[Tensor, "B F K"]:
     """Length of every bone; smooth where two joints meet."""
-    bones = joints[:, :, 1:] - joints[:, :, list(parents[1:])]
+    bones = joints[:, :, 1:] - joints[:, :, places(tuple(parents[1:]), joints.device)]
     return (bones.square().sum(-1) + 1e-10).sqrt()
