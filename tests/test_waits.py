@@ -134,7 +134,7 @@ def test_steps_of_guided_sampling_wait_for_nothing(there: None, kind: str) -> No
     latent = home in ("latent", "decoder")
     noise: dict[str, Any] = {"path": FlowMatching(), "scheduler": None} if home == "flow" else {}
     model = steer_parts.generator(latent, guidance_scale=2.0, **noise) if not noise else flow_generator()
-    reward = steer_parts.reward(home == "latent")
+    reward = steer_parts.reward(home == "latent", decoder_layers=1)
     config = GuidanceConfig.of({"start": 0.0, "interval": 1, "through_decoder": home == "decoder", **options})
     with Device():
         steering = RewardSteering(RewardObjective(place(reward), None, config))

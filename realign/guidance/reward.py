@@ -20,6 +20,7 @@ from realign.masking import lengths_to_mask
 from realign.nn.diffusion import Diffusion
 from realign.nn.embedder import JointEmbedding
 from realign.seeding import derive, noise_like_mask
+from realign.transfer import upload
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
@@ -116,7 +117,7 @@ def latent_noise(seeds: Int[Tensor, "B"], what: str, t: Real[Tensor, "B"], width
         t: Timestep of each.
         width: Width E of the embedding.
     """
-    drawn = derive(seeds.to(t.device), f"guidance by a {what}", t)
+    drawn = derive(upload(seeds, t.device), f"guidance by a {what}", t)
     return noise_like_mask(drawn, "embedding", t.new_ones(len(t), 1, dtype=torch.bool), width)[:, 0]
 
 
