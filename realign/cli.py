@@ -25,7 +25,7 @@ TRAINING = {
     "test": "run its test protocol",
     "predict": "write its predictions for the test split",
 }
-COMMANDS = ("prepare", "generate", "render", "index", "search", "evaluate", "sweep", "export", "import")
+COMMANDS = ("prepare", "generate", "render", "index", "search", "evaluate", "sweep", "export", "import", "doctor")
 OLD_NAMES = {"adopt": "import"}
 """Commands under names that work in this version only."""
 
@@ -65,11 +65,17 @@ def _module(command: str) -> ModuleType:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command line; 0 when it worked, 2 with one sentence on standard error when the input was at fault."""
+    """Run one command line.
+
+    Returns:
+        0 when it worked, 2 with one sentence on standard error when the input was at fault; 1 when `doctor` found
+        something broken.
+    """
     arguments = list(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a caption may hold what the terminal cannot show
+    status = 0
     try:
         if arguments and arguments[0] in TRAINING:
             _train(arguments)
@@ -79,14 +85,14 @@ def main(args: Sequence[str] | None = None) -> int:
                     old, arguments[0] = arguments[0], OLD_NAMES[arguments[0]]
                     renamed(f"realign {old}", f"realign {arguments[0]}")
                 options = parser().parse_args(arguments)
-                _module(options.command).run(options)
+                status = _module(options.command).run(options) or 0
         sys.stdout.flush()
     except (KeyboardInterrupt, SystemExit) as error:
-        status = _stopped(error)
-        if status is None:
+        signal = _stopped(error)
+        if signal is None:
             raise
-        print(f"realign: {'interrupted' if status == 130 else 'stopped by a signal'}", file=sys.stderr)
-        return status
+        print(f"realign: {'interrupted' if signal == 130 else 'stopped by a signal'}", file=sys.stderr)
+        return signal
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):  # who read the output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
@@ -96,7 +102,7 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         print(f"realign: {' '.join(told.split())}", file=sys.stderr)
         return 2
-    return 0
+    return status
 
 
 def _train(arguments: Sequence[str]) -> None:

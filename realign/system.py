@@ -3,7 +3,9 @@
 import errno
 import hashlib
 import os
+import re
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +19,10 @@ else:
 
 _MISSING = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}  # the file system cannot do it
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
+_NETWORK = re.compile(
+    r"(fuse\.)?(9p|acfs|afpfs|afs|beegfs|ceph|ceph-fuse|cifs|gcsfuse|glusterfs|gpfs|juicefs|lustre|mfs|moosefs|ncpfs|"
+    r"nfs|nfs4|orangefs|panfs|pvfs2|quobyte|rclone|s3fs|smb3|smbfs|sshfs|webdav|wekafs)"
+)
 
 
 class NoLocks(OSError):
@@ -137,6 +143,39 @@ def machine() -> str:
         told.append(Path("/proc/sys/kernel/random/boot_id").read_text())
         told.append(os.readlink("/proc/self/ns/pid"))
     return hashlib.sha256("\0".join(told).encode()).hexdigest()[:12]
+
+
+def network_kind(path: Path) -> str:
+    """Name of the network file system that a path is on, such as nfs4; empty on a disk of this machine, or unknown."""
+    if sys.platform == "win32":
+        import ctypes
+
+        anchor = Path(os.path.realpath(path)).anchor
+        return "network drive" if ctypes.windll.kernel32.GetDriveTypeW(anchor) == 4 else ""
+    kind = file_system(path)
+    return kind if _NETWORK.fullmatch(kind) else ""
+
+
+def file_system(path: Path) -> str:
+    """Name of the file system that a path is on, such as ext4; empty where that is unknown."""
+    place = Path(os.path.realpath(path))
+    below = [(point, kind) for point, kind in _mounts() if place.is_relative_to(point)]
+    return max(below, key=lambda each: len(Path(each[0]).parts), default=("", ""))[1]  # of equal ones the first found
+
+
+def _mounts() -> list[tuple[str, str]]:
+    """Where file systems are mounted, and their kinds; the latest first, which hides earlier ones."""
+    found: list[tuple[str, str]] = []
+    with suppress(OSError, ValueError, IndexError, subprocess.SubprocessError):
+        if sys.platform == "linux":
+            for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+                about, _, kind = line.partition(" - ")
+                point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), about.split()[4])
+                found.append((point, kind.split()[0]))
+        else:
+            told = subprocess.run(["/sbin/mount"], capture_output=True, text=True, timeout=5, check=True).stdout
+            found += re.findall(r"^.* on (/.*) \((\w+)", told, re.MULTILINE)
+    return found[::-1]
 
 
 def exchange(first: Path, second: Path) -> bool:
