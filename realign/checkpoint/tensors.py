@@ -33,7 +33,7 @@ def read_tensors(path: Path, what: str, remedy: str, old: bool = False) -> Any:
             f"{path} is not a {what}, or holds Python objects, which are never executed; {remedy}."
         ) from error
     except OSError as error:
-        if error.errno is None:  # of torch, about the content
+        if error.filename is None:  # about the content, such as a place in it that is not there
             raise InputError(f"{path} is not a {what}, or is damaged or cut short; copy it again.") from error
         raise
     except Exception as error:  # another kind of file is read as if it were one, and can raise any exception

@@ -8,9 +8,10 @@ from official_parts import Golden, golden, read_spec, write_statistics
 from torch import Tensor
 
 from realign.batch import TextFeatures
+from realign.checkpoint.official import spm, tmr
 from realign.checkpoint.official.importing import build, read_official
 from realign.masking import lengths_to_mask
-from realign.nn import Embedder
+from realign.nn import SPM, TMR, Embedder
 
 WIDTHS = {"spm": "skel_embedding.weight", "tmr": "projection.weight"}
 """By whose columns the features of a frame are counted."""
@@ -50,3 +51,20 @@ def motion_of(arrays: Golden, start: str = "") -> tuple[Tensor, Tensor]:
 def same(t: int, like: Tensor) -> Tensor:
     """One timestep for the whole batch."""
     return torch.full((len(like),), t)
+
+
+def tiny_published(peer: str, folder: Path, width: int = 263, **options: Any) -> Path:
+    """A file of a small network of random weights in the layout of a peer: of an SPM in mode M1T0, or of a TMR."""
+    torch.manual_seed(7)
+    sizes = {"width": width, "hidden": 16, "heads": 4, "feedforward": 32, **options}
+    network = SPM(layers=3, time_width=8, max_tokens=210, **sizes) if peer == "spm" else TMR(layers=2, **sizes)
+    keys, folder = spm.key_map(3) if peer == "spm" else tmr.KEYS, folder / peer
+    state = {keys.published(f"model.{name}"): each.clone() for name, each in network.state_dict().items()}
+    folder.mkdir(parents=True)
+    if peer == "tmr":
+        torch.save({"state_dict": state, "epoch": 1}, folder / "last.ckpt")
+        return folder / "last.ckpt"
+    state = {name: each[:, None] if name.endswith(".pe") else each for name, each in state.items()}
+    state |= {f"text_encoder.norm.{end}": state[f"motion_encoder.norm.{end}"] for end in ("weight", "bias")}
+    torch.save({"state_dict": state}, folder / "SPM_H3D_Thr50_Temp1000_SAM1T0_E9.pth")
+    return folder / "SPM_H3D_Thr50_Temp1000_SAM1T0_E9.pth"

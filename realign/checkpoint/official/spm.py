@@ -15,28 +15,23 @@ TEXT = "sentence-transformers/sentence-t5-large"
 FEATURES_OF_MOTIONRFT = 135
 NORM = "{}_encoder.norm.{}"
 """Both encoders end in one LayerNorm, which the file holds twice."""
-KEYS = KeyMap(
-    {
-        **skip_keys("motion_encoder", "model.motion_encoder.transformer"),
-        **skip_keys("text_encoder", "model.text_encoder.transformer"),
-        **skip_keys("decoder", "model.decoder", cross=True),
-        "motion_encoder.norm.*": "model.norm.*",
-        "text_encoder.norm.*": "model.norm.*",
-        "global_motion_token": "model.motion_encoder.token",
-        "global_text_token": "model.text_encoder.token",
-        "query_motion_pos_encoder.pe": "model.motion_encoder.positions.table",
-        "query_text_pos_encoder.pe": "model.text_encoder.positions.table",
-        "query_pos_decoder.pe": "model.decoder_positions.table",
-        "dist_motion_layer.*": "model.motion_encoder.distribution.*",
-        "dist_text_layer.*": "model.text_encoder.distribution.*",
-        "skel_embedding.*": "model.motion_encoder.in_proj.*",
-        "text_embedding.*": "model.text_encoder.in_proj.*",
-        "final_layer.*": "model.out_proj.*",
-        "time_embedding.linear_1.*": "model.time_embedding.0.*",
-        "time_embedding.linear_2.*": "model.time_embedding.2.*",
-    },
-    ignored=("clip.*", "xlm.*"),
-)
+HEADS = 4  # the one size that no shape tells
+_OWN = {
+    "motion_encoder.norm.*": "model.norm.*",
+    "text_encoder.norm.*": "model.norm.*",
+    "global_motion_token": "model.motion_encoder.token",
+    "global_text_token": "model.text_encoder.token",
+    "query_motion_pos_encoder.pe": "model.motion_encoder.positions.table",
+    "query_text_pos_encoder.pe": "model.text_encoder.positions.table",
+    "query_pos_decoder.pe": "model.decoder_positions.table",
+    "dist_motion_layer.*": "model.motion_encoder.distribution.*",
+    "dist_text_layer.*": "model.text_encoder.distribution.*",
+    "skel_embedding.*": "model.motion_encoder.in_proj.*",
+    "text_embedding.*": "model.text_encoder.in_proj.*",
+    "final_layer.*": "model.out_proj.*",
+    "time_embedding.linear_1.*": "model.time_embedding.0.*",
+    "time_embedding.linear_2.*": "model.time_embedding.2.*",
+}
 NOISE = {
     "class_path": "diffusers.DDPMScheduler",
     "init_args": {
@@ -71,7 +66,9 @@ def read(
             f"{file} holds no statistics of its motions; give the folder of the data set's Mean.npy and Std.npy by "
             "--stats."
         )
-    state, surplus = merge(published, KEYS)
+    sizes = sizes_of(published)
+    keys = key_map(sizes["layers"])
+    state, surplus = merge(published, keys)
     _check_shared_norm(published)
     for name in ("motion_encoder.positions", "text_encoder.positions", "decoder_positions"):
         table = state.get(f"model.{name}.table")
@@ -79,13 +76,7 @@ def read(
             state[f"model.{name}.table"] = table[:, 0]
     what = "the statistics that the reward's motions were normalised by"
     state |= read_statistics(stats, width, what, "give the folder of the data set by --stats")
-    text_dim = published.shape("text_embedding.weight")[1]
-    options: dict[str, Any] = {
-        "width": width,
-        "text_dim": text_dim,
-        "motion_time": mode[1] == "1",
-        "text_time": mode[3] == "1",
-    }
+    options = {**sizes, "motion_time": mode[1] == "1", "text_time": mode[3] == "1"}
     encoder = {"name_or_path": text_encoder or TEXT, "pooling": "mean"}  # words before the dense layer
     parts = {
         "model": {"class_path": "realign.nn.SPM", "init_args": options},
@@ -95,7 +86,31 @@ def read(
         "skeleton": skeleton,
     }
     config = {"class_path": "realign.tasks.RewardTask", "init_args": parts}
-    return Imported(published, config, state, KEYS, surplus, f"reward of {skeleton}, mode {mode}", text_dim)
+    return Imported(published, config, state, keys, surplus, f"reward of {skeleton}, mode {mode}", sizes["text_dim"])
+
+
+def sizes_of(published: Published) -> dict[str, Any]:
+    """Sizes of the network, as its weights have them."""
+    hidden, width = published.shape("skel_embedding.weight")
+    return {
+        "width": width,
+        "text_dim": published.shape("text_embedding.weight")[1],
+        "hidden": hidden,
+        "layers": 2 * published.count("motion_encoder.input_blocks.*.linear1.weight") + 1,
+        "heads": HEADS,
+        "feedforward": published.shape("motion_encoder.middle_block.linear1.weight")[0],
+        "time_width": published.shape("time_embedding.linear_1.weight")[1],
+        "max_tokens": published.shape("query_motion_pos_encoder.pe", 3)[0],
+    }
+
+
+def key_map(layers: int = 9) -> KeyMap:
+    """What the weights are called here, of a network of so many layers."""
+    encoders = ((f"{part}_encoder", f"model.{part}_encoder.transformer") for part in ("motion", "text"))
+    stacks = [skip_keys(published, here, layers=layers) for published, here in encoders]
+    stacks.append(skip_keys("decoder", "model.decoder", cross=True, layers=layers))
+    names = {published: here for stack in stacks for published, here in stack.items()}
+    return KeyMap({**names, **_OWN}, ignored=("clip.*", "xlm.*"))
 
 
 def choose_mode(file: Path, mode: str | None = None) -> str:

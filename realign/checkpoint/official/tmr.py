@@ -13,6 +13,7 @@ PARTS = ("motion_encoder", "text_encoder", "motion_decoder")
 PLACES = ("", "last_weights")
 CHECKPOINTS = ("last.ckpt", "logs/checkpoints/last.ckpt")
 TEXT = "distilbert-base-uncased"
+HEADS = 4  # the one size that no shape tells
 KEYS = KeyMap(
     {
         **{f"{part}.tokens": f"model.{part}.tokens" for part in PARTS[:2]},
@@ -37,8 +38,8 @@ def read(file: Path, *, stats: Path | None = None, text_encoder: str | None = No
         InputError: A file is missing, damaged or of another kind.
     """
     published = read_parts(file)
-    width, text_dim = (published.shape(f"{part}.projection.weight")[1] for part in PARTS[:2])
-    skeleton = published.skeleton(width).name
+    sizes = sizes_of(published)
+    width, skeleton = sizes["width"], published.skeleton(sizes["width"]).name
     if stats is None:
         raise InputError(
             f"{file} holds no statistics of its motions, and those of TMR are its own; give the folder of its mean.pt "
@@ -49,13 +50,27 @@ def read(file: Path, *, stats: Path | None = None, text_encoder: str | None = No
     state |= read_statistics(stats, width, what, "give stats/DATASET/guoh3dfeats of its repository by --stats")
     encoder = {"name_or_path": text_encoder or TEXT, "pooling": "cls"}
     parts: dict[str, Any] = {
-        "model": {"class_path": "realign.nn.TMR", "init_args": {"width": width, "text_dim": text_dim}},
+        "model": {"class_path": "realign.nn.TMR", "init_args": sizes},
         "space": {"class_path": "realign.nn.FeatureSpace", "init_args": {"features": width}},
         "text_encoder": {"class_path": "realign.text.HuggingFaceEncoder", "init_args": encoder},
         "skeleton": skeleton,
     }
     config = {"class_path": "realign.tasks.RetrieverTask", "init_args": parts}
-    return Imported(published, config, state, KEYS, surplus, f"retriever of {skeleton}", text_dim)
+    return Imported(published, config, state, KEYS, surplus, f"retriever of {skeleton}", sizes["text_dim"])
+
+
+def sizes_of(published: Published) -> dict[str, Any]:
+    """Sizes of the network, as its weights have them."""
+    hidden, width = published.shape("motion_encoder.projection.weight")
+    layers = "motion_encoder.seqTransEncoder.layers.*.linear1.weight"
+    return {
+        "width": width,
+        "text_dim": published.shape("text_encoder.projection.weight")[1],
+        "hidden": hidden,
+        "layers": published.count(layers),
+        "heads": HEADS,
+        "feedforward": published.shape(layers.replace("*", "0"))[0],
+    }
 
 
 def read_parts(file: Path) -> Published:
