@@ -15,8 +15,8 @@ from realign.files import model_path as model_path  # what options name models b
 if TYPE_CHECKING:
     from realign.motion.clip import MotionClip
 
-SAMPLERS = ("ddim", "ddpm", "dpm", "unipc", "lcm", "euler", "heun")
-"""What `--scheduler` may name: four for diffusions, one for those distilled to few steps, two for flows."""
+SAMPLERS = ("ddim", "ddpm", "ancestral", "dpm", "unipc", "lcm", "euler", "heun")
+"""What `--scheduler` may name: five for diffusions, one for those distilled to few steps, two for flows."""
 
 
 def note(text: str) -> None:

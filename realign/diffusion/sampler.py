@@ -18,6 +18,9 @@ from realign.transfer import upload
 Predict = Callable[[Tensor, Tensor], Tensor]
 """predict(x_t Float["B N W"], t Real["B"]) -> model output Float["B N W"] in the path's prediction type."""
 
+Draw = Callable[[int, int], Tensor]
+"""draw(step, n) -> the n-th standard normal noise Float["B N W"] of a step, both from 1; step 0 is the start."""
+
 
 class Sampler:
     """Denoises along any path; a sample does not depend on its batch.
@@ -44,6 +47,7 @@ class Sampler:
         mask: Bool[Tensor, "B N"],
         guidance: Steers | None = None,
         seeds: Int[Tensor, "B"] | None = None,
+        draw: Draw | None = None,
     ) -> Float[Tensor, "B N W"]:
         """Samples x_0 from noise, in float32, zero at padding.
 
@@ -53,26 +57,39 @@ class Sampler:
             mask: True where a token exists: the leading tokens of each row. Sampling runs on its device.
             guidance: Steers the samples; None samples the generator as it is.
             seeds: One a sample, all its randomness; None draws them from torch's global generator.
+            draw: Gives all noise in place of the seeds, such as what another program drew.
 
         Raises:
             InputError: Shape, mask, seeds or guidance do not fit each other.
         """
         _check_mask(shape, mask)
-        seeds, solver = upload(_seeds(seeds, len(mask)), mask.device), self.solver()
+        solver = self.solver()
+        if draw is None:
+            draw = seeded(upload(_seeds(seeds, len(mask)), mask.device), mask, shape[2])
         steered = None if guidance is None else guidance.over(solver, self.path.prediction)
-        x = starting_noise(seeds, mask, shape[2])
+        x = apply_mask(draw(0, 1), mask)
         for index, call in enumerate(solver.evaluations):
             t = torch.full(shape[:1], call.t, device=mask.device)
             output = apply_mask(predict(x, t).float(), mask)
             if steered is not None:
                 output = steered.output(call, output, x, t, mask)
-            draw = partial(step_noise, seeds, mask, shape[2], index)
             with torch.autocast(x.device.type, enabled=False):
-                x = solver.step(index, output, x, draw)
+                x = solver.step(index, output, x, partial(draw, index + 1))
             if steered is not None:
                 x = steered.sample(call, x)
             x = apply_mask(x, mask)
         return x
+
+
+def seeded(seeds: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], width: int) -> Draw:
+    """Noise of the samples' own: what a sampling of these seeds draws."""
+
+    def draw(step: int, number: int) -> Float[Tensor, "B N W"]:
+        if step == 0:
+            return starting_noise(seeds, mask, width)
+        return step_noise(seeds, mask, width, step - 1, number)
+
+    return draw
 
 
 def starting_noise(seeds: Int[Tensor, "B"], mask: Bool[Tensor, "B N"], width: int) -> Float[Tensor, "B N W"]:

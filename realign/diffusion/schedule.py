@@ -91,7 +91,8 @@ def with_scheduler(training: Scheduler, name: str, **options: Any) -> Scheduler:
         InputError: The name is unknown.
     """
     if name not in _HOMES:
-        raise InputError(f"{name!r} cannot sample a diffusion; choose one of {', '.join(SCHEDULER_NAMES)} or lcm.")
+        known = ", ".join([*SCHEDULER_NAMES, "ancestral"])
+        raise InputError(f"{name!r} cannot sample a diffusion; choose one of {known} or lcm.")
     module, cls = _HOMES[name]
     kind = getattr(import_module(module), cls)
     if name in ("ddim", "ddpm"):

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from realign.diffusion.ancestral import AncestralSolver
 from realign.diffusion.lcm import LCMSolver, LCMSteps
 from realign.diffusion.path import NoisePath
 from realign.diffusion.prediction import Level
@@ -70,10 +71,13 @@ class VP(NoisePath):
         return schedule_fingerprint(self.scheduler)
 
     def solver(self, steps: int, scheduler: Scheduler | str | None = None, eta: float = 0.0) -> Callable[[], Solver]:
-        """A solver of a diffusers scheduler: ddim, ddpm, dpm, unipc or an object; the one trained with when None.
+        """What a name stands for, or a scheduler's steps; those of the scheduler trained with when None.
 
-        ``lcm`` is for models that were distilled to consistency.
+        The names are ddim, ddpm, dpm and unipc, which are schedulers of diffusers, ancestral, and lcm for models that
+        were distilled to consistency.
         """
+        if isinstance(scheduler, str) and scheduler == "ancestral":
+            return self._ancestral(steps, eta)
         if isinstance(scheduler, str) and scheduler == "lcm":
             if eta:
                 raise InputError(f"eta={eta} does not suit lcm, which draws fresh noise at every step; set it to 0.")
@@ -90,8 +94,7 @@ class VP(NoisePath):
                 f"{other[0]} and {other[1]}; give it the same betas and prediction type."
             )
         accepted = inspect.signature(chosen.step).parameters
-        if not 1 <= steps <= self.timesteps:
-            raise InputError(f"Cannot sample in {steps} steps; choose 1 to {self.timesteps}, the steps trained with.")
+        self._check_steps(steps)
         if not 0 <= eta <= 1 or (eta and "eta" not in accepted):
             most_noise = "between 0 and 1" if "eta" in accepted else "to 0"
             raise InputError(f"eta={eta} does not suit {type(chosen).__name__}; set it {most_noise}.")
@@ -101,6 +104,20 @@ class VP(NoisePath):
     def guidance_scale(self, steps: int, scheduler: Any = None) -> float | None:
         """The published scale for this number of steps of ``lcm``."""
         return self.lcm.scale(steps) if isinstance(scheduler, str) and scheduler == "lcm" else None
+
+    def _ancestral(self, steps: int, eta: float) -> Callable[[], Solver]:
+        """Steps over timesteps that are spread evenly from the last one down to 0."""
+        self._check_steps(steps)
+        if eta:
+            raise InputError(f"eta={eta} does not suit ancestral sampling, which has the noise of eta=1; leave it out.")
+        abar = (1 - self.scheduler.betas.double()).cumprod(0)
+        spacing = (self.timesteps - 1) / max(1, steps - 1)
+        kept = [round(spacing * number) for number in range(steps)][::-1] if steps > 1 else [self.timesteps - 1]
+        return partial(AncestralSolver, kept, abar[kept].tolist(), self.prediction)
+
+    def _check_steps(self, steps: int) -> None:
+        if not 1 <= steps <= self.timesteps:
+            raise InputError(f"Cannot sample in {steps} steps; choose 1 to {self.timesteps}, the steps trained with.")
 
 
 def choose_path(scheduler: Scheduler | None, path: NoisePath | None) -> NoisePath:

@@ -11,9 +11,12 @@ from realign.nn.spaces import FeatureSpace, MotionSpace
 
 def needs_decoder(reward: JointEmbedding, generator: Diffusion) -> bool:
     """Whether a generator's samples must be decoded and normalised anew for a reward on motion features."""
-    if not isinstance(reward.space, FeatureSpace):
+    own, other = reward.space, generator.space
+    if not isinstance(own, FeatureSpace):
         return False
-    return not isinstance(generator.space, FeatureSpace) or not _alike(reward.normalizer, generator.normalizer)
+    if not isinstance(other, FeatureSpace) or own.frames != other.frames:  # tokens are not the frames of the motion
+        return True
+    return not _alike(reward.normalizer, generator.normalizer)
 
 
 def check_match(

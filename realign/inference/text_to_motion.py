@@ -195,7 +195,7 @@ class TextToMotion:
             seed: Non-negative seed.
             steps: Denoising steps; the generator's own number when None.
             guidance_scale: Classifier-free guidance scale; 1 turns it off.
-            scheduler: ddim, ddpm, dpm, unipc or lcm, of a flow euler or heun; the generator's own when None.
+            scheduler: ddim, ddpm, ancestral, dpm, unipc or lcm, of a flow euler or heun; the generator's own when None.
             batch_size: Motions made at once.
             guidance: As on the command line: ``default`` is the generator's own guidance, if it has one; ``none`` (or
                 None) does not guide; ``reward`` and ``best-of`` guide by the generator's own reward. Or a guidance from

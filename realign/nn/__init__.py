@@ -6,6 +6,7 @@ from realign.errors import renamed
 from realign.nn.denoisers import Denoiser, MdmDenoiser, MldDenoiser
 from realign.nn.diffusion import Diffusion, Generator
 from realign.nn.embedder import Embedder, JointEmbedding
+from realign.nn.official_mdm import OfficialMdmDecoder, OfficialMdmEncoder
 from realign.nn.official_mld import OfficialMldDenoiser
 from realign.nn.reward import TransformerReward
 from realign.nn.spaces import FeatureSpace, LatentSpace, MotionSpace
@@ -28,6 +29,8 @@ __all__ = [
     "MldDenoiser",
     "MotionSpace",
     "MotionVAE",
+    "OfficialMdmDecoder",
+    "OfficialMdmEncoder",
     "OfficialMldDenoiser",
     "SkipTransformerVAE",
     "TransformerReward",

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from realign.errors import InputError
 from realign.masking import apply_mask
@@ -64,25 +65,40 @@ class FeatureSpace(MotionSpace):
 
     Args:
         features: Channels C of the motion features, also the width.
+        frames: Every motion has this many tokens, whose first ones are its frames; it is cut out at the end. The
+            published MDM samples so: what lies behind a motion is denoised along with it. None for its own frames.
+
+    Raises:
+        InputError: There is no frame.
     """
 
-    def __init__(self, features: int = 263) -> None:
+    def __init__(self, features: int = 263, frames: int | None = None) -> None:
         super().__init__()
+        if frames is not None and frames < 1:
+            raise InputError(f"frames={frames} must be at least 1: it is the length that all motions are padded to.")
         self.features = self.width = features
+        self.frames = frames
 
     def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B N"]:
-        """The frames' own mask."""
-        return mask
+        """The frames' own mask, or all tokens."""
+        return mask if self.frames is None else mask.new_ones(len(mask), self._checked(self.frames, mask))
 
     def encode(
         self, motion: Float[Tensor, "B F C"], mask: Bool[Tensor, "B F"]
     ) -> tuple[Float[Tensor, "B N W"], Bool[Tensor, "B N"]]:
-        """The motion itself."""
-        return apply_mask(motion, mask), mask
+        """The motion itself, with zeros behind it."""
+        tokens = self.token_mask(mask)
+        return F.pad(apply_mask(motion, mask), (0, 0, 0, tokens.shape[1] - mask.shape[1])), tokens
 
     def decode(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B F C"]:
         """The motion itself."""
-        return apply_mask(x, mask)
+        return apply_mask(x[:, : mask.shape[1]], mask)
+
+    @staticmethod
+    def _checked(frames: int, mask: Bool[Tensor, "B F"]) -> int:
+        if mask.shape[1] > frames:
+            raise InputError(f"A motion of {mask.shape[1]} frames exceeds the {frames} of this generator; shorten it.")
+        return frames
 
 
 class LatentSpace(MotionSpace):

@@ -34,8 +34,8 @@ class GeneratorTask(SpaceTask, Diffusion):
         guidance_scale: Scale of classifier-free guidance; 1 turns it off.
         text_dropout: Fraction of samples trained without their caption, for classifier-free guidance.
         steps: Denoising steps.
-        sampling_scheduler: Scheduler of sampling: ddim, ddpm, dpm or unipc for a diffusion (its own when None); lcm for
-            one that was distilled to few steps; euler (when None) or heun for a flow.
+        sampling_scheduler: Scheduler of sampling: ddim, ddpm, ancestral, dpm or unipc for a diffusion (its own when
+            None); lcm for one that was distilled to few steps; euler (when None) or heun for a flow.
         velocity_weight: Weight of the loss on differences between neighbouring tokens of the predicted clean sample
             (MDM, Tevet et al. 2023, eq. 5): smooth motions where a token is a frame.
         geometric: Losses on joints, bone lengths and foot velocities of the predicted clean sample, decoded, added

@@ -6,6 +6,7 @@ from realign.text.hashing import HashingEncoder
 from realign.text.huggingface import HuggingFaceEncoder
 from realign.text.minilm import MiniLMEncoder
 from realign.text.open_clip import OpenClipEncoder
+from realign.text.without_text import ZeroWithoutText
 
 __all__ = [
     "CachedTextEncoder",
@@ -15,4 +16,5 @@ __all__ = [
     "MiniLMEncoder",
     "OpenClipEncoder",
     "TextEncoder",
+    "ZeroWithoutText",
 ]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -32,12 +32,23 @@ class OpenClipEncoder(FrozenTextEncoder):
         pretrained: One of the tags that ``open_clip.list_pretrained()`` gives for it, or a file of weights (safetensors
             or a ``state_dict``; pickled code is refused). None leaves random weights, the same ones each time.
         cache_dir: Folder for downloaded weights; that of the Hugging Face hub when None.
+        max_tokens: Tokens at which captions are cut, marks included; the context length when None.
+        words: ``projected`` as above; with ``hidden`` they stay as the final layer norm leaves them, all of the
+            context counts, behind the end of the text too, and the sentence vector is the end-of-text word (as
+            MotionDiffuse reads CLIP).
 
     Raises:
-        InputError: Name or tag is unknown.
+        InputError: Name or tag is unknown, or an option has no meaning.
     """
 
-    def __init__(self, name: str = "ViT-L-14", pretrained: str | None = "openai", cache_dir: str | None = None):
+    def __init__(
+        self,
+        name: str = "ViT-L-14",
+        pretrained: str | None = "openai",
+        cache_dir: str | None = None,
+        max_tokens: int | None = None,
+        words: Literal["projected", "hidden"] = "projected",
+    ):
         super().__init__()
         import open_clip
 
@@ -47,7 +58,16 @@ class OpenClipEncoder(FrozenTextEncoder):
         config = open_clip.get_model_config(self.name)
         if config is None:
             raise InputError(f"open-clip-torch has no model {name!r}; {_suggest(name, open_clip.list_models())}.")
-        self._dim = int(config["embed_dim"])
+        if words not in ("projected", "hidden"):
+            raise InputError(f"Words are projected or hidden, not {words!r}.")
+        context = int(config["text_cfg"].get("context_length", 77))
+        if max_tokens is not None and not 3 <= max_tokens <= context:
+            raise InputError(f"max_tokens must lie between 3 and the {context} of {name!r}, but is {max_tokens}.")
+        self.max_tokens, self.words = max_tokens, words
+        self._embed_dim = int(config["embed_dim"])
+        self._dim = int(config["text_cfg"].get("width", 0)) if words == "hidden" else self._embed_dim
+        if not self._dim:
+            raise InputError(f"The words of {name!r} are read projected only; leave words={words!r} out.")
         self._tag: dict[str, Any] = open_clip.get_pretrained_cfg(self.name, pretrained) if pretrained else {}
         if pretrained and not self._tag and not Path(pretrained).is_file():
             tags = open_clip.list_pretrained_tags_by_model(self.name)
@@ -69,12 +89,13 @@ class OpenClipEncoder(FrozenTextEncoder):
     @property
     def fingerprint(self) -> str:
         """Name of the architecture and of its weights; weights from a file are named by their content."""
-        return f"open_clip/{self.name}/{self._weights_name}"
+        read = [*(["hidden"] if self.words == "hidden" else []), *([str(self.max_tokens)] if self.max_tokens else [])]
+        return "/".join(["open_clip", self.name, self._weights_name, *read])
 
     def token_limit(self) -> TokenLimit:
-        """The context length of the architecture, which is 77 for CLIP."""
+        """`max_tokens`, or the context length of the architecture, which is 77 for CLIP."""
         tokenizer = self.tokenizer()
-        return TokenLimit(int(tokenizer.context_length), partial(count_tokens, tokenizer))
+        return TokenLimit(self.max_tokens or int(tokenizer.context_length), partial(count_tokens, tokenizer))
 
     def build_tokenizer(self) -> Tokenizer:
         """Load the tokenizer."""
@@ -102,13 +123,13 @@ class OpenClipEncoder(FrozenTextEncoder):
         weights = self._weights_file()
         with _root_logger_untouched():
             try:
-                model = open_clip.CustomTextCLIP(self._dim, _NO_VISION, text_config, quick_gelu)
+                model = open_clip.CustomTextCLIP(self._embed_dim, _NO_VISION, text_config, quick_gelu)
             except OSError as error:  # towers from Hugging Face fetch their configuration
                 raise InputError(f"{self.name!r} could not be configured: {_first_line(error)}") from error
             model.visual = nn.Identity()
             if weights:
                 self._load(model, weights)
-        return wrap_tower(model.text, self.tokenizer())
+        return wrap_tower(model.text, self.tokenizer(), self.max_tokens, self.words == "hidden")
 
     def _weights_file(self) -> str | None:
         if not self._tag:

@@ -1,6 +1,7 @@
 """How a sentence passes through the text towers of open-clip-torch, words and sentence vector alike."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,8 +24,24 @@ def count_tokens(tokenizer: Any, text: str) -> int:
     return len(tokenizer.tokenizer(cleaned, verbose=False).input_ids)
 
 
-def wrap_tower(tower: Any, tokenizer: Tokenizer) -> nn.Module:
-    """A module that turns sentences into TextFeatures with a text tower, whichever kind it is."""
+def wrap_tower(tower: Any, tokenizer: Any, max_tokens: int | None = None, hidden: bool = False) -> nn.Module:
+    """A module that turns sentences into TextFeatures with a text tower, whichever kind it is.
+
+    Args:
+        tower: The tower.
+        tokenizer: Its tokenizer.
+        max_tokens: Tokens at which captions are cut.
+        hidden: Give words as the final layer norm leaves them.
+
+    Raises:
+        InputError: The tower pools in an unknown way, or has no such words.
+    """
+    if max_tokens is not None:
+        inner = getattr(tokenizer, "tokenizer", None)
+        tokenizer = partial(tokenizer, context_length=max_tokens)
+        tokenizer.tokenizer = inner
+    if hidden:
+        return _HiddenTower(tower, tokenizer)
     if hasattr(tower, "pooler"):
         return _HuggingFaceTower(tower, tokenizer)
     return _Tower(tower, tokenizer) if tower.cls_emb is None else _ClassTokenTower(tower, tokenizer)
@@ -76,6 +93,19 @@ class _Tower(nn.Module):
         if pad == getattr(tokenizer, "eos_token_id", None):  # SigLIP ends a sentence with what it pads with
             lengths = lengths + 1
         return lengths.clamp(1, ids.shape[1])
+
+
+class _HiddenTower(_Tower):
+    """A tower whose words are read before the projection, at every place of the context."""
+
+    def forward(self, texts: list[str]) -> TextFeatures:
+        ids = self.tokenizer(texts).to(next(self.tower.parameters()).device)
+        lengths, attention = self.lengths(ids), self.tower.attn_mask
+        attention = None if attention is None else attention[: ids.shape[1], : ids.shape[1]]
+        x = self.tower.token_embedding(ids) + self.tower.positional_embedding[: ids.shape[1]]
+        tokens = self.tower.ln_final(self.tower.transformer(x, attn_mask=attention))
+        end = tokens[torch.arange(len(ids), device=ids.device), lengths - 1]
+        return TextFeatures(tokens, torch.ones_like(ids, dtype=torch.bool), end)
 
 
 class _ClassTokenTower(_Tower):

@@ -10,7 +10,9 @@ from realign.diffusion import CLEAN_STEP, VP
 from realign.errors import InputError
 from realign.guidance import BestOfN, RewardObjective, RewardSteering, load_steering
 from realign.guidance.config import GuidanceConfig
+from realign.guidance.reward import RewardGuidance
 from realign.masking import lengths_to_mask
+from realign.nn import FeatureSpace
 from realign.seeding import derive
 from realign.tasks import GeneratorTask, load_task, save_pretrained
 from realign.training import TrainingCLI
@@ -161,3 +163,28 @@ def test_a_reward_of_another_text_encoder_and_noise_guides_at_clean_samples(tmp_
     reason = "has never seen noise.*point x0" if kind == "RetrieverTask" else "noise schedule.*point x0"
     with pytest.raises(InputError, match=reason):
         noisy.sample(task, draws, LENGTHS[ROWS], seeds(*ROWS))
+
+
+@pytest.mark.parametrize("point", ["x_t", "x0"])
+def test_a_reward_judges_the_frames_of_a_motion_on_a_longer_canvas(point: str) -> None:
+    """The generator denoises 196 frames whatever the length: those behind the motion must not be rewarded."""
+    task = generator()
+    task.space = FeatureSpace(frames=40)
+    way = RewardSteering(RewardObjective(reward(), None, GuidanceConfig(point=point)))
+    way.check(task)
+    guidance = way.guidance(task, captions(ROWS), LENGTHS[ROWS])
+    mask, t = torch.ones(4, 40).bool(), torch.full((4,), 10)
+    x = torch.randn(4, 40, 263, generator=torch.Generator().manual_seed(0))
+    frames = lengths_to_mask(LENGTHS[ROWS])
+    short = x[:, : frames.shape[1]] * frames[..., None]
+    plain = RewardGuidance(way.objective.reward.model, guidance.guidance.target, way.config)
+    torch.testing.assert_close(guidance.reward(x, t, mask), plain.reward(short, t, frames), atol=1e-4, rtol=1e-4)
+    guided = way.sample(task, captions(ROWS), LENGTHS[ROWS], seeds(*ROWS))
+    free = task.sample(captions(ROWS), LENGTHS[ROWS], seeds(*ROWS))
+    assert guided.shape == free.shape == (4, int(LENGTHS[ROWS].max()), 263)
+    assert guided.isfinite().all() and not torch.allclose(guided, free)
+    target = way.objective.target(captions(ROWS))
+    assert (
+        way.objective.score(guided, LENGTHS[ROWS], target).mean()
+        > way.objective.score(free, LENGTHS[ROWS], target).mean()
+    )

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,22 @@ def write_statistics(folder: Path, features: int, names: tuple[str, str] = ("Mea
     return folder
 
 
-def draws(seed: int) -> Iterator[Any]:
-    """What the original drew, in order of use: ``send(shape)`` after the first ``next`` gives the next noise."""
-    state = np.random.RandomState(int(seed))
-    noise: Any = None
-    while True:
-        shape = yield noise
-        noise = torch.from_numpy(state.standard_normal(tuple(shape)).astype(np.float32))
+class Draws:
+    """What an original program drew, in order of use.
+
+    Args:
+        seed: Of ``numpy.random.RandomState``.
+        shape: Of every draw, as the original had its axes.
+        turn: Brings a draw to (B, N, W).
+    """
+
+    def __init__(self, seed: int, shape: Sequence[int], turn: Callable[[Tensor], Tensor] = lambda noise: noise) -> None:
+        self.state, self.shape, self.turn, self.drawn = np.random.RandomState(int(seed)), tuple(shape), turn, 0
+
+    def __call__(self, *place: int) -> Tensor:
+        """The next one, as `Sampler.sample` takes it by `draw`."""
+        self.drawn += 1
+        return self.turn(torch.from_numpy(self.state.standard_normal(self.shape).astype(np.float32)))
 
 
 class Golden:

@@ -183,3 +183,33 @@ def test_tower_from_hugging_face(tiny_bert, tmp_path):
         expected = model.encode_text(open_clip.get_tokenizer("tiny-hf")(TEXTS))
     torch.testing.assert_close(features.pooled, expected, rtol=1e-5, atol=1e-6)
     assert features.tokens.shape == (4, 12, 24) and features.mask.sum(1).tolist() == [9, 2, 5, 12]
+
+
+def test_captions_are_cut_where_asked_with_the_end_of_text_kept(models):
+    model, file = models["plain"]
+    encoder = OpenClipEncoder("tiny-plain", str(file), max_tokens=22)
+    ids = open_clip.get_tokenizer("tiny-plain")(TEXTS, context_length=22)
+    padded = torch.zeros(4, 77, dtype=ids.dtype)
+    padded[:, :22] = ids
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(TEXTS).pooled, model.encode_text(padded), rtol=1e-5, atol=1e-6)
+    assert encoder.token_limit().tokens == 22 and encoder.fingerprint.endswith("/22")
+    assert encoder.fingerprint != OpenClipEncoder("tiny-plain", str(file)).fingerprint
+    for count in (2, 78):
+        with pytest.raises(InputError, match=f"between 3 and the 77 .* but is {count}"):
+            OpenClipEncoder("tiny-plain", str(file), max_tokens=count)
+
+
+def test_hidden_words_fill_the_context_and_the_end_of_text_is_the_sentence(models):
+    model, file = models["plain"]
+    encoder = OpenClipEncoder("tiny-plain", str(file), words="hidden")
+    ids = open_clip.get_tokenizer("tiny-plain")(TEXTS)
+    with torch.no_grad():  # as MotionDiffuse runs the parts of CLIP
+        x = model.token_embedding(ids) + model.positional_embedding
+        x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask))
+    features = encoder(TEXTS)
+    assert encoder.dim == 16 and features.tokens.shape == (4, 77, 16) and features.mask.all()
+    torch.testing.assert_close(features.tokens, x, rtol=1e-5, atol=1e-6)
+    assert torch.equal(features.pooled, features.tokens[torch.arange(4), ids.argmax(1)])
+    with pytest.raises(InputError, match="projected or hidden, not 'raw'"):
+        OpenClipEncoder("tiny-plain", str(file), words="raw")

@@ -75,8 +75,17 @@ def build(found: Imported) -> nn.Module:
 
 
 def _without_text(value: Any, dim: int) -> Any:
-    """A configuration with a light text encoder of the same width."""
+    """A configuration with a light text encoder of the same width, in whatever stands around the frozen one."""
     if isinstance(value, Mapping):
-        light = {"class_path": "realign.text.HashingEncoder", "init_args": {"dim": dim}}
-        return {name: light if name == "text_encoder" else _without_text(each, dim) for name, each in value.items()}
+        return {
+            name: _light(each, dim) if name == "text_encoder" else _without_text(each, dim)
+            for name, each in value.items()
+        }
     return [_without_text(each, dim) for each in value] if isinstance(value, list) else value
+
+
+def _light(encoder: Any, dim: int) -> dict[str, Any]:
+    options = encoder["init_args"]
+    if "encoder" in options:
+        return {**encoder, "init_args": {**options, "encoder": _light(options["encoder"], dim)}}
+    return {"class_path": "realign.text.HashingEncoder", "init_args": {"dim": dim}}
