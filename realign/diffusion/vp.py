@@ -48,7 +48,7 @@ class VP(NoisePath):
         check_scheduler(scheduler)
         self.prediction = self.scheduler.config.prediction_type
         self.timesteps: int = self.scheduler.config.num_train_timesteps
-        self.lcm = LCMSteps() if lcm is None else lcm
+        self.lcm = LCMSteps(min(LCMSteps.original_steps, self.timesteps)) if lcm is None else lcm
         self.lcm.check(self.timesteps)
         table = self.scheduler.alphas_cumprod.float()
         abar = torch.cat([table.new_ones(1), table])  # row 0 is CLEAN_STEP

@@ -31,11 +31,9 @@ def timestep_sinusoid(t: Real[Tensor, "B"], width: int) -> Float[Tensor, "B W"]:
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
-def interleaved_sinusoid(length: int, width: int) -> Float[Tensor, "L W"]:
-    """Positions 0 to length-1, sines in even channels and cosines in odd ones (Vaswani et al. 2017, section 3.5)."""
-    frequencies = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
-    angles = torch.arange(length, dtype=torch.float)[:, None] * frequencies
-    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+def interleaved_sinusoid(positions: Real[Tensor, "*B"], width: int) -> Float[Tensor, "*B W"]:
+    """Sinusoids of positions, sines in even channels and cosines in odd ones (Vaswani et al. 2017, section 3.5)."""
+    return sinusoid(positions, width).unflatten(-1, (2, -1)).mT.flatten(-2)
 
 
 class TimestepEmbedding(nn.Module):

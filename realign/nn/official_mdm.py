@@ -6,13 +6,8 @@ from torch import Tensor, nn
 
 from realign.batch import TextFeatures
 from realign.nn.denoisers import Conditioning, Denoiser
-from realign.nn.layers import sinusoid
+from realign.nn.layers import interleaved_sinusoid
 from realign.nn.transformer import Transformer
-
-
-def interleaved(positions: Real[Tensor, "*B"], width: int) -> Float[Tensor, "*B W"]:
-    """Sinusoids of positions, sines in even and cosines in odd columns."""
-    return sinusoid(positions, width).unflatten(-1, (2, -1)).mT.flatten(-2)
 
 
 class _OfficialMdm(Denoiser):
@@ -36,11 +31,13 @@ class _OfficialMdm(Denoiser):
         self.transformer = transformer
 
     def _embed_step(self, t: Real[Tensor, "B"]) -> Float[Tensor, "B 1 H"]:
-        return self.step(interleaved(t, self.hidden).to(self.text.weight.dtype))[:, None]
+        return self.step(interleaved_sinusoid(t, self.hidden).to(self.text.weight.dtype))[:, None]
 
     def _place(self, tokens: Float[Tensor, "B L H"]) -> Float[Tensor, "B L H"]:
         """Add the position of each token."""
-        return tokens + interleaved(torch.arange(tokens.shape[1], device=tokens.device), self.hidden).to(tokens.dtype)
+        return tokens + interleaved_sinusoid(torch.arange(tokens.shape[1], device=tokens.device), self.hidden).to(
+            tokens.dtype
+        )
 
 
 class OfficialMdmEncoder(_OfficialMdm):

@@ -83,7 +83,7 @@ class GaussianTokenEncoder(nn.Module):
         super().__init__()
         self.tokens = nn.Parameter(torch.randn(2, hidden))
         self.in_proj = nn.Linear(width, hidden)
-        self.register_buffer("table", interleaved_sinusoid(_POSITIONS, hidden), persistent=False)
+        self.register_buffer("table", interleaved_sinusoid(torch.arange(_POSITIONS), hidden), persistent=False)
         self.drop = nn.Dropout(dropout)
         self.transformer = Transformer(hidden, layers, heads, feedforward, dropout)
 
