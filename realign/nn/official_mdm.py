@@ -10,6 +10,9 @@ from realign.nn.layers import interleaved_sinusoid
 from realign.nn.transformer import Transformer
 
 
+_ROWS = 256  # of positions that are kept, more than motions of the data sets have
+
+
 class _OfficialMdm(Denoiser):
     """What its two forms share. Positions and timesteps are rows of one table of sinusoids, and text is not normalised.
 
@@ -29,15 +32,17 @@ class _OfficialMdm(Denoiser):
         self.text = nn.Linear(text_dim, hidden)
         self.read, self.write = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.transformer = transformer
+        self.register_buffer("table", interleaved_sinusoid(torch.arange(_ROWS), hidden), persistent=False)
 
     def _embed_step(self, t: Real[Tensor, "B"]) -> Float[Tensor, "B 1 H"]:
         return self.step(interleaved_sinusoid(t, self.hidden).to(self.text.weight.dtype))[:, None]
 
     def _place(self, tokens: Float[Tensor, "B L H"]) -> Float[Tensor, "B L H"]:
         """Add the position of each token."""
-        return tokens + interleaved_sinusoid(torch.arange(tokens.shape[1], device=tokens.device), self.hidden).to(
-            tokens.dtype
-        )
+        length, table = tokens.shape[1], self.get_buffer("table")
+        if length > len(table):
+            table = interleaved_sinusoid(torch.arange(length, device=tokens.device), self.hidden)
+        return tokens + table[:length].to(tokens.dtype)
 
 
 class OfficialMdmEncoder(_OfficialMdm):
