@@ -9,7 +9,6 @@ from realign.nn.denoisers import Conditioning, Denoiser
 from realign.nn.layers import interleaved_sinusoid
 from realign.nn.transformer import Transformer
 
-
 _ROWS = 256  # of positions that are kept, more than motions of the data sets have
 
 
