@@ -1,7 +1,7 @@
 """Batches and text features, which data, models and callbacks exchange."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -59,6 +59,54 @@ class TextFeatures:
 
 
 @dataclass
+class CaptionFeatures:
+    """Frozen features of B captions as a file keeps them: in half precision, one caption after another.
+
+    Attributes:
+        captions: What they are features of.
+        rows: R vectors: of each caption the sentence, then its words.
+        places: Row of the sentence and of each word, -1 where there is no word.
+    """
+
+    captions: list[str]
+    rows: Float[Tensor, "R D"]
+    places: Int[Tensor, "B P"]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitem__(self, chosen: slice) -> "CaptionFeatures":
+        return CaptionFeatures(self.captions[chosen], self.rows, self.places[chosen])
+
+    def to(self, device: torch.device | str) -> "CaptionFeatures":
+        """Move to a device."""
+        return CaptionFeatures(self.captions, upload(self.rows, device), upload(self.places, device))
+
+    def pin_memory(self) -> "CaptionFeatures":
+        """Copy into page-locked memory, for fast transfer to a GPU."""
+        return CaptionFeatures(self.captions, self.rows.pin_memory(), self.places.pin_memory())
+
+    def features(self) -> TextFeatures:
+        """The same in float32, padded to the most words; computed where the rows lie."""
+        rows = torch.cat([self.rows.float(), self.rows.new_zeros(1, self.rows.shape[1], dtype=torch.float32)])
+        there = self.places >= 0
+        found = torch.nn.functional.embedding(self.places.where(there, len(self.rows)), rows)
+        return TextFeatures(found[:, 1:], there[:, 1:], found[:, 0])
+
+    @staticmethod
+    def cat(parts: Sequence["CaptionFeatures"]) -> "CaptionFeatures":
+        """Join along the batch."""
+        most = max(part.places.shape[1] for part in parts)
+        before, places = 0, []
+        for part in parts:
+            moved = part.places + (part.places >= 0) * before
+            places.append(torch.nn.functional.pad(moved, (0, most - moved.shape[1]), value=-1))
+            before += len(part.rows)
+        captions = [caption for part in parts for caption in part.captions]
+        return CaptionFeatures(captions, torch.cat([part.rows for part in parts]), torch.cat(places))
+
+
+@dataclass
 class MotionTextBatch:
     """B motions with one caption each.
 
@@ -68,6 +116,7 @@ class MotionTextBatch:
         captions: One each.
         ids: Names of the clips.
         seeds: One seed a sample: every random draw that concerns the sample comes from it.
+        text: Features of the captions by the fingerprint of their encoder, where the set's loader has read any.
     """
 
     motion: Float[Tensor, "B F C"]
@@ -75,9 +124,11 @@ class MotionTextBatch:
     captions: list[str]
     ids: list[str]
     seeds: Int[Tensor, "B"]
+    text: dict[str, CaptionFeatures] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
+        sizes = {each.name: len(getattr(self, each.name)) for each in fields(self) if each.name != "text"}
+        sizes |= {f"text of {name}": len(each) for name, each in self.text.items()}
         if len(set(sizes.values())) != 1:
             raise InputError(f"A batch needs one entry a sample in every field, but their sizes are {sizes}.")
 
@@ -85,7 +136,9 @@ class MotionTextBatch:
         return len(self.captions)
 
     def __getitem__(self, rows: slice) -> "MotionTextBatch":
-        return MotionTextBatch(*(getattr(self, field.name)[rows] for field in fields(self)))
+        text = {name: each[rows] for name, each in self.text.items()}
+        parts = {each.name: getattr(self, each.name)[rows] for each in fields(self) if each.name != "text"}
+        return MotionTextBatch(**parts, text=text)
 
     @property
     def mask(self) -> Bool[Tensor, "B F"]:
@@ -93,9 +146,11 @@ class MotionTextBatch:
         return lengths_to_mask(self.lengths, self.motion.shape[1])
 
     def to(self, device: torch.device | str) -> "MotionTextBatch":
-        """Move the motion and lengths; seeds stay on the CPU, where dropout is seeded by them without a wait."""
-        return replace(self, motion=upload(self.motion, device), lengths=upload(self.lengths, device))
+        """Move motion, lengths and text; seeds stay on the CPU, where dropout is seeded by them without a wait."""
+        text = {name: each.to(device) for name, each in self.text.items()}
+        return replace(self, motion=upload(self.motion, device), lengths=upload(self.lengths, device), text=text)
 
     def pin_memory(self) -> "MotionTextBatch":
         """Copy into page-locked memory, for fast transfer to a GPU."""
-        return replace(self, motion=self.motion.pin_memory(), lengths=self.lengths.pin_memory())
+        text = {name: each.pin_memory() for name, each in self.text.items()}
+        return replace(self, motion=self.motion.pin_memory(), lengths=self.lengths.pin_memory(), text=text)

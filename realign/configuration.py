@@ -87,6 +87,17 @@ def read_config(name: str | Path) -> dict[str, Any]:
     return _with_new_names(_fill(merged, values, path))
 
 
+def read_value(name: str | Path, value: str) -> Any:
+    """A value that a configuration, or one of its bases, sets in `let`; None where none does.
+
+    Raises:
+        InputError: As `read_config`.
+    """
+    path = find_config(name)
+    values = _with_bases(path, ()).get("let") or {}
+    return _fill(values.get(value), values, path)
+
+
 def compose_arguments(args: Sequence[str]) -> list[str]:
     """Command-line words in which every ``--config NAME`` is replaced by the composed configuration, as YAML text.
 

@@ -56,6 +56,24 @@ def meet() -> None:
         distributed.barrier()
 
 
+def first_then_others(work: Callable[[], T]) -> T:
+    """Let the first process do something while the others wait, however long it takes; then they do it, too."""
+    rank, world = processes()
+    if world == 1:
+        return work()
+    group: Any = distributed.new_group(backend="gloo", timeout=_LONG)  # that of the run gives up after minutes
+    try:
+        if rank:
+            distributed.barrier(group)
+        try:
+            return work()
+        finally:
+            if not rank:
+                distributed.barrier(group)
+    finally:
+        distributed.destroy_process_group(group)
+
+
 def launch(work: Callable[..., None], devices: int, device: torch.device, *arguments: Any) -> None:
     """Call ``work(device, *arguments)`` in every process of the launcher that started this one, else in new processes.
 

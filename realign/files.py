@@ -113,7 +113,10 @@ def load_npy(path: str | Path, mapped: bool = False) -> "NDArray[Any]":
         with open(path, "rb") as file:
             return read_npy(file)
     with _one_line_errors():
-        return np.lib.format.open_memmap(path, mode="r")
+        array = np.lib.format.open_memmap(path, mode="r")
+        if isinstance(array, np.memmap) and array.offset + array.nbytes != os.path.getsize(path):
+            raise ValueError("its size is not what its header says")
+        return array.view(np.ndarray)
 
 
 def read_npy(file: IO[bytes]) -> "NDArray[Any]":

@@ -189,6 +189,7 @@ class RewardModel(nn.Module, ABC):
         signature: Names what the weights do not tell: the architecture and its sizes.
         variational: Whether its Gaussians have variances.
         timed_captions: Whether the embedding of a caption depends on the timestep of the motion it is compared with.
+        reads_words: Whether it reads the words of a caption, and not the pooled vector alone.
     """
 
     width: int
@@ -197,6 +198,7 @@ class RewardModel(nn.Module, ABC):
     signature: str
     variational = False
     timed_captions = False
+    reads_words: bool = True
 
     @abstractmethod
     def embed_motion(

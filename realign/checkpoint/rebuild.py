@@ -26,13 +26,7 @@ def rebuild(saved: Saved, base: type[nn.Module], kind: type[Kind]) -> Kind:
     Raises:
         InputError: It names what may not be named, another kind, or parts or options that are unknown.
     """
-    config = admit(saved.config, saved.path, saved.trust_code)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(base, "module", required=True)
-    try:
-        parsed = parser.parse_object({"module": config})
-    except (ArgumentError, TypeError, ValueError, ImportError, AttributeError) as error:
-        raise _cannot_build(saved.path, error) from error
+    parser, parsed = _parse(admit(saved.config, saved.path, saved.trust_code), base, saved.path)
     if not saved.trust_code:
         _check_found(parsed.module.as_dict(), saved.path)  # short names are full ones now
     found = find_class(parsed.module.class_path)
@@ -43,12 +37,41 @@ def rebuild(saved: Saved, base: type[nn.Module], kind: type[Kind]) -> Kind:
         raise InputError(
             f"{saved.path} holds {holds}, but {wanted or f'a {kind.__name__}'} is needed; give one of that kind."
         )
+    built: Kind = _instantiate(parser, parsed, saved.path)
+    return built
+
+
+def build_part(config: Mapping[str, Any], base: type[Kind], path: Path) -> Kind:
+    """Instantiate a part of a configuration of one's own, which may name any class.
+
+    Args:
+        config: class_path and init_args.
+        base: A base of the class.
+        path: The file that it comes from.
+
+    Raises:
+        InputError: It names another kind, or parts or options that are unknown.
+    """
+    built: Kind = _instantiate(*_parse(config, base, path), path)
+    return built
+
+
+def _parse(config: Mapping[str, Any], base: type, path: Path) -> tuple[ArgumentParser, Any]:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, "module", required=True)
+    try:
+        return parser, parser.parse_object({"module": config})
+    except (ArgumentError, TypeError, ValueError, ImportError, AttributeError) as error:
+        raise _cannot_build(path, error) from error
+
+
+def _instantiate(parser: ArgumentParser, parsed: Any, path: Path) -> Any:
     try:
         return parser.instantiate_classes(parsed).module
     except InputError:
         raise
     except Exception as error:  # values out of range can raise any exception
-        raise _cannot_build(saved.path, error) from error
+        raise _cannot_build(path, error) from error
 
 
 def _cannot_build(path: Path, error: Exception) -> InputError:

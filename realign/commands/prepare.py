@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from realign.commands.common import add_motion_options
+from realign.commands.text_features import keep_text, text_readers
 from realign.errors import InputError
 
 _PLAIN = ("captions", "skeleton", "fps", "rig", "up")  # options of a folder that is recognised by what it holds
@@ -40,6 +41,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes that read and compute (default: 1)"
     )
+    parser.add_argument(
+        "--text-encoder",
+        action="append",
+        default=[],
+        metavar="NAME|CONFIG",
+        help="keep the captions' features beside the set, as `fit` does at its first start: by minilm or clip, or by "
+        "the encoders of a training configuration, which may read less (may be given several times)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="make the set again even when OUT is there")
     amass = parser.add_argument_group("prepare amass")
     amass.add_argument("--body-models", metavar="FOLDER", help="models of SMPL+H as downloaded: male/model.npz, ...")
@@ -56,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    readers = [reader for name in args.text_encoder for reader in text_readers(name)]
     console = Console(highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -68,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    for line in summary(report):
+        kept = [keep_text(report.folder, reader, bar) for reader in readers]
+    for line in (*summary(report), *kept):
         console.print(line, markup=False)
     return 0
 

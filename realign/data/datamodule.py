@@ -1,5 +1,6 @@
 """Loaders of a prepared set for Lightning: the same samples on any number of processes, and after a resumed run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from realign.data.caption_tables import caption_tokens, plain_captions
 from realign.data.dataset import LONGEST, MotionTextDataset
 from realign.data.loading import MotionLoader, ResumableLoader, SeededBatchSampler
 from realign.data.store import PackedMotions
+from realign.data.text_features import keep_features
+from realign.distributed import first_then_others
 from realign.errors import InputError
 from realign.motion.skeleton import get_skeleton
+from realign.text.table import FeatureTable, TextReader
 
 USUAL_BATCH = 64
 
@@ -79,6 +83,7 @@ class MotionDataModule(pl.LightningDataModule):
         self.group_lengths, self.drop_last, self.predict_split = group_lengths, drop_last, predict_split
         self.whole, self.exclude_same_first_caption = whole, exclude_same_first_caption
         self._packed: PackedMotions | None = None
+        self._text: dict[str, FeatureTable] = {}
 
     @property
     def packed(self) -> PackedMotions:
@@ -115,6 +120,29 @@ class MotionDataModule(pl.LightningDataModule):
         """`plain_captions` of the set."""
         return plain_captions(self.packed, split)
 
+    def read_text(self, readers: Sequence[TextReader]) -> dict[str, FeatureTable]:
+        """Let batches carry the features of their captions, kept in files that are written where there are none yet.
+
+        Args:
+            readers: What reads captions; encoders whose features are not kept are left out.
+
+        Returns:
+            The features, by the fingerprints of their encoders.
+        """
+        wanted: dict[str, TextReader] = {}
+        for encoder, words in readers:
+            if encoder.kept is not None:
+                name = encoder.fingerprint
+                wanted[name] = TextReader(encoder, words or (name in wanted and wanted[name].words))
+        device = self.trainer.strategy.root_device if self.trainer is not None else None
+
+        def keep() -> dict[str, FeatureTable | None]:
+            return {name: keep_features(self.packed, each, device) for name, each in wanted.items()}
+
+        found = first_then_others(keep) if wanted else {}
+        self._text = {name: table for name, table in found.items() if table is not None}
+        return self._text
+
     def dataset(self, split: str, augment: bool = False, whole: bool = False) -> MotionTextDataset:
         """One split, with the crops and captions of training (`augment`) or of evaluation; `whole` as for the class."""
         mirror = not self.packed.meta.get("mirrored_included", False) if self.mirror is None else self.mirror
@@ -130,6 +158,7 @@ class MotionDataModule(pl.LightningDataModule):
             one_per_motion=whole,
             unit_length=self.unit_length,
             pad_to=self.pad_to,
+            text=self._text,
         )
 
     def train_dataloader(self) -> ResumableLoader:

@@ -1,6 +1,6 @@
 """Motions with captions from a prepared set: caption, crop and mirroring are drawn from one seed per sample."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from realign.batch import MotionTextBatch
+from realign.batch import CaptionFeatures, MotionTextBatch
 from realign.data.prepare.captions import swap_sides
 from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.motion.layout import mirror_map
 from realign.motion.skeleton import get_skeleton
 from realign.seeding import uniform
+from realign.text.table import FeatureTable
 
 LONGEST = 199
 """Most frames of a motion that generators are trained and measured on (HumanML3D and KIT)."""
@@ -42,6 +43,7 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
         unit_length: Lengths are multiples of this.
         pad_to: Frames to pad every batch to; the longest of the batch when None.
         one_per_motion: Take only the clip with the first caption of each motion.
+        text: Features of the set's captions that batches carry, by the fingerprint of their encoder.
     """
 
     def __init__(
@@ -57,12 +59,13 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
         unit_length: int = 4,
         pad_to: int | None = None,
         one_per_motion: bool = False,
+        text: Mapping[str, FeatureTable] | None = None,
     ) -> None:
         if unit_length < 1 or max_frames < unit_length or max_frames % unit_length:
             raise InputError(f"max_frames={max_frames} must be a positive multiple of unit_length={unit_length}.")
         if pad_to is not None and pad_to < max_frames:
             raise InputError(f"pad_to={pad_to} is shorter than max_frames={max_frames}; raise it or lower max_frames.")
-        self.packed, self.split = packed, split
+        self.packed, self.split, self.text = packed, split, dict(text or {})
         self.augment, self.mirror = augment, mirror and augment
         self.max_frames, self.unit, self.pad_to = max_frames, unit_length, pad_to
         least = max(min_frames, unit_length)
@@ -106,7 +109,8 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
                 out *= signs
             else:
                 out[:] = source
-        captions = [self.packed.caption(int(row), int(k)) for row, k in zip(rows, which, strict=True)]
+        places = clips["caption"] + which
+        captions = [self.packed.caption_at(place) for place in places.tolist()]
         captions = [swap_sides(text) if flip else text for text, flip in zip(captions, mirrored, strict=True)]
         return MotionTextBatch(
             motion=torch.from_numpy(motion),
@@ -114,6 +118,10 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
             captions=captions,
             ids=self.packed.ids(rows),
             seeds=seeds,
+            text={
+                name: table.read(table.rows[places, mirrored.astype(int)], captions)
+                for name, table in self.text.items()
+            },
         )
 
     def _draw(self, seeds: Int[Tensor, "B"], clips: NDArray[np.void]) -> tuple[NDArray[Any], ...]:
@@ -151,4 +159,5 @@ def collate(samples: MotionTextBatch | Sequence[MotionTextBatch]) -> MotionTextB
         [text for sample in samples for text in sample.captions],
         [name for sample in samples for name in sample.ids],
         torch.cat([sample.seeds for sample in samples]),
+        {name: CaptionFeatures.cat([sample.text[name] for sample in samples]) for name in samples[0].text},
     )

@@ -50,14 +50,11 @@ def read_array(path: Path, mapped: bool = True) -> NDArray[Any]:
         mapped: Map it read-only instead of reading it.
     """
     try:
-        array = load_npy(path, mapped)
-        if isinstance(array, np.memmap) and array.offset + array.nbytes != path.stat().st_size:
-            raise ValueError("its size is not what its header says")
+        return load_npy(path, mapped)
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run `realign prepare` with --overwrite to make the set again.") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{path} is cut off or broken ({error}); run `realign prepare` with --overwrite.") from None
-    return array.view(np.ndarray) if isinstance(array, np.memmap) else array
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +181,21 @@ class PackedMotions:
 
     def caption(self, index: int, which: int = 0) -> str:
         """One caption of a clip."""
-        return _text(self._captions, self._caption_offsets, int(self.clips["caption"][index]) + which)
+        return self.caption_at(int(self.clips["caption"][index]) + which)
+
+    def caption_at(self, number: int) -> str:
+        """A caption by its place among those of all clips; `clips` has the first place of each clip."""
+        return _text(self._captions, self._caption_offsets, number)
+
+    @property
+    def caption_sizes(self) -> NDArray[np.int64]:
+        """Bytes of every caption of the set, by place."""
+        return np.diff(self._caption_offsets)
+
+    def caption_digest(self) -> str:
+        """Digest of all captions and their places; reads them, 5 MB of HumanML3D's."""
+        names = ("captions.npy", "caption_offsets.npy")
+        return content_digest((name, self.folder / name) for name in names)
 
     def captions(self, index: int) -> list[str]:
         """All captions of a clip, the plainest first where they were written here."""

@@ -22,10 +22,12 @@ class Denoiser(nn.Module, ABC):
     Attributes:
         width: Width W of the space's tokens.
         text_dim: Width D of the text features.
+        reads_words: Whether it reads the words of a caption, and not the pooled vector alone.
     """
 
     width: int
     text_dim: int
+    reads_words: bool = True
 
     @abstractmethod
     def forward(
@@ -98,6 +100,7 @@ class _TransformerDenoiser(Denoiser):
         super().__init__()
         check_patch(patch)
         self.width, self.text_dim, self.patch = width, text_dim, patch
+        self.reads_words = conditioning == "tokens"
         self.time_embedding = TimestepEmbedding(hidden)
         self.text = TextTokens(text_dim, hidden, conditioning)
         self.in_proj, self.out_proj = nn.Linear(patch * width, hidden), nn.Linear(hidden, patch * width)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from realign.batch import TextFeatures
 from realign.checkpoint.load import load_model
 from realign.diffusion import CLEAN_STEP, NoisePath
 from realign.diffusion.path import Clean
@@ -37,11 +38,14 @@ class JointEmbedding(MotionTextModel):
     text_encoder: TextEncoder
     path: NoisePath
 
+    def encode_text(self, captions: Sequence[str]) -> TextFeatures:
+        """Features of captions on the model's device; each different caption is encoded once."""
+        return encode_captions(self.text_encoder, captions).to(self.device)
+
     def embed_captions(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
         """Unit embeddings of captions, in float32 also under autocast."""
-        device = self.normalizer.mean.device
-        with exact_float32(device):
-            return self.model.embed_text(encode_captions(self.text_encoder, captions).to(device))
+        with exact_float32(self.device):
+            return self.model.embed_text(self.encode_text(captions))
 
     def embed_motions(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
         """Unit embeddings of clean motions, in float32 also under autocast.

@@ -20,6 +20,7 @@ from realign.nn.spaces import MotionSpace, check_widths
 from realign.seeding import noise_like_mask, uniform
 from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
+from realign.text.table import TextReader
 
 
 class GeneratorTask(SpaceTask, Diffusion):
@@ -115,10 +116,14 @@ class GeneratorTask(SpaceTask, Diffusion):
     def _encode(self, batch: MotionTextBatch, dropout: float) -> TextFeatures:
         """Features of the captions, with this probability of the empty caption instead."""
         if not dropout:
-            return self.encode_text(batch.captions)
+            return self.read_text(batch)
         dropped = uniform(batch.seeds, "generator caption dropout", self.device) < dropout
         rows = torch.arange(len(batch), device=self.device).masked_fill(dropped, len(batch))
-        return self.encode_text([*batch.captions, ""])[rows]
+        return self.read_text(batch, empty=True)[rows]
+
+    def text_readers(self) -> list[TextReader]:
+        """The denoiser's."""
+        return [TextReader(self.text_encoder, self.denoiser.reads_words)]
 
     def preview(self, batch: MotionTextBatch) -> list[MotionClip]:
         """Recorded motions, then motions generated for the same captions and lengths."""

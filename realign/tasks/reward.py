@@ -22,6 +22,7 @@ from realign.tasks.gather import gather_rows
 from realign.tasks.recall import BINS, CLEAN, POINTS, NoiseRecall, Timesteps
 from realign.tasks.space import SpaceTask
 from realign.text.base import TextEncoder
+from realign.text.table import TextReader
 
 
 class RewardTask(SpaceTask, JointEmbedding):
@@ -141,7 +142,7 @@ class RewardTask(SpaceTask, JointEmbedding):
         if self.paired:
             x_t, t = torch.cat([x, x_t]), torch.cat([torch.full_like(t, CLEAN_STEP), t])
             x, tokens = x.repeat(2, 1, 1), tokens.repeat(2, 1)
-        features = self.encode_text(batch.captions)
+        features = self.read_text(batch)
         drawn = torch.cat([derive(seeds, f"view {view}") for view in range(views)]) if purpose == "train" else None
         text, motion, further = self.model.learn(RewardBatch(x_t, t, tokens, x, features, drawn))
         told = [self.contrast(*self._gather(text, view, batch, features)) for view in motion.chunk(views)]
@@ -174,7 +175,13 @@ class RewardTask(SpaceTask, JointEmbedding):
         """Sentence embeddings, by which near-duplicate captions are found."""
         if self.sentence_encoder is None:
             return features.pooled
-        return self.sentence_encoder(batch.captions).pooled.to(self.device)
+        found = self._read(self.sentence_encoder, batch)
+        return self.sentence_encoder(batch.captions).pooled.to(self.device) if found is None else found.pooled
+
+    def text_readers(self) -> list[TextReader]:
+        """The model's, and what compares captions."""
+        own = [TextReader(self.text_encoder, self.model.reads_words)]
+        return own if self.sentence_encoder is None else [*own, TextReader(self.sentence_encoder, False)]
 
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> MotionEmbeddings:
         """Embeddings of clean motions and their captions, for an index."""

@@ -17,6 +17,7 @@ from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task
 from realign.tasks.vae import VAETask
 from realign.text.base import TextEncoder, encode_captions
+from realign.text.table import FeatureTable, TextReader
 
 
 class SpaceTask(Task):
@@ -42,9 +43,26 @@ class SpaceTask(Task):
     ) -> None:
         super().__init__(space.features, optimizer, lr_scheduler, skeleton)
         self.space, self.text_encoder, self.path = space, text_encoder, path
+        self._tables: dict[str, FeatureTable] = {}
+        self._empty: dict[str, TextFeatures] = {}
         self._has_state = False
         self._fault: InputError | None = None
         self.register_load_state_dict_post_hook(_note_state)
+
+    def text_readers(self) -> list[TextReader]:
+        """The text encoders whose features training may read from files, and what is read of each; none by default."""
+        return []
+
+    def setup(self, stage: str) -> None:
+        """As `Task.setup`; where training reads the set's captions from files, too.
+
+        What measures reads them from the encoder, in float32.
+        """
+        super().setup(stage)
+        data = self._data()
+        self._tables, self._empty = {}, {}
+        if hasattr(data, "read_text"):
+            self._tables = data.read_text(self.text_readers() if stage == "fit" else [])
 
     def prepare(self, stage: str) -> None:
         """Load the checkpoints named by options, unless a whole checkpoint is restored.
@@ -124,7 +142,40 @@ class SpaceTask(Task):
 
     def encode_text(self, captions: Sequence[str]) -> TextFeatures:
         """Features of captions on the task's device; each different caption is encoded once."""
-        return encode_captions(self.text_encoder, captions).to(self.device)
+        found = self._look_up(self.text_encoder, captions)
+        return encode_captions(self.text_encoder, captions).to(self.device) if found is None else found
+
+    def read_text(self, batch: MotionTextBatch, empty: bool = False) -> TextFeatures:
+        """Features of the captions of a batch on the task's device, from those that the loader has read.
+
+        Args:
+            batch: Captions, and their features where there are files of them.
+            empty: Add those of the empty caption, behind them.
+        """
+        features = self._read(self.text_encoder, batch)
+        if features is None:
+            return self.encode_text([*batch.captions, ""] if empty else batch.captions)
+        return TextFeatures.cat([features, self._read_empty()]) if empty else features
+
+    def _read(self, encoder: TextEncoder, batch: MotionTextBatch) -> TextFeatures | None:
+        """Features that came with a batch, unless its captions were changed on the way."""
+        found = batch.text.get(encoder.fingerprint)
+        return None if found is None or found.captions != batch.captions else found.to(self.device).features()
+
+    def _read_empty(self) -> TextFeatures:
+        """Features of the empty caption, which stay on the device."""
+        name = self.text_encoder.fingerprint
+        if name not in self._empty or self._empty[name].pooled.device != self.device:
+            self._empty[name] = self.encode_text([""])
+        return self._empty[name]
+
+    def _look_up(self, encoder: TextEncoder, captions: Sequence[str]) -> TextFeatures | None:
+        """Features from the set's files, while there are any and all of the captions are in them."""
+        table = self._tables.get(encoder.fingerprint) if self._tables else None
+        numbers = None if table is None else table.find(captions)
+        if table is None or numbers is None:
+            return None
+        return table.read(numbers, list(captions)).to(self.device).features()
 
     @torch.no_grad()
     def clean_tokens(self, batch: MotionTextBatch) -> tuple[Float[Tensor, "B N W"], Bool[Tensor, "B N"]]:

@@ -1,7 +1,9 @@
 """What every sentence encoder offers, and how a frozen one stays out of training and checkpoints."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import torch
@@ -51,6 +53,11 @@ class TextEncoder(nn.Module, ABC):
 
     def token_limit(self) -> TokenLimit | None:
         """How much of a sentence is read; None is all of it."""
+        return None
+
+    @property
+    def kept(self) -> "TextEncoder | None":
+        """The frozen encoder whose features are kept on disk; None where they are computed each time."""
         return None
 
     @abstractmethod
@@ -136,6 +143,12 @@ class FrozenTextEncoder(TextEncoder):
             longest = int(features.mask.sum(1).max())
             tokens, mask = features.tokens[:, :longest].float(), features.mask[:, :longest]
             return TextFeatures(apply_mask(tokens, mask), mask, features.pooled.float())
+
+
+def file_stem(fingerprint: str) -> str:
+    """Beginning of the name of a file that keeps an encoder's features."""
+    readable = re.sub(r"[^\w.-]+", "_", fingerprint)[:80]
+    return f"{readable}-{blake2b(fingerprint.encode(), digest_size=6).hexdigest()}"  # what is unreadable also counts
 
 
 def encode_captions(encoder: TextEncoder, captions: Sequence[str]) -> TextFeatures:

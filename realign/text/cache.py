@@ -1,12 +1,10 @@
 """Frozen text features kept on disk, so that every caption is encoded once."""
 
 import os
-import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ import torch
 from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.files import cache_folder
-from realign.text.base import TextEncoder, TokenLimit, check_texts
+from realign.text.base import TextEncoder, TokenLimit, check_texts, file_stem
 from realign.text.store import Entry, FeatureStore, StoreUnusable
 
 _CHUNK = 64  # captions encoded and written at a time
@@ -25,8 +23,9 @@ class CachedTextEncoder(TextEncoder):
     """Remembers the features of a frozen encoder, in memory and in one file on disk, and encodes only what is new.
 
     Captions are the keys, to the letter; the file is named after the encoder's fingerprint. Several workers and
-    processes may use it. The encoder's weights are not even loaded while all captions are known. Where the folder
-    cannot be written, a warning is given once and memory alone is used.
+    processes of one machine may use it. The encoder's weights are not even loaded while all captions are known. Where
+    the folder cannot be written, or is on a network file system, a warning is given once and memory alone is used.
+    Training reads the captions of a prepared set from a file of their own, see `FeatureTable`.
 
     Args:
         encoder: Where new captions are encoded; it must have no trainable weights.
@@ -63,12 +62,15 @@ class CachedTextEncoder(TextEncoder):
         return self.encoder.token_limit()
 
     @property
+    def kept(self) -> TextEncoder:
+        """The inner encoder."""
+        return self.encoder
+
+    @property
     def path(self) -> Path:
         """The cache file."""
-        readable = re.sub(r"[^\w.-]+", "_", self.fingerprint)[:80]
-        digest = blake2b(self.fingerprint.encode(), digest_size=6).hexdigest()  # what is unreadable also counts
         folder = cache_folder("text") if self.cache_dir is None else Path(self.cache_dir).expanduser()
-        return folder / f"{readable}-{digest}-v1.sqlite"
+        return folder / f"{file_stem(self.fingerprint)}-v1.sqlite"
 
     def forward(self, texts: list[str]) -> TextFeatures:
         """Look B sentences up and encode those that are new."""
@@ -104,7 +106,7 @@ class CachedTextEncoder(TextEncoder):
             self._disk = False
             warnings.warn(
                 f"Text features are kept in memory only, since {self.path} cannot be used ({error}); "
-                "set REALIGN_CACHE to a folder that can be written.",
+                "set REALIGN_CACHE to a folder on a disk of this machine that can be written.",
                 stacklevel=2,
             )
             return None

@@ -5,12 +5,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from realign.system import locked
+from realign.system import locked, network_kind
 
 Entry = tuple[np.ndarray, np.ndarray]  # words (L, D) and sentence (D,), float32
 T = TypeVar("T")
@@ -33,7 +34,8 @@ class FeatureStore:
 
     Each call opens its own connection, so that objects may be copied, pickled and carried over a fork. A file that
     turns out damaged is made anew, with a warning: it holds nothing that cannot be computed again. This waits until no
-    other process has the file open, for which each call holds a lock that it shares with the others.
+    other process has the file open, for which each call holds a lock that it shares with the others. It is for the
+    processes of one machine: the log does not work over a network, so that a file there is not used.
 
     Args:
         path: The file; its folder is created.
@@ -91,6 +93,8 @@ class FeatureStore:
         return np.frombuffer(tokens, "<f4").reshape(-1, self.dim), np.frombuffer(pooled, "<f4")
 
     def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        if kind := _network_kind(self.path.parent):
+            raise StoreUnusable(f"it is on a network file system, {kind}")
         try:
             with locked(self.path, shared=True), suppress(_Damaged):
                 return self._act(action)
@@ -141,6 +145,11 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+@lru_cache
+def _network_kind(folder: Path) -> str:
+    return network_kind(folder)
 
 
 def _key(text: str) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from realign import system
 from realign.errors import InputError
 from realign.text import CachedTextEncoder, HashingEncoder, TextEncoder
 from realign.text.store import FeatureStore
@@ -114,6 +115,35 @@ def test_an_unusable_folder_is_told_once_and_memory_serves(tmp_path):
     encoder(TEXTS)
     assert encoder.encoder.asked == TEXTS
     assert pickle.loads(pickle.dumps(encoder))(TEXTS).pooled.shape == (4, 8)  # a worker does not warn again
+
+
+@pytest.mark.parametrize(
+    ("mounts", "network"),
+    [
+        ([("/", "ext4")], False),
+        ([("/", "ext4"), ("{home}", "nfs4")], True),
+        ([("/", "nfs"), ("{home}", "xfs")], False),
+        ([("/", "ext4"), ("{home}", "fuse.sshfs"), ("{home}xyz", "tmpfs")], True),
+        ([("/", "ext4"), ("{home}", "autofs"), ("{home}", "lustre")], True),  # the latest hides the others
+        ([], False),
+    ],
+)
+def test_a_network_file_system_is_told_and_memory_serves(tmp_path, monkeypatch, mounts, network):
+    found = [(point.format(home=tmp_path), kind) for point, kind in reversed(mounts)]
+    monkeypatch.setattr("realign.system._mounts", lambda: found)
+    encoder = cached(tmp_path / f"{network} {len(mounts)}" / "text")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert_same(encoder(TEXTS), HashingEncoder(8)(TEXTS))
+        encoder(["a new one"])
+    assert encoder.path.exists() != network and len(caught) == network
+    if network:
+        assert f"network file system, {mounts[-1][1] if mounts[-1][1] != 'tmpfs' else 'fuse.sshfs'}" in str(caught[0])
+        assert "set REALIGN_CACHE to a folder on a disk of this machine" in str(caught[0].message)
+
+
+def test_file_systems_of_this_machine_are_read():
+    assert any(point == "/" for point, _ in system._mounts())
 
 
 def test_a_cache_file_that_cannot_be_written_serves_from_memory(tmp_path, monkeypatch):

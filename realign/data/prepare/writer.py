@@ -16,7 +16,7 @@ from realign.data.store import CLIP, KINDS
 _TEXTS = ("ids", "captions", "tokens")
 
 
-class _ArrayFile:
+class ArrayFile:
     """A .npy file that grows row by row; its header says how many there are when it is finished.
 
     Args:
@@ -83,7 +83,7 @@ class _Texts:
 
     def __init__(self, folder: Path, name: str, offsets: Sequence[int] = (0,)) -> None:
         self.offsets = array("q", offsets)
-        self.bytes = _ArrayFile(folder / f"{name}.npy", np.uint8, rows=offsets[-1])
+        self.bytes = ArrayFile(folder / f"{name}.npy", np.uint8, rows=offsets[-1])
 
     def add(self, texts: Iterable[str]) -> None:
         """Append texts."""
@@ -116,8 +116,8 @@ class PackedWriter:
     def __init__(self, folder: Path, num_features: int, state: dict[str, Any] | None = None) -> None:
         state = state or {"motions": [], "features": 0, "clips": 0, **dict.fromkeys(_TEXTS, [0])}
         self.folder, self.motions = folder, list[str](state["motions"])
-        self._features = _ArrayFile(folder / "features.npy", "<f4", (num_features,), state["features"])
-        self._clips = _ArrayFile(folder / "clips.npy", CLIP, rows=state["clips"])
+        self._features = ArrayFile(folder / "features.npy", "<f4", (num_features,), state["features"])
+        self._clips = ArrayFile(folder / "clips.npy", CLIP, rows=state["clips"])
         self._ids, self._captions, self._tokens = (_Texts(folder, name, state[name]) for name in _TEXTS)
 
     def checkpoint(self) -> dict[str, Any]:

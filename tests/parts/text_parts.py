@@ -1,0 +1,42 @@
+"""Text encoders whose features are kept, and what they were asked for."""
+
+import torch
+
+from realign.text import CachedTextEncoder, HashingEncoder
+
+
+class Counting(HashingEncoder):
+    """Remembers what it was asked for.
+
+    Args:
+        dim: Width of the features.
+        scale: Factor of all features.
+        name: Added to the fingerprint.
+    """
+
+    def __init__(self, dim: int = 8, scale: float = 1.0, name: str = "") -> None:
+        super().__init__(dim)
+        self.asked: list[str] = []
+        self.scale, self.name = scale, name
+
+    @property
+    def fingerprint(self) -> str:
+        return super().fingerprint + self.name
+
+    def forward(self, texts: list[str]):
+        self.asked += texts
+        features = super().forward(texts)
+        features.tokens *= self.scale
+        features.pooled *= self.scale
+        return features
+
+
+def kept(folder, **options) -> CachedTextEncoder:
+    """A counting encoder whose features are kept on disk."""
+    return CachedTextEncoder(Counting(**options), folder)
+
+
+def assert_half(found: torch.Tensor, exact: torch.Tensor) -> None:
+    """Equal to what half precision makes of exact values, which is near them."""
+    assert torch.equal(found, exact.half().float())
+    assert ((found - exact).abs() <= torch.maximum(1e-3 * exact.abs(), torch.tensor(2.0**-25))).all()
