@@ -14,7 +14,7 @@ _SPEAKERS = {
     *("lightning", "lightning_fabric", "lightning_utilities", "pytorch_lightning", "jsonargparse", "torchmetrics"),
     *("diffusers", "wandb", "mlflow", "comet_ml", "neptune", "tensorboard", "tensorboardX", "deepspeed"),
 }
-_STARTERS = {"realign.cli", "realign.training", "realign.commands"}
+_STARTERS = {"realign.cli", "realign.trainer", "realign.training", "realign.commands"}
 _CHANGE = "change that in the configuration or by a flag"
 _NO_MEMORY = re.compile(r"out of memory|n't allocate memory|not enough memory: you tried", re.IGNORECASE)
 _SMALLER = "take a smaller batch, shorter motions or, for training, --trainer.precision bf16-mixed"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,16 @@ def use_tensor_cores() -> None:
     """Let float32 products of training be computed in TF32, on the GPUs that can; on a CPU this changes nothing."""
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
+
+
+def training_precision(accelerator: Any = "auto") -> Literal["bf16-mixed", "32-true"]:
+    """What ``precision: auto`` stands for: bf16-mixed on CUDA GPUs that compute in it, 32-true elsewhere.
+
+    Args:
+        accelerator: Lightning's choice of device.
+    """
+    wanted = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if wanted and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """A Lightning trainer that keeps the weights of earlier runs, and checks and messages around a run."""
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning import LightningModule, Trainer
+from lightning.fabric.connector import _PRECISION_INPUT
+from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -15,12 +18,30 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from realign.errors import InputError
 from realign.files import atomic_path
 from realign.launcher import launched
+from realign.precision import training_precision
 
 
 class RunTrainer(Trainer):
-    """A trainer that writes no checkpoint over one of an earlier run, and reads the loss only where loggers do."""
+    """A trainer that writes no checkpoint over one of an earlier run, and reads the loss only where loggers do.
 
-    _loss = (0, float("nan"))  # and the step that it was read at
+    Args:
+        accelerator: Device to train on.
+        precision: One of Lightning's, or auto: bf16-mixed on GPUs that can, 32-true elsewhere.
+        options: Lightning's.
+    """
+
+    def __init__(
+        self,
+        *,
+        accelerator: str | Accelerator = "auto",
+        precision: _PRECISION_INPUT | Literal["auto"] | None = None,
+        **options: Any,
+    ) -> None:
+        if precision == "auto":
+            precision = training_precision(accelerator)
+            rank_zero_info(f"Precision: {precision}")
+        super().__init__(accelerator=accelerator, precision=precision, **options)
+        self._loss = (0, math.nan)  # step, and the training loss that was read there
 
     @property
     def progress_bar_metrics(self) -> Any:

@@ -25,6 +25,7 @@ from realign.motion.features import features_to_joints
 from realign.motion.normalizer import Normalizer
 from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed, text_numbers
+from realign.tasks.optim import fuse
 from realign.tasks.resume import begin_next_epoch
 from realign.transfer import upload
 from realign.weight_names import with_current_names
@@ -240,7 +241,7 @@ class Task(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         """The injected optimiser of the trainable parameters, with its schedule at every step."""
-        optimizer = self._optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        optimizer = fuse(self._optimizer([parameter for parameter in self.parameters() if parameter.requires_grad]))
         if self._lr_scheduler is None:
             return optimizer
         return {
