@@ -1,4 +1,4 @@
-"""Batches and text features, which data, models and callbacks exchange."""
+"""Batches and text features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -39,7 +39,7 @@ class TextFeatures:
         return TextFeatures(*(upload(each, target) for each in (self.tokens, self.mask, self.pooled)))
 
     def clone(self) -> "TextFeatures":
-        """Copies that a gradient may flow through, also when made under ``inference_mode``."""
+        """Copies that gradients can be taken through, also of tensors made under ``inference_mode``."""
         return TextFeatures(self.tokens.clone(), self.mask.clone(), self.pooled.clone())
 
     @staticmethod

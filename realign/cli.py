@@ -1,6 +1,6 @@
 """The `realign` command: Lightning's fit, validate, test and predict beside the project's own commands.
 
-Nothing heavy is imported before a command is known, so that `realign --help` answers at once.
+Heavy modules are imported after the command is known, so that `realign --help` answers at once.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"realign: {'interrupted' if signal == 130 else 'stopped by a signal'}", file=sys.stderr)
         return signal
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):  # who read the output has seen enough
+        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):  # the reader of the output closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
             return 141
         told = explain(error)
@@ -106,7 +106,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: Sequence[str]) -> None:
-    """Run a training command, and print where it left what it made."""
+    """Run a training command, and print the paths of its results."""
     from realign.commands.training import check_training
 
     check_training(arguments)
@@ -118,16 +118,16 @@ def _train(arguments: Sequence[str]) -> None:
 
 
 def _stopped(error: BaseException) -> int | None:
-    """The exit code that says by which signal a command was stopped, also where Lightning leaves with its own."""
+    """The exit code of the signal that stopped a command, also if Lightning exits with its own code."""
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
         return 130
     return 143 if type(error).__name__ == "SIGTERMException" else None
 
 
 def _is_closed(stream: TextIO) -> bool:
-    """Whether a stream is a pipe that nobody reads any more."""
+    """Whether a stream is a pipe that its reader closed."""
     if not hasattr(select, "poll"):
-        return False  # Windows tells it by another error
+        return False  # Windows raises another error
     try:
         watch = select.poll()
         watch.register(stream.fileno(), 0)

@@ -5,14 +5,14 @@
     trainer: {max_epochs: "${epochs}"}
 
 Mappings merge key by key, a `class_path` that differs drops the `init_args` beneath it, a key that ends in ``+`` adds
-its list to the one below, anything else is replaced. A base that is not a file there is one that comes with the
-package, so that a file of one's own in any folder can be as short as
+its list to the one below, anything else is replaced. A base that is not a file is a configuration of the package, so
+that your own file in any folder can be as short as
 
     base: generator/mld_humanml3d
     trainer: {max_epochs: 100, callbacks+: [{class_path: LearningRateMonitor}]}
 
-``${config}`` is the folder and the name of the outermost file, such as ``generator_mld_kit``. Of several ``--config``
-words each is composed alone, with values of its own, and the later one is laid over the earlier.
+``${config}`` is the folder and the name of the outermost file, such as ``generator_mld_kit``. Several ``--config``
+options are composed separately, each with its own values, and the later one is laid over the earlier.
 """
 
 import difflib
@@ -56,7 +56,7 @@ def find_config(name: str | Path) -> Path:
 
 
 def _bare(path: Path) -> str:
-    """A path as a name of configurations that come with the package: without suffix and without climbing."""
+    """A path as a name of configurations of the package: without suffix and without ``..``."""
     parts = [part for part in path.parts if part not in ("..", path.anchor)]
     return Path(*parts).as_posix().removesuffix(".yaml").removesuffix(".yml") if parts else ""
 
@@ -68,7 +68,7 @@ def _shipped(path: Path) -> Path | None:
 
 
 def _near(path: Path, bases: bool) -> str:
-    """Names of configurations that come with the package and are close to one that is nowhere."""
+    """Names of configurations of the package that are similar to a missing one."""
     folder = configs_folder()
     names = [each.relative_to(folder).with_suffix("").as_posix() for each in sorted(folder.glob("*/*.yaml"))]
     names = [each for each in names if bases or not each.startswith("base/")]
@@ -76,7 +76,7 @@ def _near(path: Path, bases: bool) -> str:
 
 
 def read_config(name: str | Path) -> dict[str, Any]:
-    """A configuration with its bases laid under it and its values filled in.
+    """A configuration merged with its bases, with its values filled in.
 
     Raises:
         InputError: A file is missing, not YAML, its own base, or uses a value that no let sets.
@@ -159,7 +159,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         plain = key.removesuffix("+") if isinstance(key, str) else key
         if plain == key:
             result.pop(f"{key}+", None)
-        else:  # where nothing lies below, it adds to the configuration of an earlier --config
+        else:  # without a list below, it is added to that of an earlier --config
             key = plain if plain in result else key
             value = [*_as_list(result.get(key)), *_as_list(value)]
         old = result.get(key)
@@ -168,7 +168,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_list(value: Any) -> list[Any]:
-    """A list itself; nothing is empty, and anything else its only entry."""
+    """A list unchanged; None as an empty one, and anything else as its only entry."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
@@ -193,12 +193,12 @@ def _fill(value: Any, values: Mapping[str, Any], path: Path) -> Any:
 
 
 _GATHERED = ("mu", "eta", "anchors", "temperature", "through_decoder", "options", "best_of")
-"""Options of `RewardGuidedSampling` that its `guidance` gathers now."""
+"""Former options of `RewardGuidedSampling`, now fields of its `guidance`."""
 _JUDGE = re.compile(r"(?<=_by_)judge$|(?<=/)judge(?=_text$)")  # in names of what it logs
 
 
 def _with_new_names(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with options of the first version under their new names, which is told."""
+    """The configuration with options of version 0.1.0 under their new names, with a note."""
     trainer = config.get("trainer")
     callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
     for each in callbacks if isinstance(callbacks, list) else []:

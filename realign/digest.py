@@ -1,4 +1,4 @@
-"""A name for a set of weights."""
+"""Digests of weights."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -10,11 +10,11 @@ from realign.weight_names import former_names
 
 
 def weights_digest(kind: str, signature: str, parts: Mapping[str, nn.Module]) -> str:
-    """``kind/`` and 24 hex digits over everything embeddings depend on: equal names, equal embeddings.
+    """``kind/`` and 24 hex digits of everything that embeddings depend on.
 
     Args:
-        kind: What the parts make up together.
-        signature: What the weights do not tell.
+        kind: What the parts are together.
+        signature: Architecture and options, which weights do not tell.
         parts: Modules by name; parameters and saved buffers count.
     """
     digest = sha256(signature.encode())

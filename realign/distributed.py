@@ -1,4 +1,4 @@
-"""Work on several devices, one process each; and how it is shared among processes."""
+"""Work on several devices, one process each, and its distribution over processes."""
 
 import os
 import sys
@@ -20,22 +20,22 @@ from realign.threads import allowed_cores
 
 T = TypeVar("T")
 
-_LONG = timedelta(hours=12)  # the first process may be busy alone for long
+_LONG = timedelta(hours=12)  # the first process may work alone for long
 _MEETING = timedelta(minutes=10)  # nodes of a cluster do not start at the same moment
 _LEAVING = 5.0  # seconds that a process which was refused waits for the others to hear of it
 
 
 def processes() -> tuple[int, int]:
-    """Number of this process, and how many there are."""
+    """Rank of this process, and the number of processes."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
 def share(items: Iterable[T]) -> Iterator[T]:
-    """Every n-th item: what this process does of a work that all go through in the same order.
+    """This process's items, every n-th one; all processes must pass the same items in the same order.
 
-    Whole batches are dealt, not their samples: each is then computed as one process computes it, to the last bit.
+    Whole batches are distributed, not samples, so that each is computed as by one process, to the last bit.
     """
     rank, world = processes()
     return islice(items, rank, None, world)
@@ -77,14 +77,14 @@ def first_then_others(work: Callable[[], T]) -> T:
 def launch(work: Callable[..., None], devices: int, device: torch.device, *arguments: Any) -> None:
     """Call ``work(device, *arguments)`` in every process of the launcher that started this one, else in new processes.
 
-    Without a launcher, one device needs no further process, and several get one each. All processes see one another
-    while they work. Of a launcher's processes the first alone returns from this; the others end with the work.
+    Without a launcher, one device needs no further process, and several get one each. The processes form a group while
+    they work. Of a launcher's processes only the first returns from this; the others end after the work.
 
     Args:
         work: A function of a module.
         devices: How many devices to start processes for; 1 under a launcher, which has started them.
         device: Their kind.
-        arguments: Whatever can be sent to another process.
+        arguments: They must be picklable.
 
     Raises:
         InputError: Too many devices, a launcher's processes that do not meet, or what the work refuses.
@@ -114,7 +114,7 @@ def launch(work: Callable[..., None], devices: int, device: torch.device, *argum
 def _start(
     rank: int, work: Callable[..., None], world: int, kind: str, folder: str, arguments: tuple[Any, ...]
 ) -> None:
-    """What each new process does."""
+    """Work of each new process."""
     store = distributed.FileStore(str(Path(folder) / "meet"), world)
     device = _open_group(store, rank, world, kind, rank, world)
     try:
@@ -132,7 +132,7 @@ def _start(
 def _join(
     joined: Launched, work: Callable[..., None], devices: int, device: torch.device, arguments: tuple[Any, ...]
 ) -> None:
-    """What each process of a launcher does; the first alone returns."""
+    """Work of each process of a launcher; only the first returns."""
     if devices > 1:
         raise InputError(
             f"A launcher started {joined.world} processes, each with one device; leave --devices {devices} out."
@@ -159,10 +159,10 @@ def _join(
 
 
 def _meeting_place(joined: Launched) -> distributed.Store:
-    """Where the processes of a launcher tell each other things.
+    """The store by which the processes of a launcher communicate.
 
     Raises:
-        InputError: Some have not come.
+        InputError: Some processes did not join.
     """
     place = f"tcp://{joined.address}:{joined.port}"
     try:
@@ -192,9 +192,9 @@ def _open_group(
 
 
 def _is_told_here(store: distributed.Store, joined: Launched, error: BaseException) -> bool:
-    """Whether this process is to tell of its error: the first of them that was refused, for all.
+    """Whether this process reports its error: only the first one that failed does.
 
-    What others meet after that follows from it, such as a connection that was closed. A defect is always told.
+    Later errors of others follow from it, such as a closed connection. Defects are always reported.
     """
     refused = isinstance(error, InputError | OSError)
     try:
@@ -211,7 +211,7 @@ def _is_told_here(store: distributed.Store, joined: Launched, error: BaseExcepti
 
 
 def _await(store: distributed.Store, what: str, count: int, add: int = 1, patience: float | None = None) -> None:
-    """Say that this process has come so far, and wait until `count` have said it."""
+    """Report that this process reached a point, and wait until `count` processes have."""
     store.add(what, add)
     until = None if patience is None else time.monotonic() + patience
     while store.add(what, 0) < count and (until is None or time.monotonic() < until):
@@ -219,9 +219,9 @@ def _await(store: distributed.Store, what: str, count: int, add: int = 1, patien
 
 
 def _end(status: int) -> None:
-    """End this process at once, without tearing the group down or Python's own clearing up.
+    """End this process at once, without destroying the group and without Python's finalisation.
 
-    gloo now and then aborted a process that did so while its peer hung up, after all results were there.
+    gloo sometimes aborted a process that did so while its peer disconnected, after all results were written.
     """
     sys.stdout.flush()
     sys.stderr.flush()

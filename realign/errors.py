@@ -17,7 +17,7 @@ class InputError(ValueError):
 
 
 class Renamed(DeprecationWarning):
-    """An old name was used that still works for one version; commands print it as a note."""
+    """Use of an old name, which works for one version; commands print it as a note."""
 
 
 def renamed(old: str, new: str) -> None:
@@ -26,12 +26,12 @@ def renamed(old: str, new: str) -> None:
 
 
 class InputWarning(UserWarning):
-    """Input that is read, but changed or with a doubt: one sentence. Commands print it as a note."""
+    """Input that was changed or is doubtful: one sentence. Commands print it as a note."""
 
 
 @contextmanager
 def collect_input_warnings() -> Iterator[list[str]]:
-    """Gather the sentences of every `InputWarning` given within; other warnings go where they went."""
+    """Collect the sentences of every `InputWarning`; other warnings are shown as usual."""
     texts: list[str] = []
     with warnings.catch_warnings():
         show = warnings.showwarning
@@ -55,7 +55,7 @@ def explain(error: BaseException | None) -> str | None:
             return told
         if isinstance(error, OSError) and error.errno is not None:
             return _of_system(error)
-        # libraries that write weights raise errors of their own, and NumPy one without a number
+        # libraries that write weights raise other errors, and NumPy one without errno
         if os.strerror(errno.ENOSPC) in str(error) or re.search(r"\d requested and \d+ written", str(error)):
             return _of_system(OSError(errno.ENOSPC, ""))
         error = error.__cause__ or error.__context__
@@ -63,7 +63,7 @@ def explain(error: BaseException | None) -> str | None:
 
 
 def _of_input(error: BaseException) -> str | None:
-    """The sentence of an `InputError`, also of one that a worker process hands on as the text of its traceback."""
+    """The sentence of an `InputError`, also of one in a worker's traceback."""
     text = str(error)
     if "Traceback (most recent call last)" in text:
         found = re.search(rf"^(?:[\w.]+\.)?{InputError.__name__}: (.*)", text, re.MULTILINE | re.DOTALL)

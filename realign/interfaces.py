@@ -1,4 +1,4 @@
-"""What the packages above need of a model: to sample it and to embed with it, whatever it is made of."""
+"""Interfaces of models: sampling, and embedding of motions and captions."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -18,14 +18,14 @@ ModelType = TypeVar("ModelType")
 
 
 class TextToMotionModel(ABC):
-    """Anything that makes motions from captions: a diffusion of this project, or a model of one's own of any kind.
+    """A generator of motions from captions: a diffusion of this package, or your own model of any kind.
 
-    Evaluation, best-of-N and `TextToMotion` need no more than this. Guidance by a reward's gradient needs a
-    diffusion, `realign.nn.Diffusion`. One that is an ``nn.Module`` is loaded from a folder of weights. Where it reads
-    captions by a `TextEncoder`, calling it `text_encoder` lets foreign captions be told and its time be measured.
+    Evaluation, best-of-N and `TextToMotion` need only this interface. Guidance by a reward's gradient needs a
+    diffusion, `realign.nn.Diffusion`. One that is an ``nn.Module`` is loaded from a folder of weights. If it reads
+    captions by a `TextEncoder`, name it `text_encoder`: then notes on captions and the time of encoding include it.
 
     Attributes:
-        wanted: What an error asks for where a file holds something else.
+        wanted: Its description in errors about other files.
     """
 
     wanted: ClassVar = "a generator"
@@ -73,17 +73,17 @@ class TextToMotionModel(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Names the model by what its samples depend on; by default its class and weights."""
+        """Identifies everything that samples depend on; by default the class and weights."""
         parts = {"model": self} if isinstance(self, nn.Module) else {}
         return weights_digest("generator", f"{type(self).__module__}.{type(self).__qualname__}", parts)
 
 
 class MotionTextModel(nn.Module, ABC):
-    """Embeds motions and captions as they come: an evaluator, or a reward or retriever that may serve as one.
+    """Embeds raw motions and captions: an evaluator, a reward or a retriever.
 
     Attributes:
         normalizer: Statistics of its motions.
-        wanted: What an error asks for where a file holds something else.
+        wanted: Its description in errors about other files.
     """
 
     wanted: ClassVar = "an evaluator, reward or retriever"
@@ -115,7 +115,7 @@ class MotionTextModel(nn.Module, ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Names the model by what its embeddings depend on: equal names, equal embeddings."""
+        """Identifies everything that embeddings depend on."""
 
     def take_tokens(self, tokens: Mapping[str, str]) -> None:
         """Hand words and parts of speech to a model that reads them; of no effect on others.
@@ -135,7 +135,7 @@ class RewardBatch(NamedTuple):
         mask: True where a token exists.
         clean: The same motions without noise.
         text: Features of the captions.
-        seeds: One a motion, for draws of the model's own; None where it is measured.
+        seeds: One a motion, for random draws of the model; None outside of training.
     """
 
     x_t: Float[Tensor, "L N W"]
@@ -158,15 +158,15 @@ class Gaussians(NamedTuple):
     logvar: Float[Tensor, "B E"] | None
 
     def draw(self, noise: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
-        """One sample of each, from standard normal noise; the mean where there is no variance."""
+        """One sample of each, from standard normal noise; the mean if there is no variance."""
         return self.mean if self.logvar is None else self.mean + (0.5 * self.logvar).exp() * noise
 
 
 class Learned(NamedTuple):
-    """What a reward model makes of a batch in training.
+    """Output of a reward model in training.
 
     Attributes:
-        text: Embeddings of the captions, to be told apart by contrast; of any norm.
+        text: Embeddings of the captions for the contrastive loss, of any norm.
         motion: Embeddings of the motions.
         losses: Further losses by name.
     """
@@ -179,14 +179,14 @@ class Learned(NamedTuple):
 class RewardModel(nn.Module, ABC):
     """One embedding space for captions and motions at any timestep of a noise path.
 
-    `embed_motion` and `embed_text` are enough to be trained by contrast, to guide, to search and to choose by. A model
-    with losses of its own overrides `learn`.
+    `embed_motion` and `embed_text` suffice for contrastive training, guidance, search and best-of-N. A model with its
+    own losses overrides `learn`.
 
     Attributes:
         width: Width W of the motions' tokens.
         text_dim: Width D of the text features.
         embedding: Width E of the embeddings.
-        signature: Names what the weights do not tell: the architecture and its sizes.
+        signature: The architecture and its sizes, which the weights do not tell.
         variational: Whether its Gaussians have variances.
         timed_captions: Whether the embedding of a caption depends on the timestep of the motion it is compared with.
         reads_words: Whether it reads the words of a caption, and not the pooled vector alone.
@@ -231,9 +231,9 @@ class RewardModel(nn.Module, ABC):
         return Gaussians(self.embed_text(text), None)
 
     def learn(self, batch: RewardBatch) -> Learned:
-        """Embeddings to tell apart, and the losses of the architecture by the names of their weights; by default none.
+        """Embeddings for the contrastive loss, and further losses by the names of their weights; by default none.
 
-        A loss that the task has no weight for counts once.
+        A loss without a weight in the task has weight 1.
         """
         return Learned(self.embed_text(batch.text), self.embed_motion(batch.x_t, batch.t, batch.mask), {})
 
@@ -245,7 +245,7 @@ class RewardModel(nn.Module, ABC):
 
 
 def frozen(model: ModelType) -> ModelType:
-    """The model in evaluation mode, and without gradients of its weights, where it has such things."""
+    """The model in evaluation mode and without gradients of its weights, if it is an ``nn.Module``."""
     if isinstance(model, nn.Module):
         model.eval().requires_grad_(False)
     return model

@@ -1,4 +1,4 @@
-"""What SLURM and torchrun say in their variables of the processes that they started."""
+"""Variables of SLURM and torchrun about the processes that they started."""
 
 import os
 import re
@@ -19,10 +19,10 @@ class Launched:
     """This process among those that a launcher started.
 
     Attributes:
-        rank: Its number.
-        world: How many there are.
-        local_rank: Its number on its node.
-        local_world: How many there are on its node.
+        rank: Its rank.
+        world: Number of processes.
+        local_rank: Its rank on its node.
+        local_world: Number of processes on its node.
         address: Host name or address of the first process.
         port: Where the first process listens.
     """
@@ -41,9 +41,9 @@ class Launched:
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
-    """What torchrun, srun, or another launcher that sets RANK and WORLD_SIZE says; None where none started this.
+    """Read the variables of torchrun, srun, or another launcher that sets RANK and WORLD_SIZE; None without a launcher.
 
-    The script of a SLURM job runs once whatever the number of tasks is: srun alone starts several processes.
+    The script of a SLURM job runs once; only srun starts several processes.
 
     Raises:
         InputError: Variables are damaged, contradict each other, or do not say where the first process is.
@@ -81,7 +81,7 @@ def first_host(nodes: str) -> str:
 
 
 def _port(environment: Mapping[str, str]) -> str:
-    """A port that all processes of a step of a SLURM job compute alike, and other steps otherwise; empty elsewhere."""
+    """A port that all processes of a SLURM step compute, different for other steps; empty outside of SLURM."""
     if "SLURM_PROCID" not in environment:
         return ""
     job, step = (re.sub(r"\D", "", environment.get(name, "")) or "0" for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))

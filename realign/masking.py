@@ -1,4 +1,4 @@
-"""Length masks and the masked reductions built on them: the only copies in the project."""
+"""Length masks and masked reductions."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,7 +22,7 @@ def apply_mask(x: Float[Tensor, "B N *C"], mask: Bool[Tensor, "B N"]) -> Float[T
 
 
 def masked_mean(x: Float[Tensor, "B N *C"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B *C"]:
-    """Mean over the valid entries of dimension 1; zero for a row without any."""
+    """Mean over the valid entries of dimension 1; zero for rows without any."""
     count = mask.sum(1).clamp(min=1).reshape(-1, *[1] * (x.ndim - 2))
     return apply_mask(x, mask).sum(1) / count
 

@@ -1,4 +1,4 @@
-"""The precision of computations: the one place that sets it and knows what devices support."""
+"""The precision of computations, by what devices support."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ def training_precision(accelerator: Any = "auto") -> Literal["bf16-mixed", "32-t
 def exact_float32(device: torch.device) -> Iterator[None]:
     """Compute in true float32: no autocast and no TF32, whatever the training or the process around it has set.
 
-    What measures works under it, so that it finds the same digits wherever it is called from; outside all is as before.
+    Measures are computed in this context, so that their digits do not depend on the caller.
 
     Args:
         device: Where the work is done.
@@ -48,7 +48,7 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 
 
 def _switches() -> list[tuple[Callable[[Any], Any], Any, Any]]:
-    """What sets each switch, how it stands, and what makes it exact."""
+    """Each switch: its setter, its value, and the value of exact float32."""
     backends: Any = torch.backends
     try:
         return [

@@ -1,8 +1,8 @@
-"""Randomness that belongs to a sample, not to a batch, a worker, a process or a device.
+"""Random numbers that belong to a sample, independent of batch, worker, process and device.
 
-A draw is a hash of the sample's seed, what it is for and its position (Salmon et al., "Parallel random numbers: as easy
-as 1, 2, 3", SC 2011): nothing is drawn in order, so no row, padding or device changes another's numbers. The hash is
-SplitMix64 (Steele et al., OOPSLA 2014) in int64 arithmetic, which wraps alike on every device.
+A draw is a hash of the sample's seed, a purpose and its position (Salmon et al., "Parallel random numbers: as easy as
+1, 2, 3", SC 2011): there is no order of draws, so that numbers do not depend on other rows, padding or the device. The
+hash is SplitMix64 (Steele et al., OOPSLA 2014) in int64 arithmetic, which wraps alike on every device.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def derive(seeds: Int[Tensor, "*B"], purpose: str, at: Real[Tensor, "*B"] | None
 
     Args:
         seeds: One a sample.
-        purpose: Keeps different uses of one seed apart.
+        purpose: Separates different uses of one seed.
         at: Further numbers that the new seeds depend on, such as timesteps, on the device of the seeds.
     """
     derived = _mix(_mix(seeds.long() + _GAMMA).add_(mix_seed(purpose)))
@@ -51,7 +51,7 @@ def uniform(seeds: Int[Tensor, "*B"], purpose: str, device: torch.device | str |
 
     Args:
         seeds: One a sample.
-        purpose: Keeps different uses of one seed apart.
+        purpose: Separates different uses of one seed.
         device: Where the numbers are wanted; where the seeds are when None.
     """
     return ((derive(upload(seeds, device), purpose) >> 40) & 0xFFFFFF).float() * 2**-24
@@ -67,12 +67,12 @@ def randn(
 ) -> Float[Tensor, "B N W"]:
     """Standard normal noise at the leading tokens of each sample, zero beyond its length.
 
-    A number depends on seed, purpose, token and channel alone. Devices agree but for the rounding of their logarithm,
-    sine and cosine.
+    A number depends on seed, purpose, token and channel alone. Devices differ only by the rounding of logarithm, sine
+    and cosine.
 
     Args:
         seeds: One a sample.
-        purpose: Keeps different uses of one seed apart.
+        purpose: Separates different uses of one seed.
         lengths: Tokens of each sample.
         width: Channels W.
         device: Where the noise is wanted; where the lengths are when None.

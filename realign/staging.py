@@ -1,4 +1,4 @@
-"""Files and folders that are written beside their place and put there when they are complete."""
+"""Files and folders that are written under a temporary name and renamed when they are complete."""
 
 import errno
 import hashlib
@@ -113,8 +113,8 @@ def _remove(folder: Path) -> None:
 def sweep(path: str | Path) -> None:
     """Remove what killed processes left beside a path that `atomic_path` writes.
 
-    Where one was killed between taking a folder away and putting the new one in its place, the old one comes back.
-    What belongs to a living process, or to another machine, container or user, is left alone.
+    If a process was killed between moving the old folder away and the new one in, the old one is restored. Files of
+    living processes and of other machines, containers or users are left alone.
 
     Args:
         path: A file or folder that may have been written; it need not be there.
@@ -141,7 +141,7 @@ def sweep(path: str | Path) -> None:
 
 
 def _place(parent: Path) -> Path:
-    """Where in a folder this user's unfinished files are; one place for all, so that they are found at once."""
+    """The subfolder of this user's unfinished files; one for all, so that they are found quickly."""
     return parent / f".realign-{os.getuid() if sys.platform != 'win32' else 'partial'}"
 
 
@@ -174,7 +174,7 @@ def _staging(parent: Path) -> Iterator[Path]:
 
 
 def _publish(made: Path, target: Path, folder: Path) -> None:
-    """Put what was made in its place; `folder` takes what it replaces."""
+    """Move the result to its place; what it replaces goes into `folder`."""
     if target.is_dir() and made.is_file():
         raise IsADirectoryError(errno.EISDIR, "A folder has that name; choose another for the file", str(target))
     if target.is_file() and made.is_dir():

@@ -1,4 +1,4 @@
-"""What differs between operating systems: locks between processes, exchanging folders, writing through to the disk."""
+"""Functions that differ between operating systems: locks, exchange of folders, flushing to the disk."""
 
 import errno
 import hashlib
@@ -137,7 +137,7 @@ def make_parent(path: Path) -> None:
 
 
 def machine() -> str:
-    """Name of this kernel since its start and its container, within which locks are surely visible."""
+    """Identifies the running kernel and container, within which locks are visible."""
     told = [socket.gethostname()]
     with suppress(OSError):
         told.append(Path("/proc/sys/kernel/random/boot_id").read_text())

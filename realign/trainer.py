@@ -1,4 +1,4 @@
-"""A Lightning trainer that keeps the weights of earlier runs, and checks and messages around a run."""
+"""A Lightning trainer that keeps the weights of earlier runs, and checks before a run."""
 
 import math
 import os

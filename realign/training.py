@@ -1,4 +1,4 @@
-"""LightningCLI as the project uses it: subclass mode for tasks and data, one-line errors."""
+"""LightningCLI in subclass mode for tasks and data, with one-line errors."""
 
 import sys
 import warnings
@@ -22,7 +22,7 @@ from realign.trainer import RunTrainer, SaveConfig, check_numbers, join_launcher
 
 
 class OneLineParser(LightningArgumentParser):
-    """A parser whose complaint is one sentence instead of a usage page."""
+    """A parser whose errors are one sentence instead of a usage page."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise what jsonargparse would print, shortened to the part that a user can act on."""
@@ -85,7 +85,7 @@ class TrainingCLI(LightningCLI):
         return super()._prepare_subcommand_kwargs(subcommand) | {"weights_only": True}
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run; refuse a checkpoint that cannot be read, or is not there: Lightning would go on with random weights."""
+        """Run; refuse a missing or unreadable checkpoint, where Lightning would continue with random weights."""
         with warnings.catch_warnings():
             if subcommand != "fit":  # whose first start may find no last checkpoint
                 warnings.filterwarnings("error", ".*there is no last checkpoint available")
@@ -151,7 +151,7 @@ class TrainingCLI(LightningCLI):
             callbacks.append(PredictionWriter())
 
     def outcome(self) -> str:
-        """Where a finished command left what it made; empty in all processes but the first and for other commands."""
+        """The paths of a finished command's results; empty for other commands and in all processes except the first."""
         if not self.trainer.is_global_zero:
             return ""
         if self.subcommand == "predict":

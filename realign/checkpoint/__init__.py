@@ -1,4 +1,4 @@
-"""All reading of checkpoints of others: they are checked and rebuilt here, and nothing in them is executed."""
+"""Reading of foreign checkpoints, which are checked and rebuilt without executing anything in them."""
 
 from realign.checkpoint.admission import admit
 from realign.checkpoint.export import save_pretrained

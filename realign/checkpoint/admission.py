@@ -1,4 +1,4 @@
-"""What a configuration of others may name. It is checked before anything that it names is imported."""
+"""Checks of the classes that a foreign configuration names, before they are imported."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -27,21 +27,21 @@ _PLACES = ("cache_dir", "checkpoint", "subset")  # paths of the machine that tra
 _RENAMED = {
     name: "realign.nn.TransformerReward" for name in ("realign.nn.RewardModel", "realign.nn.reward.RewardModel")
 }
-"""Classes that older files call otherwise."""
-_DEEP, _MANY = 40, 100_000  # more nesting and more values than any model has
+"""Former names of classes."""
+_DEEP, _MANY = 40, 100_000  # limits of nesting and of values
 _PLAIN = (str, int, float, bool, NoneType)
 
 
 def admit(config: Mapping[str, Any], path: Path, trust_code: bool = False) -> dict[str, Any]:
-    """A configuration without paths of another machine, whose classes are all allowed.
+    """Check the classes of a configuration, and leave out paths of another machine.
 
     Args:
-        config: class_path and init_args of something, with more of them inside.
+        config: class_path and init_args, possibly nested.
         path: The file that it comes from.
         trust_code: Let it name any class.
 
     Raises:
-        InputError: It names another class than those known, untrusted, or holds what no configuration does.
+        InputError: It names a class that is not allowed, or is not a configuration.
     """
     return _Admission(path, trust_code).mapping(config, 0)
 
@@ -83,18 +83,18 @@ def _base(root: str) -> type:
 
 
 class _Admission:
-    """One pass through a configuration.
+    """Checks one configuration.
 
     Args:
         path: The file that it comes from.
-        trust_code: Only leave out paths.
+        trust_code: Allow all classes.
     """
 
     def __init__(self, path: Path, trust_code: bool) -> None:
         self.path, self.trust_code, self.left = path, trust_code, _MANY
 
     def value(self, value: Any, slot: Any, depth: int) -> Any:
-        """A value as it may stand in a slot of some annotation."""
+        """Check a value for a slot with some annotation."""
         self.left -= 1
         if depth > _DEEP or self.left < 0:
             raise InputError(f"The configuration of {self.path} is nested without end; take another file.")
@@ -103,7 +103,7 @@ class _Admission:
         if isinstance(value, (list, tuple)):
             return [self.value(each, slot, depth + 1) for each in value]
         if isinstance(value, str) and not (self.trust_code or _is_plain(slot) or _WORD.fullmatch(value)):
-            check_class(value, self.path)  # where a class or a function is wanted, its name is imported
+            check_class(value, self.path)  # jsonargparse imports names in slots of classes or functions
         if not (self.trust_code or isinstance(value, _PLAIN)):
             raise InputError(
                 f"The configuration of {self.path} holds a {type(value).__name__}; take a file written by realign."
@@ -116,7 +116,7 @@ class _Admission:
             return {
                 self.key(key): self.value(each, Any, depth + 1)
                 for key, each in value.items()
-                if self.trust_code or key not in _PLACES  # options of a component may stand without its name
+                if self.trust_code or key not in _PLACES  # options of a component without its name
             }
         name, options = value["class_path"], value.get("init_args") or {}
         known = self.trust_code or not value.keys() - {"class_path", "init_args"}
@@ -144,7 +144,7 @@ class _Admission:
 
 
 def _slots(found: type) -> Mapping[str, Any]:
-    """Annotations of a constructor; an unknown one accepts anything."""
+    """Annotations of a constructor; empty if they are unknown."""
     try:
         return get_type_hints(found.__init__)  # type: ignore[misc]
     except (NameError, TypeError, AttributeError):
@@ -152,7 +152,7 @@ def _slots(found: type) -> Mapping[str, Any]:
 
 
 def _is_plain(slot: Any) -> bool:
-    """Whether an annotation takes numbers and text alone, in which no name is looked up."""
+    """Whether an annotation accepts only numbers and text, which are not imported."""
     if slot in _PLAIN or slot is Path or get_origin(slot) is Literal:
         return True
     inner = [each for each in get_args(slot) if each is not Ellipsis]

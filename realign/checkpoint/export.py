@@ -21,7 +21,7 @@ def save_pretrained(
 
     Args:
         task: A trained task.
-        directory: The folder. One of weights is replaced, but for its guidance.
+        directory: The folder. A folder of weights is replaced, but its guidance is kept.
         config: class_path and init_args of the task; by default what LightningCLI built it from.
         half: Store parameters as float16, for half the size; loading turns them back.
 

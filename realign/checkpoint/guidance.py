@@ -1,4 +1,4 @@
-"""The guidance that lies beside a generator's weights, read as plain values: nothing in it names a class."""
+"""The guidance file beside a generator's weights, read as plain values."""
 
 import re
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def read_guidance(folder: Path) -> dict[str, Any] | None:
 
 
 def beside(folder: Path, name: Any, what: str) -> Path:
-    """The file or folder of a name beside a generator's folder, wherever a foreign file says it is.
+    """The file or folder of a name beside a generator's folder; other places are refused.
 
     Raises:
         InputError: It lies elsewhere.

@@ -1,4 +1,4 @@
-"""Tensors out of old files that hold objects of other programs: those become inert, and nothing of them is executed."""
+"""Tensors from old files that also hold objects of other programs, which are replaced by inert stand-ins."""
 
 import pickle
 import sys
@@ -53,7 +53,7 @@ class _Refused(Exception):
 
 
 class Inert:
-    """Stands for an object of another program, and forgets whatever it is told."""
+    """Stand-in for an object of another program; it ignores its state."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Trained models out of files, without Lightning and without what only training needs."""
+"""Trained models from files, without Lightning and the parts of training."""
 
 import inspect
 from pathlib import Path
@@ -19,7 +19,7 @@ PLAIN = {
     "RetrieverTask": "realign.nn.embedder.Embedder",
     "EvaluatorTask": "realign.evaluators.trained.TrainedEvaluator",
 }
-"""What a task of a saved configuration is loaded as where nothing is trained: the same parts under the same names."""
+"""The plain module that is loaded instead of a task: the same parts under the same names."""
 
 
 def load_model(
@@ -34,10 +34,10 @@ def load_model(
 
     Args:
         path: A Lightning checkpoint written by `realign fit`, a folder written by `save_pretrained`, or a shipped name.
-        kind: What is needed, such as `TextToMotionModel`; the file may hold a task of training, or any ``nn.Module`` of
-            that kind.
+        kind: The required class, such as `TextToMotionModel`; the file may hold a task of training, or any
+            ``nn.Module`` of that kind.
         trust_code: Let its configuration name classes outside realign, whose code then runs.
-        noise: Load the noise that a reward was trained with, too, which guidance at noisy samples asks for.
+        noise: Also load the noise that a reward was trained with, for guidance at noisy samples.
         device: Where it is wanted.
 
     Raises:
@@ -51,7 +51,7 @@ def build_model(saved: Saved, kind: type[Kind], *, noise: bool = True, filled: b
 
     Args:
         saved: What was read.
-        kind: What is needed.
+        kind: The required class.
         noise: As for `load_model`.
         filled: With its weights; else with random ones.
 
@@ -73,7 +73,7 @@ def build_model(saved: Saved, kind: type[Kind], *, noise: bool = True, filled: b
 
 
 def _without_training(saved: Saved, plain: str, noise: bool) -> Saved:
-    """The same file, of a plain module instead of the task that trained it."""
+    """The configuration of a plain module instead of the task that trained it."""
     parameters = inspect.signature(find_class(plain)).parameters
     options: dict[str, Any] = saved.config.get("init_args") or {}
     kept = {name: value for name, value in options.items() if name in parameters and value is not None}

@@ -24,7 +24,7 @@ def rebuild(saved: Saved, base: type[nn.Module], kind: type[Kind]) -> Kind:
         kind: The class, or a base of it, that is wanted.
 
     Raises:
-        InputError: It names what may not be named, another kind, or parts or options that are unknown.
+        InputError: It names a class that is not allowed, another kind, or unknown parts or options.
     """
     parser, parsed = _parse(admit(saved.config, saved.path, saved.trust_code), base, saved.path)
     if not saved.trust_code:
@@ -80,7 +80,7 @@ def _cannot_build(path: Path, error: Exception) -> InputError:
 
 
 def _check_found(value: Any, path: Path) -> None:
-    """Check what jsonargparse made of names: only allowed classes, and no function or class as a value."""
+    """Check the result of jsonargparse: only allowed classes, and no function or class as a value."""
     if isinstance(value, Mapping):
         if isinstance(value.get("class_path"), str):
             check_class(value["class_path"], path)

@@ -1,4 +1,4 @@
-"""Weights with the configuration that rebuilds their module: Lightning checkpoints and exported folders."""
+"""Weights and configurations in files: Lightning checkpoints and exported folders."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +20,11 @@ _OF_LIGHTNING = ("_class_path", "_instantiator")
 
 
 class Saved(NamedTuple):
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         path: Where it lies.
-        config: class_path and init_args of the task that was trained, without what only training needs.
+        config: class_path and init_args of the trained task, without options of training.
         state: Its weights; averaged ones where the training kept some.
         trust_code: Whether the configuration may name any class.
     """
@@ -55,7 +55,7 @@ def fill(module: nn.Module, saved: Saved) -> None:
     """Load the weights that were read.
 
     Raises:
-        InputError: They are not those of the module.
+        InputError: They do not fit the module.
     """
     try:
         module.load_state_dict(with_current_names(saved.state, module))
@@ -67,14 +67,14 @@ def fill(module: nn.Module, saved: Saved) -> None:
 
 
 def class_and_options(options: dict[str, Any], name: str) -> dict[str, Any]:
-    """class_path and init_args from the hyperparameters that LightningCLI leaves, without what only training needs.
+    """class_path and init_args from the hyperparameters of LightningCLI, without options of training.
 
     Args:
         options: The hyperparameters.
-        name: What the error calls their owner.
+        name: Their owner in errors.
 
     Raises:
-        InputError: They do not say which class they are of.
+        InputError: They do not name their class.
     """
     class_path = options.get("_class_path")
     if class_path is None:

@@ -20,7 +20,7 @@ SAMPLERS = ("ddim", "ddpm", "ancestral", "dpm", "unipc", "lcm", "euler", "heun")
 
 
 def note(text: str) -> None:
-    """Tell something besides the results: one line on standard error, so that they can be piped on."""
+    """Print a line on standard error, so that results on standard output can be piped."""
     print(f"realign: note: {text}", file=sys.stderr)
 
 
@@ -42,7 +42,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 
 def add_motion_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what can be said about the motion files that a command reads."""
+    """Declare the options of motion files that a command reads."""
     parser.add_argument(
         "--fps", type=float, help="true frames per second of the files (default: the skeleton's, or a .bvh's header)"
     )
@@ -61,7 +61,7 @@ def read_motions(path: Path, options: argparse.Namespace, caption: str = "") -> 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import and load within this: the many lasting objects are not searched for garbage, a fifth of the time."""
+    """Switch off garbage collection while importing and loading, which takes a fifth of the time."""
     gc.disable()
     try:
         yield
@@ -72,7 +72,7 @@ def loading() -> Iterator[None]:
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """Tell on standard error, as notes, what was called by an old name or is doubtful in a file within this."""
+    """Print warnings about old names and doubtful input as notes on standard error."""
     with warnings.catch_warnings():
         show, told = warnings.showwarning, set()
 
@@ -91,13 +91,13 @@ def warnings_as_notes() -> Iterator[None]:
 
 
 class OldName(argparse.Action):
-    """An option under its old name: does what the new one does, whose name is `metavar`, and says so."""
+    """An option under its old name: sets that of the new name, with a note."""
 
     def __init__(self, option_strings: list[str], dest: str, **options: Any) -> None:
         super().__init__(option_strings, dest, **options, help=argparse.SUPPRESS)
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
-        """Set the value and tell."""
+        """Set the value and print a note."""
         renamed(str(option_string), f"--{self.dest.replace('_', '-')}")
         setattr(namespace, self.dest, values)
 

@@ -1,4 +1,4 @@
-"""`realign evaluate`: how well generated motions match, and at what price."""
+"""`realign evaluate`: measure generated motions."""
 
 import argparse
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="measure a generator: R-precision, FID, MM-Dist, diversity, physics, speed",
         description="Sample a generator for the captions of real clips and measure the motions, by one evaluator or "
         "several. Writes OUT.json after every replication, and tables (.md, .tex) and a picture (.png) beside it; the "
-        "same command goes on after a kill.",
+        "same command continues after a kill.",
     )
     add_measuring(parser)
     parser.add_argument("--mm-replications", type=int, default=0, help="how often to measure MModality (default: 0)")
@@ -38,14 +38,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def add_measuring(parser: argparse.ArgumentParser) -> None:
-    """What is measured, on which clips and by whom."""
+    """Options of what is measured, on which clips, by which evaluators."""
     parser.add_argument(
         "--generator", type=model_path, help="a .ckpt, a folder of weights or a shipped name (default: generator)"
     )
     parser.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
     parser.add_argument(
         "--evaluator", action="append", metavar="[NAME=]PATH",
-        help="what judges, an evaluator or an independent retriever: a .ckpt, a folder of weights or a shipped name; "
+        help="an evaluator or an independent retriever: a .ckpt, a folder of weights or a shipped name; "
         "repeat it for second opinions (default: evaluator)",
     )  # fmt: skip
     parser.add_argument("--protocol", default="guo", help="guo, mld, mdm or mocap (default: guo)")
@@ -53,7 +53,7 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="motions made at once (default: 32)")
     parser.add_argument(
         "--precision", choices=("fp32", "bf16"), default="fp32",
-        help="of the generator's networks; bf16 is faster on hardware that knows it (default: fp32)",
+        help="of the generator's networks; bf16 is faster on hardware that supports it (default: fp32)",
     )  # fmt: skip
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
@@ -62,12 +62,14 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("clips")
     group.add_argument("--split", default="test", help="train, val, test or all (default: test)")
     group.add_argument("--kind", choices=("recorded", "composed"), help="clips of this kind alone")
-    group.add_argument("--limit", type=int, metavar="N", help="so many of them, for a quick look")
+    group.add_argument("--limit", type=int, metavar="N", help="number of clips, for a quick look")
     group.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("settings, one row each", "Options hold for every setting that they concern.")
+    group = parser.add_argument_group(
+        "settings, one row each", "Options apply to every setting whose method reads them."
+    )
     group.add_argument(
         "--setting", action="append", metavar="WORDS",
         help='a further setting, such as "name=strong guidance=reward strength=600 steps=20"; what it '
@@ -101,12 +103,12 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
     check_concern(given, set(methods))
 
     def made(text: str, method: str) -> Setting:
-        """What says nothing about a setting must not give it another name."""
+        """Options that a setting's method does not read must not change its name."""
         concerning = {name: value for name, value in given.items() if name in GuidanceConfig.options(method)}
         return Setting.parse(text, sampling | concerning, own)
 
     found = [made(text, method) for text, method in zip(texts, methods, strict=True)]
-    return list(dict.fromkeys(found)) if implied else found  # a generator without guidance of its own has one setting
+    return list(dict.fromkeys(found)) if implied else found  # a generator without its own guidance has one setting
 
 
 def run(options: argparse.Namespace) -> None:
@@ -119,7 +121,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.output.suffix != ".json":
         raise InputError(f"The results go into a .json file, not {options.output}; choose another -o.")
-    settings = settings_of(options)  # refused before models are loaded
+    settings = settings_of(options)  # checked before models are loaded
     more = {"multimodality": options.mm_replications, "time_captions": options.aits}
     launch(measure, options.devices, pick_device(options.device), options, settings, options.output, more)
     results = Results.load(options.output)
@@ -135,7 +137,7 @@ def measure(
     output: Path,
     more: dict[str, int] | None = None,
 ) -> None:
-    """What every process does: load, sample its share, measure.
+    """Work of every process: load, sample its part, measure.
 
     Args:
         device: Where it works.
@@ -177,7 +179,7 @@ def measure(
 
 @contextmanager
 def progress_bar(shown: bool, label: str = "real motions") -> Iterator["Watch | None"]:
-    """A progress bar on standard error, where that is a terminal."""
+    """A progress bar on standard error, if that is a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,4 @@
-"""`realign generate`: sentences in, moving people out."""
+"""`realign generate`: motions from captions."""
 
 import argparse
 from pathlib import Path
@@ -19,12 +19,12 @@ from realign.threads import use_threads
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command and its options."""
-    parser = commands.add_parser("generate", help="make motions from sentences")
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="a sentence; several make several motions")
-    parser.add_argument("--file", type=Path, help="read one sentence a line from a text file")
-    parser.add_argument("--seconds", type=float, help="length of the motions (default: of each sentence's own)")
-    parser.add_argument("--samples", type=int, default=1, help="motions for each sentence (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed and sentence give the same motion")
+    parser = commands.add_parser("generate", help="make motions from captions")
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="a caption; several make several motions")
+    parser.add_argument("--file", type=Path, help="read one caption a line from a text file")
+    parser.add_argument("--seconds", type=float, help="length of the motions (default: by each caption)")
+    parser.add_argument("--samples", type=int, default=1, help="motions for each caption (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed and caption give the same motion")
     parser.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
     add_guidance_scale(parser)
     parser.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
         from realign.inference import TextToMotion, pretrained_folder, read_captions
         from realign.render.save import check_suffix, save_motions
 
-        check_suffix(options.output)  # a wrong name must not cost a sampling run
+        check_suffix(options.output)  # first, so that a wrong name fails before sampling
         texts = read_captions(options.text, options.file)
         own = OwnGuidance.read(options.checkpoint or pretrained_folder("generator"))
         word = options.guidance or ("default" if options.preset in (None, "none") else "reward")
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
         finds_lengths = options.index is not None and options.seconds is None
         files = {} if finds_lengths else {name: getattr(options, name) for name in ("reward", "index")}
         check_concern(given | {name: path for name, path in files.items() if path is not None}, {method})
-        reward = None if options.index is None else options.reward  # which is asked for lengths, too
+        reward = None if options.index is None else options.reward  # used for lengths, too
         model = TextToMotion.from_pretrained(
             options.checkpoint, options.device, reward, options.index, trust_code=options.trust_code
         )

@@ -1,4 +1,4 @@
-"""The options of guidance that commands share."""
+"""Options of guidance, for several commands."""
 
 import argparse
 from pathlib import Path
@@ -10,13 +10,13 @@ from realign.guidance.config import Word
 
 
 def add_guidance(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Declare the method, the files and the options of guidance; those not given stay None.
+    """Declare the method, the files and the options of guidance; None is not given.
 
     Args:
         parser: Of the command.
         several: Take several methods, a setting each.
     """
-    group = parser.add_argument_group("guidance by a reward", "what is not given is the generator's own, else as told")
+    group = parser.add_argument_group("guidance by a reward", "defaults are the generator's own, else as listed")
     group.add_argument(
         "--guidance", choices=get_args(Word), nargs="+" if several else None,
         help="none; reward: steer every step by its gradient; best-of: keep the best of N motions; default: as the "
@@ -46,7 +46,7 @@ def given_guidance(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def own_guidance(generator: Path | None) -> Any:
-    """The configuration of a generator's own guidance; None where it has none."""
+    """The configuration of a generator's own guidance; None if it has none."""
     from realign.guidance.own import OwnGuidance
     from realign.inference import pretrained_folder
 

@@ -31,7 +31,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(options: argparse.Namespace) -> None:
-    """Read, check, write, and print what it is."""
+    """Read, check, write, and print the result."""
     from realign.checkpoint.official import KINDS
     from realign.checkpoint.official.importing import import_official
 

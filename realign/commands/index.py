@@ -1,4 +1,4 @@
-"""`realign index`: the motions of a prepared set into an index to search, several into one, one into plain files."""
+"""`realign index`: build an index of a prepared set, merge indexes, export one as plain files."""
 
 import argparse
 from pathlib import Path
@@ -35,7 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )  # fmt: skip
     build.add_argument(
         "--without-captions", action="store_true",
-        help="index no captions: enough for guidance and lengths, but no captions can be found for a motion",
+        help="leave out captions: enough for guidance and lengths, but captions of motions cannot be searched",
     )  # fmt: skip
     build.add_argument("--batch-size", type=int, default=64, help="motions per batch (default: 64)")
     add_trust(build)
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def run_merge(options: argparse.Namespace) -> None:
-    """Merge, and say what was left out."""
+    """Merge, and print what was left out."""
     use_threads(options.threads)
     from realign.index.merging import merge_libraries
     from realign.index.motion_index import MotionIndex
@@ -109,7 +109,7 @@ def run_build(options: argparse.Namespace) -> None:
 
 
 def build(device: "torch.device", options: argparse.Namespace) -> None:
-    """What every process does: load the model, embed its share, write together.
+    """Work of every process: load the model, embed its part, write together.
 
     Args:
         device: Where it works.

@@ -1,4 +1,4 @@
-"""`realign prepare`: a folder of motions into one set to train on."""
+"""`realign prepare`: make a set to train on from a folder of motions."""
 
 import argparse
 from collections import Counter
@@ -60,7 +60,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; an InputError says what to correct."""
+    """Run the command."""
     recipe, source = _recipe(args)
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

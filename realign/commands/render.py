@@ -1,4 +1,4 @@
-"""`realign render`: existing motions into pictures, videos, a player or other files."""
+"""`realign render`: draw motions as pictures, videos or a player, or write other files."""
 
 import argparse
 from pathlib import Path
@@ -40,12 +40,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read the motions and write what is asked for."""
+    """Read the motions and write the file."""
     from realign.errors import InputError
     from realign.motion.skeleton import check_fps
     from realign.render.save import check_suffix, save_motions
 
-    check_suffix(args.output)  # before anything is read
+    check_suffix(args.output)  # checked before motions are read
     if args.fps is not None:
         check_fps(args.fps, "--fps")
     clips = []

@@ -1,4 +1,4 @@
-"""`realign search`: captions or motions in, the nearest motions and captions out."""
+"""`realign search`: find the motions and captions nearest to captions or motions."""
 
 import argparse
 from pathlib import Path
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
         print_json(answers)
     else:
         print_tables(answers)
-    if options.render:  # after the answers: they must not be lost where there is nothing to draw
+    if options.render:  # after printing, so that hits are not lost if drawing fails
         for path in render(model, answers, options.render, options.data):
             note(f"wrote {path}")
 
@@ -92,7 +92,7 @@ def search(model: "MotionSearch", texts: list[str], clips: list["MotionClip"], k
 
 
 def render(model: "MotionSearch", answers: list[dict[str, Any]], out: Path, data: Path | None) -> list[Path]:
-    """Write the hits of every query; files are numbered where there are several queries."""
+    """Write the hits of every query; files of several queries are numbered."""
     from realign.render.save import save_motions
 
     digits = len(str(len(answers) - 1))

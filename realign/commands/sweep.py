@@ -1,4 +1,4 @@
-"""`realign sweep`: what guidance changes, over strengths and steps."""
+"""`realign sweep`: measure guidance over strengths and steps."""
 
 import argparse
 from pathlib import Path
@@ -20,7 +20,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="measure guidance over strengths and steps: a CSV, and R-precision against FID",
         description="Measure the generator without guidance and with every combination of the values given, as "
         "`realign evaluate` does. Writes OUT.csv, a picture (.png) and the results (.json) beside it; the same command "
-        "goes on after a kill, and further values join what is there.",
+        "continues after a kill, and further values are added.",
     )
     add_measuring(parser)
     parser.add_argument("-o", "--output", type=Path, default=Path("sweep.csv"), help="(default: sweep.csv)")
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     if options.output.suffix != ".csv":
         raise InputError(f"The sweep goes into a .csv file, not {options.output}; choose another -o.")
     grid = {name: getattr(options, name) for name in _GRID if getattr(options, name) is not None}
-    settings = sweep_settings(grid, options.common, own_guidance(options.generator))  # refused before models are loaded
+    settings = sweep_settings(grid, options.common, own_guidance(options.generator))  # checked before models are loaded
     kept = options.output.with_suffix(".json")
     launch(measure, options.devices, pick_device(options.device), options, settings, kept)
     results = Results.load(kept)

@@ -1,4 +1,4 @@
-"""What a training command line says wrongly, told before anything heavy is imported."""
+"""Checks of a training command line before anything heavy is imported."""
 
 import difflib
 import os
@@ -39,7 +39,7 @@ _PACKAGES = {
 
 
 def check_training(args: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse what need not wait for torch: options, configurations, checkpoints, loggers and the launcher's variables.
+    """Check options, configurations, checkpoints, loggers and the launcher's variables, without torch.
 
     Args:
         args: A training command and its options.
@@ -106,7 +106,7 @@ def check_checkpoint(path: Path) -> None:
 
 
 def missing(kind: str, path: Path) -> InputError:
-    """What to say about a path where nothing lies: with a near name, where there is one."""
+    """The error of a path that does not exist, with a similar name if there is one."""
     beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, beside, 1, 0.75)
     remedy = f"did you mean {path.parent / close[0]}?" if close else "check the path."
@@ -120,7 +120,7 @@ def _split(word: str, after: str) -> tuple[str, str]:
 
 
 def _check_logger(given: Sequence[tuple[str, str]], trainer: Any) -> None:
-    """Refuse a logger whose package is absent; what the command line says of loggers stands for the file."""
+    """Refuse a logger whose package is absent; options of the command line override the file."""
     told = [value for name, value in given if name.startswith("trainer.logger")]
     text = " ".join(told) if told else str(trainer.get("logger") if isinstance(trainer, dict) else "")
     for logger, package in _PACKAGES.items():

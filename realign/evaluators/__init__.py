@@ -1,4 +1,4 @@
-"""Networks that embed motions and captions, and by whose distances generators are measured."""
+"""Evaluators: networks that embed motions and captions, to measure generators by distances."""
 
 from realign.evaluators.base import Evaluator
 from realign.evaluators.contrastive import ContrastiveEvaluator

@@ -1,4 +1,4 @@
-"""What every evaluator offers: embeddings of motions and captions in which distances are meaningful."""
+"""The interface of evaluators: embeddings of motions and captions that are compared by distance."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from realign.errors import InputError
 
 CONTACTS = 4
-"""Foot contacts, the last channels of the features, which no evaluator sees: generators rarely get them right, and
-nothing shows in a motion but its joints."""
+"""Foot contacts, the last channels of the features, which evaluators do not read: generators rarely predict them well,
+and they do not affect the joints."""
 
 
 class Evaluator(nn.Module, ABC):
@@ -38,7 +38,7 @@ class Evaluator(nn.Module, ABC):
     @property
     @abstractmethod
     def signature(self) -> str:
-        """Names what the weights do not tell: the kind of network and its sizes."""
+        """The kind of network and its sizes, which the weights do not tell."""
 
     @abstractmethod
     def embed_motion(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
@@ -54,11 +54,11 @@ class Evaluator(nn.Module, ABC):
         """Embeddings of captions, in the order given."""
 
     def learn_words(self, captions: Sequence[str]) -> None:
-        """Build the vocabulary from the captions of a training set; nothing where words have vectors already."""
+        """Build the vocabulary from the captions of a training set; nothing by default."""
         return None
 
     def take_tokens(self, tokens: Mapping[str, str]) -> None:
-        """Remember the words and parts of speech of captions; nothing where captions alone are read.
+        """Store the words and parts of speech of captions; nothing by default.
 
         Args:
             tokens: "word/POS word/POS ..." by caption.

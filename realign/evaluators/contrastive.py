@@ -15,11 +15,11 @@ from realign.text.words import WordVectors, split_words
 
 
 class ContrastiveEvaluator(Evaluator):
-    """Two towers that meet on a sphere.
+    """Encoders of motions and captions whose embeddings have one norm.
 
-    Embeddings have the norm sqrt(E). Between vectors of one norm the Euclidean distance that the metrics use ranks as
-    the cosine that the towers are trained by, and a motion cannot improve its figures by a large norm; sqrt(E)
-    puts the channels at about unit variance, so that FID and matching distance have a readable scale.
+    Embeddings have the norm sqrt(E). For vectors of one norm, the Euclidean distance of the metrics ranks like the
+    cosine of the training, and the norm of a motion's embedding does not affect the metrics. With sqrt(E), channels
+    have about unit variance, which gives FID and matching distance a readable scale.
 
     Args:
         features: Channels C of the motion features, the four foot contacts included.
@@ -32,7 +32,7 @@ class ContrastiveEvaluator(Evaluator):
         max_frames: Longest motion.
         vocabulary: Most words that have a vector of their own.
         buckets: Vectors for unknown words, each by its hash.
-        unknown: Share of words treated as unknown while training.
+        unknown: Fraction of words treated as unknown while training.
 
     Raises:
         InputError: When a number does not make sense.
@@ -64,7 +64,7 @@ class ContrastiveEvaluator(Evaluator):
 
     @property
     def signature(self) -> str:
-        """Names what the weights do not tell: the kind of network and its sizes."""
+        """The kind of network and its sizes, which the weights do not tell."""
         return f"contrastive-{'-'.join(map(str, self._sizes))}"
 
     def embed_motion(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
@@ -77,7 +77,7 @@ class ContrastiveEvaluator(Evaluator):
         return self._on_sphere(self.text_tower(*self.words([split_words(caption) for caption in captions])))
 
     def learn_words(self, captions: Sequence[str]) -> None:
-        """Build the vocabulary, unless there is one."""
+        """Build the vocabulary if there is none."""
         if not self.words.ready:
             self.words.learn(split_words(caption) for caption in captions)
 

@@ -21,8 +21,8 @@ class GuoEvaluator(Evaluator):
     """Recurrent networks over movement tokens and over words with parts of speech.
 
     `movement_encoder`, `motion_encoder` and `text_encoder` carry the names and shapes of the published weights. Every
-    motion is padded with zeros to `max_frames` first: its last movement token sees the padding, and published figures
-    are of that length. Embeddings come in the order given.
+    motion is padded with zeros to `max_frames` first: its last movement token depends on the padding, and published
+    figures use that length. Embeddings come in the order given.
 
     Args:
         features: Channels C of the motion features, contacts included: 263 (HumanML3D) or 251 (KIT-ML).
@@ -33,7 +33,7 @@ class GuoEvaluator(Evaluator):
         word_width: Width of a word vector.
         vocabulary: Words that have a vector of their own.
         learn_vectors: Train the word vectors; without it they stay as they were given (GloVe).
-        unknown: Share of words treated as unknown while training.
+        unknown: Fraction of words treated as unknown while training.
         max_frames: Length that motions are padded to.
 
     Raises:
@@ -68,7 +68,7 @@ class GuoEvaluator(Evaluator):
 
     @property
     def signature(self) -> str:
-        """Names what the weights do not tell: the kind of network and its sizes."""
+        """The kind of network and its sizes, which the weights do not tell."""
         return self._signature
 
     def embed_motion(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
@@ -101,17 +101,17 @@ class GuoEvaluator(Evaluator):
         return self.text_encoder(vectors, one_hot, lengths)
 
     def learn_words(self, captions: Sequence[str]) -> None:
-        """Build the vocabulary, unless there is one."""
+        """Build the vocabulary if there is none."""
         if not self.words.ready:
             tokens = (read_tokens(self._tokens.get(caption, ""), caption) for caption in captions)
             self.words.learn([word for word, _ in each] for each in tokens)
 
     def take_tokens(self, tokens: Mapping[str, str]) -> None:
-        """Remember words and tags by caption; they are data, and no part of the weights."""
+        """Store words and tags by caption; they are not part of the weights."""
         self._tokens |= {caption: words for caption, words in tokens.items() if words}
 
     def _complain(self, captions: Sequence[str]) -> None:
-        """Warn about captions without tags, where tags are what the vectors were trained with."""
+        """Warn about captions without tags if the vectors were trained with tags."""
         bare = [caption for caption in captions if caption not in self._tokens]
         if bare and not self.words.vectors.weight.requires_grad and not self.training:
             warnings.warn(
@@ -164,10 +164,10 @@ class RecurrentEncoder(nn.Module):
         self.output_net.apply(_initialise)
 
     def forward(self, tokens: Float[Tensor, "B N D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B E"]:
-        """One vector for every sequence; nothing behind its length is read."""
+        """One vector for every sequence; padding is not read."""
         inputs = self.input_emb(tokens)
         packed = pack_padded_sequence(inputs.float(), lengths.cpu(), batch_first=True, enforce_sorted=False)
-        with torch.autocast(tokens.device.type, enabled=False):  # packed sequences know no bfloat16 on every device
+        with torch.autocast(tokens.device.type, enabled=False):  # not every device packs sequences of bfloat16
             last = self.gru(packed, self.hidden.expand(-1, len(tokens), -1).contiguous())[1]
         return self.output_net(torch.cat([last[0], last[1]], -1))
 

@@ -1,4 +1,4 @@
-"""Trained evaluators with all that stands between them and motions and captions as they come."""
+"""Trained evaluators with the statistics that normalise motions for them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,9 +15,9 @@ from realign.precision import exact_float32
 
 
 class Evaluating(MotionTextModel):
-    """Whatever holds an evaluator together with the statistics that it was trained with.
+    """An evaluator together with the statistics that it was trained with.
 
-    They need not be those of the generator that it measures.
+    They may differ from those of the generator that it measures.
 
     Attributes:
         evaluator: The networks.
@@ -53,13 +53,13 @@ class Evaluating(MotionTextModel):
 
     @property
     def fingerprint(self) -> str:
-        """Names the evaluator by what its embeddings depend on: equal names, equal embeddings."""
+        """Identifies everything that embeddings depend on."""
         parts = {"evaluator": self.evaluator, "normalizer": self.normalizer}
         return weights_digest("evaluator", self.evaluator.signature, parts)
 
 
 class TrainedEvaluator(Evaluating):
-    """A trained evaluator to measure with and nothing else: no losses, no Lightning.
+    """A trained evaluator, without losses and Lightning.
 
     Args:
         evaluator: The networks.

@@ -1,4 +1,4 @@
-"""All that touches FAISS: making, training and placing an index, effort of a search, and its errors."""
+"""All use of FAISS: making, training and placing an index, the effort of a search, and errors."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def load_faiss() -> Any:
 
 @contextmanager
 def faiss_errors(what: str, remedy: str) -> Iterator[None]:
-    """Turn FAISS's exceptions and bare asserts into one sentence."""
+    """Raise FAISS's exceptions and asserts as an `InputError` of one sentence."""
     try:
         yield
     except (RuntimeError, AssertionError) as error:
@@ -38,7 +38,7 @@ def faiss_errors(what: str, remedy: str) -> Iterator[None]:
 
 
 def default_factory(count: int) -> str:
-    """The factory string for that many vectors: exact below 50 thousand, above it by benchmarks/bench_index.py."""
+    """The default factory string, exact below 50 thousand vectors, above it by benchmarks/bench_index.py."""
     if count < EXACT_BELOW:
         return "Flat"
     lists = 1 << round(np.log2(count**0.5))
@@ -53,7 +53,7 @@ def parse_factory(factory: str, width: int) -> Any:
         width: Width E of the vectors.
 
     Raises:
-        InputError: FAISS does not know it, it does not fit the width, or it cannot rank by cosine.
+        InputError: FAISS does not support it, it does not fit the width, or it cannot rank by cosine.
     """
     faiss = load_faiss()
     example = "use for example 'Flat', 'HNSW32', 'IVF256,Flat' or 'OPQ32,IVF1024,PQ32'"
@@ -90,7 +90,7 @@ def make_index(vectors: Any, factory: str, gpu: bool | Literal["auto"] = "auto")
 
 
 def _set_effort(index: Any) -> None:
-    """Set how much a search looks at; FAISS saves it, and its own defaults (1 list, 16 nodes) find little."""
+    """Set how many lists or nodes a search visits, since FAISS's defaults (1 and 16) find little; FAISS saves it."""
     faiss = load_faiss()
     inverted, graph = core(index, faiss.IndexIVF), core(index, faiss.IndexHNSW)
     refined = core(index, faiss.IndexRefine)
@@ -174,8 +174,8 @@ def read_index(path: Path, mmap: bool) -> Any:
 def search_keys(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores and keys of the k nearest, (Q, k) each, every one found.
 
-    An approximate search may find fewer than k and says -1: those queries are asked again of every list, or scored
-    against every vector where there are no lists.
+    An approximate search may find fewer than k, marked -1. Such queries are repeated over all lists or, without lists,
+    over all vectors.
     """
     faiss = load_faiss()
     if on_gpu(index) and k > _GPU_MAX_K:
@@ -210,7 +210,7 @@ def _search_all(faiss: Any, index: Any, queries: np.ndarray, k: int) -> tuple[np
 def places_of(index: Any, keys: np.ndarray) -> np.ndarray | None:
     """Where inverted lists keep each key, as list << 32 | position in it; None where there are no lists of vectors.
 
-    FAISS would build a table of all keys in every process that asks for a vector; this one can be mapped.
+    FAISS would build a table of all keys in every process; this one can be memory-mapped.
     """
     faiss = load_faiss()
     inverted = core(index, faiss.IndexIVF)
@@ -244,7 +244,7 @@ def vectors_of(index: Any, keys: np.ndarray, places: np.ndarray | None = None) -
         return _vectors_at(index, keys, places)
     with faiss_errors("this kind of index does not give its vectors back", "use a Flat, HNSW or IVF index"):
         if isinstance(index, faiss.IndexIDMap):
-            table = faiss.vector_to_array(index.id_map)  # ascending, since keys only grow and removal keeps the order
+            table = faiss.vector_to_array(index.id_map)  # ascending: new keys are larger, and removal keeps the order
             return faiss.downcast_index(index.index).reconstruct_batch(np.searchsorted(table, keys))
         inverted = core(index, faiss.IndexIVF)
         if isinstance(inverted, faiss.IndexIVFFastScan):

@@ -1,4 +1,4 @@
-"""An index written to a file from embeddings that do not fit into the memory."""
+"""Building of index files from embeddings that do not fit into memory."""
 
 import struct
 import tempfile
@@ -22,7 +22,7 @@ def write_filled(vectors: Embedded, factory: str, path: Path, gpu: bool | Litera
 
     Inverted lists are written block by block beside the file and then merged list by list, so that neither the
     embeddings nor the index are ever in memory as a whole. Other kinds of index grow in memory until they are written.
-    The file is the same, to the byte, as if all had been added at once.
+    The file is byte-equal to that of a single addition.
 
     Args:
         vectors: The embeddings.
@@ -64,7 +64,7 @@ def _added(index: Any, vectors: Embedded) -> Iterator[int]:
 
 
 def _header(index: Any, count: int) -> bytes | None:
-    """What FAISS writes before the inverted lists of an index of so many vectors; None where it has no such part."""
+    """The bytes that FAISS writes before the inverted lists of `count` vectors; None without inverted lists."""
     faiss = engine.load_faiss()
     empty = engine.to_cpu(index)
     inverted = engine.core(empty, faiss.IndexIVF)

@@ -1,4 +1,4 @@
-"""What an index knows of a motion, and a packed form on disk that opens at once however many there are."""
+"""Items of an index, and a packed file of them that opens in constant time."""
 
 import json
 from array import array
@@ -39,7 +39,7 @@ class MotionItem:
 
 
 class PackedItems(Sequence[MotionItem]):
-    """Items read from two memory-mapped files; one is decoded when it is asked for."""
+    """Items in two memory-mapped files, decoded at access."""
 
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
@@ -120,9 +120,9 @@ def write_records(records: Iterable[bytes], folder: Path) -> Iterator[str]:
 
 
 def checked_items(items: Sequence[MotionItem], count: int, known: Set[str] = frozenset()) -> list[MotionItem]:
-    """The items as a list, after a check that there is one an embedding and no id twice.
+    """The items as a list, after checks that there is one per embedding and that ids are different.
 
-    Motions are removed by id, so an id that is repeated or known already raises InputError.
+    Motions are removed by id, so that repeated or known ids raise InputError.
     """
     if len(items) != count:
         raise InputError(f"{count} embeddings came with {len(items)} items; give one item an embedding")

@@ -35,7 +35,7 @@ def write_joints(clips: Iterable[Float[np.ndarray, "F J 3"]], folder: Path, meta
 
 
 class PackedJoints(Sequence[Float[np.ndarray, "F J 3"]]):
-    """Clips read from a folder that `write_joints` made; one is unpacked when it is asked for.
+    """Clips in a folder of `write_joints`, unpacked at access.
 
     Args:
         folder: The folder.
@@ -71,7 +71,7 @@ class PackedJoints(Sequence[Float[np.ndarray, "F J 3"]]):
 
 def _pack(clip: np.ndarray) -> bytes:
     distance = np.sqrt(np.square(clip - clip[:, :1]).sum(-1, dtype=np.float64).mean())
-    # At least so coarse that the difference of any two positions fits 16 bits.
+    # coarse enough that the difference of any two positions fits into 16 bits
     step = np.float32(max(distance / _FINENESS, np.abs(clip).max() / 16383, 1e-9))
     steps = np.rint(clip.reshape(len(clip), -1) / step).astype(np.int32)
     changes = np.diff(steps, axis=0, prepend=0).astype("<i2")

@@ -21,7 +21,7 @@ CAPTIONS, JOINTS = "captions", "joints"
 
 @dataclass(frozen=True)
 class MotionLibrary:
-    """What a search needs beside the model.
+    """Index, captions and motions of a folder.
 
     `MotionIndex.load` opens the same folder and sees the motions' index alone.
 

@@ -1,4 +1,4 @@
-"""Several indexes as one, and an index as plain files for other tools."""
+"""Merging of indexes, and export as plain files for other tools."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ def merge_libraries(folders: Sequence[str | Path], output: str | Path, factory: 
         factory: A FAISS factory string; chosen by the number of motions when None.
 
     Returns:
-        Whether the motions themselves are in it: where all of the indexes keep them.
+        Whether the index holds the motions themselves, which it does if all indexes do.
 
     Raises:
         InputError: Another model made one of them, two motions have the same id, or a kind of index does not give its
@@ -66,7 +66,7 @@ def merge_libraries(folders: Sequence[str | Path], output: str | Path, factory: 
     output = Path(output)
     storage.check_replaceable(output)
     if len(folders) < 2:
-        raise InputError(f"{len(folders)} index is nothing to merge; name at least two.")
+        raise InputError(f"{len(folders)} index cannot be merged; name at least two.")
     first = MotionLibrary.load(folders[0])
     libraries = [first, *(MotionLibrary.load(folder, first.motions.fingerprint) for folder in folders[1:])]
     parts = [IndexEmbedded(each.motions) for each in libraries]
@@ -84,7 +84,7 @@ def merge_libraries(folders: Sequence[str | Path], output: str | Path, factory: 
 
 
 def _check_unique(libraries: Sequence[MotionLibrary], parts: Sequence[IndexEmbedded]) -> None:
-    """Refuse ids that come twice, each with the indexes that hold it."""
+    """Refuse repeated ids, naming the indexes that hold them."""
     digests = np.concatenate([name_digests(part.ids()) for part in parts])
     alone = first_places(digests)
     if len(alone) == len(digests):

@@ -22,7 +22,7 @@ class SearchResult:
     """The k nearest motions of Q queries, best first, equal scores in the order of the index.
 
     Attributes:
-        positions: Where the motions stand in the index, Int["Q k"].
+        positions: Rows of the motions in the index, Int["Q k"].
         scores: Cosine similarities, Float["Q k"]; approximate where the index compresses its vectors.
     """
 
@@ -51,7 +51,7 @@ class MotionIndex:
         items: The motions, in the order of their positions.
         dim: Width E of the embeddings.
         factory: The FAISS factory string.
-        fingerprint: Names the model that made the embeddings.
+        fingerprint: Identifies the model that made the embeddings.
         read_only: Whether the index is memory-mapped.
     """
 
@@ -79,7 +79,7 @@ class MotionIndex:
 
     @property
     def digest(self) -> str:
-        """Name of what can be found: the model, how vectors are kept, and the ids of the motions."""
+        """Digest of the model, the factory and the ids of the motions."""
         if self._digest is None:
             self._digest = index_digest(self.fingerprint, self.factory, (item.id for item in self.items))
         return self._digest
@@ -99,7 +99,7 @@ class MotionIndex:
         Args:
             embeddings: One a motion, NumPy array or tensor; need not be normalised.
             items: The motions, with an id each of its own.
-            fingerprint: Names the model that made the embeddings.
+            fingerprint: Identifies the model that made the embeddings.
             factory: A FAISS factory string (Flat, HNSW32, "IVF1024,Flat", "OPQ32,IVF1024,PQ32", ...); None takes an
                 exact index below 50 thousand motions and inverted lists of 8-bit vectors above.
             gpu: "auto" uses a GPU when the GPU build of FAISS, a device and this kind of index allow; True insists.
@@ -170,7 +170,7 @@ class MotionIndex:
         self._ids.update(item.id for item in items)
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Take motions out by id.
+        """Remove motions by id.
 
         Raises:
             InputError: An id that the index does not have, a kind of index (HNSW) that cannot, or a memory-mapped one.
@@ -181,7 +181,7 @@ class MotionIndex:
         if missing := wanted - {self.items[i].id for i in np.flatnonzero(gone).tolist()}:
             raise InputError(f"the index holds no motion {min(missing)!r}; remove ids that it holds")
         what, remedy = (
-            f"an index {self.factory!r} cannot forget motions",
+            f"an index {self.factory!r} cannot remove motions",
             "build it again without them, or use Flat or IVF",
         )
         with engine.faiss_errors(what, remedy):
@@ -222,7 +222,7 @@ class MotionIndex:
 
         Args:
             folder: The folder, or the name of an index that the package ships.
-            fingerprint: The model whose embeddings will be the queries; another one's index is refused.
+            fingerprint: The model whose embeddings will be the queries; an index of another model is refused.
             mmap: Leave vectors and items in their files and open read-only, at once and shared between processes; False
                 reads everything, and the index can be changed.
             verify: True checks every byte against its checksum, False sizes only, None every byte of files up to 512

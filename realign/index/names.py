@@ -1,4 +1,4 @@
-"""Which of many names are alike, told from 16 bytes each: millions of ids and captions need no set in memory."""
+"""Finds equal names among many, from 16 bytes of each, so that millions need no set in memory."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt64
 
 
 def name_digests(names: Iterable[str]) -> UInt64[np.ndarray, "N 2"]:
-    """128 bits of each name: names that share them are the same."""
+    """128-bit hashes of names."""
     digests = bytearray()
     for name in names:
         digests += hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=16).digest()
@@ -18,7 +18,7 @@ def name_digests(names: Iterable[str]) -> UInt64[np.ndarray, "N 2"]:
 
 
 def first_places(digests: UInt64[np.ndarray, "N 2"]) -> Int[np.ndarray, "K"]:
-    """Where each different name comes first, ascending."""
+    """Positions of the first occurrence of each different name, ascending."""
     order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: of the same names, the first comes first
     ordered = digests[order]
     new = np.ones(len(order), dtype=bool)

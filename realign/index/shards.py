@@ -1,4 +1,4 @@
-"""Embeddings and items on their way into an index: written by many processes, read as one sequence, part by part."""
+"""Embeddings and items for an index, written by many processes and read in parts as one sequence."""
 
 import json
 from abc import ABC, abstractmethod
@@ -41,7 +41,7 @@ class Embedded(ABC):
 
 
 class ShardWriter:
-    """What one process embeds, appended to files: in memory, an item costs 32 bytes.
+    """Appends the embeddings and items of one process to files; an item takes 32 bytes of memory.
 
     Args:
         folder: A folder to make.
@@ -76,7 +76,7 @@ class ShardWriter:
         self._names += name_digests(item.id for item in items).tobytes()
 
     def close(self) -> None:
-        """Write what `Shards` needs beside the embeddings and items."""
+        """Write the manifest that `Shards` reads."""
         self._vectors.close()
         self._records.close()
         np.save(self.folder / ORDER_FILE, np.frombuffer(self._order, np.int64))
@@ -85,9 +85,9 @@ class ShardWriter:
 
 
 class Shards(Embedded):
-    """Shards as one sequence in their order; what comes under the same id again is left out.
+    """Shards as one sequence in their order, without repeated ids.
 
-    Files are read, not mapped: what is read does not stay in the memory of the process.
+    Files are read, not mapped, so that their content does not stay in the memory of the process.
 
     Args:
         folders: What `ShardWriter` wrote.

@@ -1,4 +1,4 @@
-"""The folder of an index: a manifest with the size and the checksums of every file, and the check against it."""
+"""Manifests of index folders: sizes and checksums of all files, and their verification."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ _SAMPLED = 32  # pieces of a larger file checked at every opening, the first and
 
 
 def write_manifest(folder: Path, meta: dict[str, Any]) -> None:
-    """Write meta.json: the entries of meta, every other file's checksums, and a checksum of all that."""
+    """Write meta.json: the entries of meta, the checksums of all other files, and its own checksum."""
     files = {path.name: _describe(path) for path in sorted(folder.iterdir()) if path.is_file()}
     content = meta | {"version": VERSION, "piece_bytes": PIECE, "files": files}
     with open(folder / MANIFEST, "w", encoding="utf-8") as file:
@@ -28,13 +28,13 @@ def write_manifest(folder: Path, meta: dict[str, Any]) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse to put an index where something else is.
+    """Refuse to replace anything that is not an index.
 
     Raises:
         InputError: The path exists and is neither an index nor an empty folder.
     """
     content = _read(folder)
-    damaged = content is None and (folder / MANIFEST).is_file()  # to be built again where it lies
+    damaged = content is None and (folder / MANIFEST).is_file()  # a broken index may be replaced
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not (empty or damaged or _is_manifest(content)):
         raise InputError(f"{folder} exists and is not an index; choose another folder")
@@ -48,7 +48,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     remedy = "build one with `realign index build`"
     if not folder.exists():
-        sweep(folder)  # brings back what a killed process had taken away
+        sweep(folder)  # restores what a killed process had moved away
     if not folder.is_dir():
         raise InputError(f"there is no index at {folder}; {remedy}")
     if not (folder / MANIFEST).is_file():
@@ -66,7 +66,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    """What meta.json holds; None where it is missing or no JSON object."""
+    """The content of meta.json; None if it is missing or not a JSON object."""
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -75,7 +75,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 
 def _is_manifest(content: dict[str, Any] | None) -> bool:
-    """Whether it is of an index: prepared sets have a file of the same name."""
+    """Whether the manifest is of an index; prepared sets have a file of the same name."""
     return (
         content is not None and {"sha256", "files", "version"} <= content.keys() and isinstance(content["files"], dict)
     )

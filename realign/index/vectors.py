@@ -1,4 +1,4 @@
-"""The check that every vector passes before it enters an index."""
+"""Checks of vectors before they are added to an index."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def unit_vectors(embeddings: Any, what: str, dim: int | None = None) -> np.ndarr
 
     Args:
         embeddings: NumPy array or tensor of any float type and device, (N, E).
-        what: What the error calls them.
+        what: Their name in errors.
         dim: The width they must have.
 
     Returns:

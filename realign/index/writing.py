@@ -1,4 +1,4 @@
-"""The folder of an index, from parts that may be larger than the memory."""
+"""Writing of index folders from parts that may be larger than memory."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +21,7 @@ def write_embedded(
     factory: str | None = None,
     gpu: bool | Literal["auto"] = "auto",
 ) -> None:
-    """Write what `MotionIndex.load` opens, into a new folder and in bounded memory.
+    """Write a folder for `MotionIndex.load` in bounded memory.
 
     Args:
         folder: The folder to make.
@@ -43,7 +43,7 @@ def write_embedded(
 def finish_folder(
     folder: Path, index: Any, keys: np.ndarray, records: Iterable[bytes], *, fingerprint: str, factory: str
 ) -> None:
-    """Write all that stands beside the file of FAISS.
+    """Write the files beside that of FAISS.
 
     Args:
         folder: Where that file is.

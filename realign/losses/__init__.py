@@ -1,4 +1,4 @@
-"""Training losses: pure functions, and those that a task is given as a part."""
+"""Training losses: functions, and components of tasks."""
 
 from realign.losses.geometric import GeometricLoss
 from realign.losses.pairs import InfoNCE, MarginContrast, PairLoss

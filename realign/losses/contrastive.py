@@ -1,17 +1,17 @@
-"""Losses that pull the embeddings of a motion and its caption together and push all others apart."""
+"""Contrastive losses between embeddings of motions and captions."""
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-_NEVER = -1e9  # a similarity that no softmax sees; finite, so that no gradient is NaN
+_NEVER = -1e9  # removes a pair from the softmax; finite, so that gradients are not NaN
 
 
 def near_duplicates(
     labels: Int[Tensor, "B"], features: Float[Tensor, "B D"] | None = None, threshold: float = 0.6
 ) -> Bool[Tensor, "B B"]:
-    """Pairs of different samples whose captions say nearly the same: no negatives of each other.
+    """Pairs of different samples with nearly the same caption, which are not negatives of each other.
 
     Args:
         labels: One number for every distinct caption; equal captions always count.
@@ -29,7 +29,7 @@ def near_duplicates(
 
 
 def _cosines(left: Float[Tensor, "B E"], right: Float[Tensor, "B E"]) -> Float[Tensor, "B B"]:
-    """All cosines, in float32 or wider also under autocast: ranks are told apart by small differences."""
+    """All cosines, in float32 or wider also under autocast, since ranks depend on small differences."""
     with torch.autocast(left.device.type, enabled=False):
         wide = torch.promote_types(left.dtype, torch.float32)
         return F.normalize(left.to(wide), dim=-1) @ F.normalize(right.to(wide), dim=-1).T
@@ -67,18 +67,18 @@ def hard_negative_loss(
     margin: float = 0.05,
     temperature: float = 0.1,
 ) -> Float[Tensor, ""]:
-    """Pushes the true match above the best wrong hits, in both directions.
+    """Ranks the match above the hardest negatives, in both directions.
 
-    The mean over queries and over their `top` wrong hits of softplus((s_wrong - s_true + margin) / temperature), s
+    The mean over queries and over their `top` hardest negatives of softplus((s_wrong - s_true + margin) / temperature), s
     being cosines.
 
     Args:
         text: Embeddings of captions.
         motion: Embeddings of their motions.
         excluded: Pairs that are not negatives; see `near_duplicates`.
-        top: Wrong hits of each query; all there are in a smaller batch.
-        margin: Cosine by which the match shall lead.
-        temperature: Divides the differences; the smaller, the more the worst hits weigh.
+        top: Negatives of each query; all of them in a smaller batch.
+        margin: Difference of cosines that the loss demands.
+        temperature: Divides the differences; a smaller one weighs the hardest negatives more.
     """
     scores = _cosines(text, motion)
     never = torch.eye(len(scores), dtype=torch.bool, device=scores.device)

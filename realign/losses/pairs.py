@@ -1,4 +1,4 @@
-"""Losses over matched embeddings that a task is given as a part."""
+"""Losses over matched embeddings, as components of tasks."""
 
 from abc import ABC, abstractmethod
 
@@ -13,7 +13,7 @@ from realign.precision import widest
 
 
 class PairLoss(nn.Module, ABC):
-    """Draws matched rows together and pushes others apart."""
+    """A loss that is low for near matched rows and distant others."""
 
     @abstractmethod
     def forward(
@@ -70,7 +70,7 @@ class MarginContrast(PairLoss):
         """The loss of a batch; arguments as in `PairLoss`."""
         matched = (text - motion).square().sum(-1).mean()
         wrong = ~(excluded | torch.eye(len(text), dtype=torch.bool, device=text.device))
-        # the small sum keeps the root's gradient finite where two embeddings agree
+        # the small summand keeps the root's gradient finite for equal embeddings
         distance = (_squared_distances(text, motion) + 1e-12).sqrt()
         lack = F.relu(self.margin - distance).square().masked_fill(~wrong, 0)
         return matched + (lack.sum() / wrong.sum().clamp(min=1)).to(matched.dtype)
@@ -79,8 +79,8 @@ class MarginContrast(PairLoss):
 def _squared_distances(x: Float[Tensor, "B E"], y: Float[Tensor, "B E"]) -> Float[Tensor, "B B"]:
     """|x|^2 + |y|^2 - 2 x.y in the widest type of the device, without the B x B x E differences.
 
-    The nearer two rows are to each other, the fewer digits cancellation leaves: float64 leaves enough, and the smaller
-    the rows are, the more; so both are moved by the same mean, which changes no distance.
+    Cancellation loses digits for near rows. float64 keeps enough of them, the more the smaller the rows are, so that
+    the common mean is subtracted first, which does not change distances.
     """
     with torch.autocast(x.device.type, enabled=False):
         x, y = (each.to(widest(each.device)) for each in (x, y))

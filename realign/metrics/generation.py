@@ -45,11 +45,11 @@ def euclidean_distances(x: Float[Tensor, "*B N E"], y: Float[Tensor, "*B M E"]) 
 def r_precision(
     distances: Float[Tensor, "*B S S"], same: Bool[Tensor, "*B S S"] | None = None, top: tuple[int, ...] = TOP
 ) -> Float[Tensor, "K"]:
-    """Share of captions with a right motion among the k nearest ones of its batch, for every k of `top`.
+    """Fraction of captions with a right motion among the k nearest ones of its batch, for every k of `top`.
 
-    Where distances are equal, each order of theirs counts as likely as the others: the expectation of what sorting
-    them anyhow gives. Of e motions at the distance of the nearest right one, p of them right, after g nearer ones, none
-    of the first s = k - g is right with probability prod_{j < s} (e - p - j) / (e - j).
+    Of equal distances, every order counts as equally likely, and the result is the expectation over these orders. Of e
+    motions at the distance of the nearest right one, p of them right, after g nearer ones, none of the first s = k - g
+    is right with probability prod_{j < s} (e - p - j) / (e - j).
 
     Args:
         distances: Captions in rows, motions in columns; row i describes motion i.
@@ -66,7 +66,7 @@ def r_precision(
     for k in top:
         missed = torch.ones(nearer.shape, dtype=widest(distances.device), device=distances.device)
         for j in range(k):
-            # beyond the last of the equal ones nothing can be missed any more: one of them is right
+            # beyond the last of the equal ones the probability is 0, since one of them is right
             step = (equal - hits - j).clamp(min=0) / (equal - j).clamp(min=1)
             missed = torch.where(j < k - nearer, missed * step, missed)
         fractions.append(1 - missed.mean())
@@ -92,7 +92,7 @@ class Gaussian:
 
     @classmethod
     def of(cls, x: Float[Tensor, "N E"]) -> "Gaussian":
-        """That of a set.
+        """The Gaussian of a set.
 
         Raises:
             InputError: Fewer than two samples, which have no covariance.
@@ -108,9 +108,8 @@ def frechet_distance(real: Gaussian, x: Float[Tensor, "N E"]) -> Float[Tensor, "
     """Fréchet distance of two Gaussians, |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Heusel et al. 2017, eq. 6).
 
     With S1 = A A^T and S2 = B B^T, the trace of the square root of S1 S2 is the sum of the singular values of A^T B,
-    and of the roots of the eigenvalues of A^T S2 A. The first is exact for sets of fewer samples than dimensions, too,
-    where the product of the covariances is singular and its matrix square root is not to be had; the second is faster
-    for large sets. Neither takes a complex root.
+    and of the roots of the eigenvalues of A^T S2 A. The first is exact also for fewer samples than dimensions, where
+    the product of the covariances is singular; the second is faster for large sets. Neither takes a complex root.
 
     Args:
         real: The set compared with; it can be kept for many comparisons.

@@ -31,7 +31,8 @@ class GenerationMetrics(OrderedMetric):
     neither on the batches nor on the number of processes, see `OrderedMetric`.
 
     Args:
-        real: What FID compares with, where `update` is given no recorded motions; without either there is no FID.
+        real: Gaussian that FID compares with, if `update` is not given recorded motions; without either there is no
+            FID.
         identical: A motion with an identical caption counts as right, too.
         size: Motions of the batches that R-precision ranks in.
         few: Fewer motions than that make one batch, and fewer than 2 give NaN, as validation sets may be small.
@@ -90,7 +91,7 @@ class GenerationMetrics(OrderedMetric):
         """Every value by its name.
 
         Raises:
-            InputError: Fewer finite motions than one batch takes, unless `few` lets them.
+            InputError: Fewer finite motions than one batch takes, unless `few` is set.
         """
         _, rows = self.ordered_rows()
         finite = (rows["motion"].sum(1) + rows["text"].sum(1)).isfinite()
@@ -160,5 +161,5 @@ class MultiModality(OrderedMetric):
         finite = motion.isfinite().all(2)
         kept = motion[finite.all(1)]
         if not len(kept):
-            raise InputError("No caption has finite motions alone, so that MModality cannot be had.")
+            raise InputError("Every caption has a motion that is not finite, so that MModality cannot be computed.")
         return {"MModality": multimodality(kept, self.pairs, self.seed), "excluded": (~finite).sum()}

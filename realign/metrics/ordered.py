@@ -1,4 +1,4 @@
-"""Rows of several processes in one order, each once: what metrics over a whole set have in common."""
+"""Base of metrics over a whole set: rows of all processes in one order, without duplicates."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Physical measures of motions: what a reward can raise its score at the cost of.
+"""Physical measures of motions.
 
 All take joints whose Y axis points up, with the floor at 0, and a mask that starts with the existing frames; each
 returns one number a motion. Lengths are metres: bring joints in another unit to metres first. A motion too short for a
@@ -25,7 +25,7 @@ def foot_skating_ratio(
     height: float = CONTACT_HEIGHT,
     slide: float = SLIDE,
 ) -> Float[Tensor, "B"]:
-    """Share of the steps between frames in which a foot skates (the criterion of GMD, Karunratanakul et al. 2023).
+    """Fraction of the steps between frames in which a foot skates (the criterion of GMD, Karunratanakul et al. 2023).
 
     A foot skates when it is low before and after the step and moves faster than `slide` along the floor.
 
@@ -50,7 +50,7 @@ def penetration(joints: Float[Tensor, "B F J 3"], mask: Bool[Tensor, "B F"]) -> 
 
 
 def floating(joints: Float[Tensor, "B F J 3"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B"]:
-    """Mean height of the lowest joint above the floor (m); 0 in frames where it is below. A jump floats, too."""
+    """Mean height of the lowest joint above the floor (m); 0 in frames where it is below. Jumps count, too."""
     return masked_mean(joints[..., 1].amin(-1).clamp(min=0), mask)
 
 

@@ -19,8 +19,8 @@ _ROWS = 512  # rows compared at once: the difference stays in the processor's ca
 def similarity_matrix(text: Float[Tensor, "N E"], motion: Float[Tensor, "M E"]) -> Float[Tensor, "N M"]:
     """Cosine of every caption with every motion.
 
-    Computed in float64 (on the CPU where the device knows none) and rounded: equal embeddings then have equal
-    similarities wherever they stand in the matrix, so that ties are ties, which blocked float32 products do not give.
+    Computed in float64 (on the CPU if the device has none) and rounded, so that equal embeddings have equal
+    similarities at any place in the matrix. Blocked float32 products would break ties.
     """
     return (normalize(double(text), dim=-1) @ normalize(double(motion), dim=-1).T).float()
 
@@ -183,8 +183,8 @@ def retrieval_protocols(
     """The four protocols of TMR (Petrovich et al., ICCV 2023) in both directions.
 
     "all" ranks every motion; "threshold" also takes a caption nearly the same as the query's for right; "dissimilar"
-    ranks the 100 listed motions only; "small_batches" averages over batches of 32. A protocol whose ingredient is
-    missing (similarities of texts, a list, enough pairs) is left out.
+    ranks the 100 listed motions only; "small_batches" averages over batches of 32. A protocol without its input
+    (similarities of texts, a list, enough pairs) is left out.
 
     Args:
         similarity: Captions in rows, motions in columns; row i describes motion i.
@@ -215,7 +215,7 @@ def retrieval_protocols(
 
 
 def _positions(ids: Sequence[str], subset: Sequence[str]) -> Int[Tensor, "S"]:
-    """Where the listed ids stand; every one must be there."""
+    """Positions of the listed ids, all of which must be present."""
     place = {name: position for position, name in enumerate(ids)}
     missing = [name for name in subset if name not in place]
     if missing:

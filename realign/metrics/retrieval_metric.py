@@ -67,7 +67,7 @@ class RetrievalMetrics(OrderedMetric):
         self.add_rows(ids, **columns)
 
     def compute(self) -> dict[str, Tensor]:
-        """Every value under its "protocol/direction/metric", as `retrieval_protocols` names them."""
+        """Values by "protocol/direction/metric", as `retrieval_protocols` names them."""
         ids, rows = self.ordered_rows()
         reference = rows.get("reference")
         table = retrieval_protocols(

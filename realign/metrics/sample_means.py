@@ -17,7 +17,7 @@ class SampleMeans(Metric):
     """Mean of every value over all samples; one seen twice (a distributed sampler repeats some) counts once.
 
     Args:
-        names: What the values are called.
+        names: Names of the values.
     """
 
     is_differentiable = False

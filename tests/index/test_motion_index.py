@@ -120,7 +120,7 @@ def test_removing_all_leaves_an_index_to_add_to(tmp_path):
 @pytest.mark.parametrize("factory", FIXED)
 def test_kinds_that_cannot_forget_say_so(factory):
     _, index = build(factory)
-    with pytest.raises(InputError, match="cannot forget motions .*build it again without them"):
+    with pytest.raises(InputError, match="cannot remove motions .*build it again without them"):
         index.remove(["m3"])
     assert len(index) == 400
 
