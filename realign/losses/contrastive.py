@@ -69,8 +69,8 @@ def hard_negative_loss(
 ) -> Float[Tensor, ""]:
     """Ranks the match above the hardest negatives, in both directions.
 
-    The mean over queries and over their `top` hardest negatives of softplus((s_wrong - s_true + margin) / temperature), s
-    being cosines.
+    The mean over queries and over their `top` hardest negatives of softplus((s_wrong - s_true + margin) / temperature),
+    s being cosines.
 
     Args:
         text: Embeddings of captions.
