@@ -111,7 +111,7 @@ def read_recording(path: Path, models: BodyModels, resampled: bool = False) -> R
     rate = motion.fps / step
     if abs(rate - RATE) > 1e-6 and not resampled:
         remarks.append(
-            f"{motion.fps:g} frames per second: every {step}. frame is taken, {rate:.4g} a second, and counts as "
+            f"{motion.fps:g} frames per second: one frame in {step} is taken, {rate:.4g} a second, and counts as "
             f"{RATE} a second, as published (--resample gives true {RATE})"
         )
     joints = motion_joints(motion, models, 1 if resampled else step)

@@ -14,7 +14,7 @@ from realign.data.prepare.humanml3d_cuts import Cut
 from realign.data.prepare.table import read_csv
 from realign.data.store import SPLITS
 from realign.errors import InputError
-from realign.files import data_files, decode_text, load_npy, read_lines
+from realign.files import data_files, decode_text, load_npy
 
 _COLUMNS = ("source_path", "start_frame", "end_frame", "new_name")
 _INSIDE = "HumanML3D"  # the folder of the repository that is the data set
@@ -161,11 +161,6 @@ class Repository:
         if not swap:
             return found
         return [Caption(swap_sides(c.text), c.start, c.end, swap_sides(c.tokens)) for c in found]
-
-    def listed(self) -> set[str]:
-        """Names in all.txt, if there is one."""
-        path = self.lists / "all.txt"
-        return set(read_lines(path)) if path.is_file() else set()
 
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """The Mean and Std that the repository publishes, if they lie there."""

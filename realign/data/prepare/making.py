@@ -127,14 +127,14 @@ class _Run:
 
     def _take(self, writer: PackedWriter, item: Item, loaded: Loaded) -> None:
         """Write what became of an item, or report why not."""
-        for remark in loaded.remarks:
-            record = {"id": item.id, "reason": DOUBTFUL, "detail": remark, "stored": True}
-            self.report.doubtful.append(record)
         features = loaded.features
         if features is None or loaded.why is not None:
             self._leave(item.id, loaded.why or LeftOut("unreadable"))
             self.short += [] if features is None else [features]
             return
+        for remark in loaded.remarks:
+            record = {"id": item.id, "reason": DOUBTFUL, "detail": remark, "stored": True}
+            self.report.doubtful.append(record)
         fps, least = self.skeleton.fps, self.skeleton.min_frames
         for name in writer.add(item.id, features, loaded.captions, item.splits, item.kind, fps, LEAST):
             self._leave(name, LeftOut("too short", "the captioned part holds less than four frames"))

@@ -126,14 +126,26 @@ def test_odd_recordings_are_taken_as_published_and_named(tmp_path, bodies, capsy
     assert lengths == {"bytes": 49, "fast": 24, "film": 149, "late": 49, "neutral": 49}
     told = {(record["id"], record["detail"]) for record in records(tmp_path / "out", True)}
     for name, remark in {
-        "fast": "250 frames per second: every 12. frame is taken, 20.83 a second, and counts as 20 a second",
-        "film": "59.9 frames per second: every 2. frame is taken, 29.95 a second, and counts as 20 a second",
+        "fast": "250 frames per second: one frame in 12 is taken, 20.83 a second, and counts as 20 a second",
+        "film": "59.9 frames per second: one frame in 2 is taken, 29.95 a second, and counts as 20 a second",
         "bytes": "gender the bytes 'male' takes the female body, as published",
         "neutral": "gender 'neutral' takes the female body, as published",
         "late": "the index ends past the recording, which shortens the clip",
     }.items():
         assert any(each == name and detail.startswith(remark) for each, detail in told), name
     assert "the index ends past the recording, which shortens the clip: 10 clips" in capsys.readouterr().out
+
+
+def test_statistics_are_compared_with_those_of_the_repository(tmp_path, bodies):
+    clone = write_repository(tmp_path / "clone", [("KIT/1/a_poses.npy", 0, 50, "a")])
+    write_motion(tmp_path / "amass" / "KIT" / "1" / "a_poses.npz", made_motion())
+    source = tmp_path / "amass"
+    first = PackedMotions.open(prepare_amass(source, tmp_path / "out", body_models=bodies, humanml3d=clone).folder)
+    assert first.meta["statistics"] == "computed over all clips, as published"
+    np.save(clone / "HumanML3D" / "Mean.npy", first.mean + np.float32(0.25))
+    np.save(clone / "HumanML3D" / "Std.npy", first.std / np.float32(1.5))
+    again = prepare_amass(source, tmp_path / "out", body_models=bodies, humanml3d=clone, overwrite=True)
+    assert again.meta["statistics"].endswith("; from those of HumanML3D at most 0.25 (Mean) and 50.00% (Std)")
 
 
 def test_resampled_clips_have_true_rates_and_the_published_stretch_of_time(tmp_path, bodies):
