@@ -6,8 +6,8 @@ says by a `KeyMap` what each published weight is called here, and builds nothing
 
 KINDS = {
     "mdm": "input_process.poseEmbedding.weight",
-    "mld": "denoiser.encoder.linear_blocks.0.weight",
-    "motionlcm": "denoiser.time_embedding.cond_proj.weight",
+    "mld": "denoiser.mem_pos.pe",
+    "motionlcm": "denoiser.emb_proj.1.weight",
     "motiondiffuse": "temporal_decoder_blocks.0.sa_block.query.weight",
     "spm": "motion_encoder.linear_blocks.0.weight",
     "tmr": "seqTransEncoder.layers.0.linear1.weight",
