@@ -135,7 +135,7 @@ def denoiser(published: Published, width: int, text_relu: bool) -> dict[str, Any
         "positions": published.shape("denoiser.query_pos.pe", 3)[0],
         "time_dim": published.shape("denoiser.time_embedding.linear_1.weight")[1],
         "text_relu": text_relu,
-        "project_latents": "denoiser.latent_pre.weight" in published.state,
+        "project_latents": width != hidden or "denoiser.latent_pre.weight" in published.state,
         "scale_dim": published.shape(scale)[1] if scale in published.state else None,
     }
     return {"class_path": "realign.nn.OfficialMldDenoiser", "init_args": sizes}
