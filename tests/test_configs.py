@@ -126,7 +126,7 @@ def test_the_ablations_that_a_reward_names_are_what_they_say(path: Path) -> None
         task = build(["--config", str(path), *words]).model
         noise_free, alone = task.clean_probability == 1, task.model.decoder is None
         assert alone == (task.model.motion_encoder.logvar is None)  # nothing but contrast to learn by
-        built.append((task.model.step is None, noise_free, alone))
+        built.append((task.model.time_embedding is None, noise_free, alone))
     plain, blind, clean, contrastive = (False,) * 3, (True, False, False), (False, True, False), (False, False, True)
     assert built == [plain, blind, clean, contrastive]
 

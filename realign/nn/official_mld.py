@@ -71,7 +71,7 @@ class OfficialMldDenoiser(Denoiser):
         self.scale_dim = scale_dim
         self.in_proj = nn.Linear(width, hidden) if project_latents else nn.Identity()
         self.out_proj = nn.Linear(hidden, width) if project_latents else nn.Identity()
-        self.timestep = nn.Sequential(nn.Linear(time_dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        self.time_embedding = nn.Sequential(nn.Linear(time_dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
         self.scale_proj = None if scale_dim is None else nn.Linear(scale_dim, time_dim, bias=False)
         self.text_proj = nn.Linear(text_dim, hidden)
         self.positions = PositionalEncoding(hidden, learned=True, max_length=positions)
@@ -100,7 +100,7 @@ class OfficialMldDenoiser(Denoiser):
     ) -> Float[Tensor, "B N W"]:
         dtype = self.text_proj.weight.dtype
         time = timestep_sinusoid(t, self.time_dim).to(dtype)
-        step = self.timestep(time if scale is None else time + scale)
+        step = self.time_embedding(time if scale is None else time + scale)
         feature = text.pooled.to(dtype)
         words = self.text_proj(F.relu(feature) if self.text_relu else feature)
         tokens = torch.cat([self.in_proj(apply_mask(x_t, mask).to(dtype)), step[:, None], words[:, None]], 1)

@@ -32,8 +32,8 @@ AUTOENCODER = {
 DENOISER = {
     "denoiser.latent_pre.*": "denoiser.in_proj.*",
     "denoiser.latent_post.*": "denoiser.out_proj.*",
-    "denoiser.time_embedding.linear_1.*": "denoiser.timestep.0.*",
-    "denoiser.time_embedding.linear_2.*": "denoiser.timestep.2.*",
+    "denoiser.time_embedding.linear_1.*": "denoiser.time_embedding.0.*",
+    "denoiser.time_embedding.linear_2.*": "denoiser.time_embedding.2.*",
     "denoiser.time_embedding.cond_proj.*": "denoiser.scale_proj.*",
     "denoiser.emb_proj.1.*": "denoiser.text_proj.*",
     "denoiser.query_pos.pe": "denoiser.positions.table",
