@@ -8,6 +8,7 @@ from realign.nn.diffusion import Diffusion, Generator
 from realign.nn.embedder import Embedder, JointEmbedding
 from realign.nn.official_mdm import OfficialMdmDecoder, OfficialMdmEncoder
 from realign.nn.official_mld import OfficialMldDenoiser
+from realign.nn.official_motiondiffuse import OfficialMotionDiffuse
 from realign.nn.reward import TransformerReward
 from realign.nn.spaces import FeatureSpace, LatentSpace, MotionSpace
 from realign.nn.spm import SPM
@@ -32,6 +33,7 @@ __all__ = [
     "OfficialMdmDecoder",
     "OfficialMdmEncoder",
     "OfficialMldDenoiser",
+    "OfficialMotionDiffuse",
     "SkipTransformerVAE",
     "TransformerReward",
 ]

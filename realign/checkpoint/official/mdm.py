@@ -6,31 +6,17 @@ from typing import Any
 from realign.checkpoint.official.imported import Imported
 from realign.checkpoint.official.key_map import KeyMap
 from realign.checkpoint.official.published import Published, beside, merge, read_options, read_statistics
+from realign.checkpoint.official.transformers import layer_keys
 from realign.errors import InputError
 
-_ATTENTION = {"in_proj_*": "in_proj.*", "out_proj.*": "out_proj.*"}
-_LAYER = {
-    **{f"self_attn.{old}": f"attention.{new}" for old, new in _ATTENTION.items()},
-    **{f"multihead_attn.{old}": f"cross.{new}" for old, new in _ATTENTION.items()},
-    "linear1.*": "fc1.*",
-    "linear2.*": "fc2.*",
-    "norm1.*": "attention_norm.*",
-}
-_NORMS = {
-    "seqTransEncoder": {"norm2.*": "feedforward_norm.*"},
-    "seqTransDecoder": {"norm2.*": "cross_norm.*", "norm3.*": "feedforward_norm.*"},
-}
 KEYS = KeyMap(
     {
         "input_process.poseEmbedding.*": "denoiser.read.*",
         "output_process.poseFinal.*": "denoiser.write.*",
         "embed_text.*": "denoiser.text.*",
         "embed_timestep.time_embed.*": "denoiser.step.*",
-        **{
-            f"{stack}.layers.*.{old}": f"denoiser.transformer.layers.*.{new}"
-            for stack, norms in _NORMS.items()
-            for old, new in {**_LAYER, **norms}.items()
-        },
+        **layer_keys("seqTransEncoder.layers.*", "denoiser.transformer.layers.*"),
+        **layer_keys("seqTransDecoder.layers.*", "denoiser.transformer.layers.*", cross=True),
     },
     ignored=("clip_model.*", "*sequence_pos_encoder.pe"),  # the table of positions is computed
 )
