@@ -42,6 +42,15 @@ class Denoiser(nn.Module, ABC):
             text: Features of one caption a sample.
         """
 
+    def bind(self, text: TextFeatures, mask: Bool[Tensor, "B N"]) -> Predict:
+        """predict(x_t, t) for the same captions at many timesteps, which may read them once.
+
+        Args:
+            text: Features of the captions.
+            mask: True where a token exists.
+        """
+        return lambda x_t, t: self(x_t, t, mask, text)
+
     def self_guided(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float) -> Predict | None:
         """Bind captions for a denoiser whose input is the scale of classifier-free guidance: predict(x_t, t).
 

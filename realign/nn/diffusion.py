@@ -70,12 +70,12 @@ class Diffusion(nn.Module, TextToMotionModel):
         if in_one_pass is not None:
             return in_one_pass
         if scale == 1:
-            return lambda x_t, t: self.denoiser(x_t, t, mask, text)
+            return self.denoiser.bind(text, mask)
         empty = self.encode_text([""])[torch.zeros(len(text), dtype=torch.long, device=self.device)]
-        both, twice = TextFeatures.cat([text, empty]), mask.repeat(2, 1)
+        both = self.denoiser.bind(TextFeatures.cat([text, empty]), mask.repeat(2, 1))
 
         def predict(x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"]) -> Float[Tensor, "B N W"]:
-            conditional, free = self.denoiser(x_t.repeat(2, 1, 1), t.repeat(2), twice, both).float().chunk(2)
+            conditional, free = both(x_t.repeat(2, 1, 1), t.repeat(2)).float().chunk(2)
             return torch.lerp(free, conditional, scale)
 
         return predict

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from realign.batch import TextFeatures
+from realign.diffusion.sampler import Predict
 from realign.errors import InputError
 from realign.nn.denoisers import Denoiser
 from realign.nn.layers import timestep_sinusoid
@@ -74,6 +75,11 @@ class OfficialMotionDiffuse(Denoiser):
         end = words[torch.arange(len(words), device=words.device), far.argmin(1)]
         return self.text_write(end), words
 
+    def bind(self, text: TextFeatures, mask: Bool[Tensor, "B N"]) -> Predict:
+        """predict(x_t, t) for the same captions, which are read once; arguments as in `Denoiser`."""
+        read = self.read_text(text)
+        return lambda x_t, t: self._denoise(x_t, t, mask, text.mask, *read)
+
     def forward(
         self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B N W"]:
@@ -82,14 +88,18 @@ class OfficialMotionDiffuse(Denoiser):
         Raises:
             InputError: There are more frames than positions.
         """
+        return self._denoise(x_t, t, mask, text.mask, *self.read_text(text))
+
+    def _denoise(
+        self, x_t: Tensor, t: Tensor, mask: Tensor, word_mask: Tensor, caption: Tensor, words: Tensor
+    ) -> Float[Tensor, "B N W"]:
         frames = x_t.shape[1]
         if frames > len(self.positions):
             raise InputError(f"{frames} frames exceed the {len(self.positions)} of this generator; shorten the motion.")
-        caption, words = self.read_text(text)
         condition = self.step(timestep_sinusoid(t, self.hidden).to(caption.dtype)) + caption
         h = self.read(x_t) + self.positions[:frames]
         for block in self.blocks:
-            h = block(h, mask, words, text.mask, condition)
+            h = block(h, mask, words, word_mask, condition)
         return self.write(h)
 
 

@@ -4,6 +4,7 @@ The folder named by REALIGN_OFFICIAL holds for every peer ``spec_PEER.json`` (na
 ``golden_PEER.npz`` (inputs and outputs of the original code). A weight is a function of its name and shape alone.
 """
 
+import copy
 import json
 import math
 import os
@@ -123,6 +124,21 @@ class Golden:
         if not path.is_file():
             pytest.skip(f"there is no {path}")
         self.peer, self.arrays = peer, dict(np.load(path))
+
+    def under(self, group: str) -> "Golden":
+        """The arrays of a group by the rest of their keys; those that it lacks are shared with the others."""
+        found = copy.copy(self)
+        found.peer = f"{self.peer} {group}"
+        own = {key.removeprefix(f"{group}/"): each for key, each in self.arrays.items() if key.startswith(f"{group}/")}
+        shared = {key: each for key, each in self.arrays.items() if key in ("clip_tokens", "eot_index", "lengths")}
+        found.arrays = shared | own
+        return found
+
+    def without(self, groups: Sequence[str]) -> "Golden":
+        """The arrays of no such group."""
+        found = copy.copy(self)
+        found.arrays = {key: each for key, each in self.arrays.items() if key.partition("/")[0] not in groups}
+        return found
 
     def __contains__(self, key: str) -> bool:
         return key in self.arrays
