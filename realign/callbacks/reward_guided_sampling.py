@@ -107,9 +107,7 @@ class RewardGuidedSampling(Callback):
         """Refuse a reward that does not fit the generator, and reset the metrics."""
         self._start(pl_module)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a reward that does not fit the generator, and reset the metrics."""
-        self._start(pl_module)
+    on_test_start = on_validation_start
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: MotionTextBatch, batch_idx: int,

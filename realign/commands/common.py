@@ -1,4 +1,4 @@
-"""What commands share."""
+"""Options and notes of several commands."""
 
 import argparse
 import gc

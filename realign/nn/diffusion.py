@@ -146,18 +146,12 @@ class Diffusion(nn.Module, TextToMotionModel):
 
 
 class Generator(Diffusion):
-    """A trained diffusion for sampling, without losses and Lightning.
+    """A trained diffusion for sampling, without losses and Lightning. Further arguments are as in `Diffusion`.
 
     Args:
-        denoiser: The network.
-        space: The space of its tokens.
-        text_encoder: Frozen features of captions.
         skeleton: Name of the skeleton of the motions.
         scheduler: A variance-preserving diffusers scheduler: the noise trained with.
         path: The noise trained with, instead of a scheduler.
-        guidance_scale: Scale of classifier-free guidance; 1 turns it off.
-        steps: Denoising steps.
-        sampling_scheduler: Scheduler of sampling; see `GeneratorTask`.
 
     Raises:
         InputError: When the parts do not fit each other.

@@ -71,10 +71,9 @@ class JointEmbedding(MotionTextModel):
 class Embedder(JointEmbedding):
     """A trained reward model or retriever for embedding, search and guidance, without losses and Lightning.
 
+    Arguments that are not listed are as in `JointEmbedding`.
+
     Args:
-        model: The reward model.
-        space: The space of its motions.
-        text_encoder: Frozen features of captions.
         skeleton: Name of the skeleton of the motions.
         scheduler: A variance-preserving diffusers scheduler: the noise trained with.
         path: The noise trained with, instead of a scheduler; without both, there is none.

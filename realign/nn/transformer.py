@@ -107,13 +107,10 @@ class TransformerLayer(nn.Module):
 class Transformer(nn.Module):
     """A stack of layers.
 
+    Arguments that are not listed are as in `TransformerLayer`.
+
     Args:
-        width: Width of the tokens.
         layers: Number of layers.
-        heads: Attention heads.
-        feedforward: Hidden width of the feed-forward networks.
-        dropout: Dropout probability.
-        norm_first: Where the layers normalise; see `TransformerLayer`.
         cross: Attend to a memory in every layer.
     """
 
@@ -162,14 +159,7 @@ class SkipTransformer(Transformer):
 
     The output of layer i is concatenated to the input of layer n-1-i, and a linear map reduces both to the width.
 
-    Args:
-        width: Width of the tokens.
-        layers: Number of layers; odd.
-        heads: Attention heads.
-        feedforward: Hidden width of the feed-forward networks.
-        dropout: Dropout probability.
-        norm_first: Where the layers normalise; see `TransformerLayer`.
-        cross: Attend to a memory in every layer.
+    The number of layers is odd; arguments as in `Transformer`.
     """
 
     def __init__(

@@ -112,13 +112,7 @@ class SpaceTask(Task):
         """Raise the error of `setup` if no checkpoint was restored."""
         self.check_start()
 
-    def on_test_start(self) -> None:
-        """Raise the error of `setup` if no checkpoint was restored."""
-        self.check_start()
-
-    def on_predict_start(self) -> None:
-        """Raise the error of `setup` if no checkpoint was restored."""
-        self.check_start()
+    on_test_start = on_predict_start = on_validation_start
 
     def forget_checkpoints(self) -> None:
         """Remove the paths, since the weights are now part of this task's checkpoints."""

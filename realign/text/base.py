@@ -1,4 +1,4 @@
-"""What every sentence encoder offers, and how a frozen one stays out of training and checkpoints."""
+"""The interface of text encoders, and frozen ones, which are not part of training and checkpoints."""
 
 import re
 from abc import ABC, abstractmethod
@@ -17,11 +17,11 @@ from realign.transfer import upload
 
 
 class TokenLimit(NamedTuple):
-    """How much of a sentence an encoder reads.
+    """The limit of what an encoder reads of a caption.
 
     Attributes:
         tokens: Tokens that are read, marks of beginning and end included.
-        count: Counts the tokens of a sentence, marks included, as if there were no limit.
+        count: Counts the tokens of a caption, marks included, without a limit.
     """
 
     tokens: int
@@ -29,7 +29,7 @@ class TokenLimit(NamedTuple):
 
 
 class TextEncoder(nn.Module, ABC):
-    """Turns sentences into word features and one vector each."""
+    """Encodes captions as word features and one vector each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,10 +49,10 @@ class TextEncoder(nn.Module, ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Name of the encoder and its weights: equal fingerprints, equal features."""
+        """Identifies the encoder and its weights: equal fingerprints, equal features."""
 
     def token_limit(self) -> TokenLimit | None:
-        """How much of a sentence is read; None is all of it."""
+        """The limit of what is read of a caption; None is no limit."""
         return None
 
     @property
@@ -62,23 +62,23 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, texts: list[str]) -> TextFeatures:
-        """Encode B sentences; the empty string is the null condition of classifier-free guidance.
+        """Encode B captions; the empty string is the null condition of classifier-free guidance.
 
         Args:
-            texts: Sentences, none of them blank but the empty string.
+            texts: Captions, none of them blank except the empty string.
 
         Returns:
-            Float32 features on the module's device, padded to the longest sentence.
+            Float32 features on the module's device, padded to the longest caption.
 
         Raises:
-            InputError: `texts` is not a list of sentences, is empty, or holds a blank one.
+            InputError: `texts` is not a list of captions, is empty, or holds a blank one.
         """
 
 
 class _Slot:
-    """Holds a built backbone where neither `nn.Module`, a checkpoint, a pickle nor an EMA copy finds it.
+    """Holds a built backbone outside of `nn.Module`, so that checkpoints, pickles and EMA copies leave it out.
 
-    Copies use the same one, since frozen weights never differ; another process builds its own.
+    Copies use the same backbone, since frozen weights do not change; another process builds its own.
     """
 
     def __init__(self) -> None:
@@ -95,9 +95,9 @@ class _Slot:
 class FrozenTextEncoder(TextEncoder):
     """A pretrained encoder that is built at first use and never trained.
 
-    Its weights appear in no ``state_dict`` and among no parameters; it stays in evaluation mode and in float32,
-    whatever the mode and precision of the model that holds it. Its features may enter a gradient computation also when
-    they were made under ``inference_mode``.
+    Its weights are not in ``state_dict`` and not among the parameters; it stays in evaluation mode and in float32,
+    independent of the model that holds it. Its features may enter a gradient computation also when they were made under
+    ``inference_mode``.
     """
 
     def __init__(self) -> None:
@@ -106,14 +106,14 @@ class FrozenTextEncoder(TextEncoder):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """Load the backbone on the CPU: a module that turns a list of sentences into TextFeatures on its own device."""
+        """Load the backbone on the CPU: a module that encodes a list of captions as TextFeatures on its own device."""
 
     def build_tokenizer(self) -> Any:
-        """Load what splits sentences; None where `build` does that itself."""
+        """Load the tokenizer; None if `build` does that itself."""
         return None
 
     def tokenizer(self) -> Any:
-        """What `build_tokenizer` gives, loaded at the first call."""
+        """The tokenizer, loaded at the first call."""
         if self._slot.tokenizer is None:
             self._slot.tokenizer = self.build_tokenizer()
         return self._slot.tokenizer
@@ -136,7 +136,7 @@ class FrozenTextEncoder(TextEncoder):
         return module
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        """Encode B sentences without gradients, in float32."""
+        """Encode B captions without gradients, in float32."""
         check_texts(texts)
         with torch.inference_mode(False), torch.no_grad(), exact_float32(self.device):
             features = self.backbone()(texts)
@@ -162,7 +162,7 @@ def encode_captions(encoder: TextEncoder, captions: Sequence[str]) -> TextFeatur
 
 
 def check_texts(texts: Any) -> None:
-    """Refuse what is not a list of sentences.
+    """Refuse anything but a list of captions.
 
     Raises:
         InputError: A single string, an empty list, an entry that is not a string or only white space.

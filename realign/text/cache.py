@@ -20,12 +20,12 @@ _CHUNK = 64  # captions encoded and written at a time
 
 
 class CachedTextEncoder(TextEncoder):
-    """Remembers the features of a frozen encoder, in memory and in one file on disk, and encodes only what is new.
+    """Keeps the features of a frozen encoder in memory and in one file on disk, and encodes only new captions.
 
-    Captions are the keys, to the letter; the file is named after the encoder's fingerprint. Several workers and
-    processes of one machine may use it. The encoder's weights are not even loaded while all captions are known. Where
-    the folder cannot be written, or is on a network file system, a warning is given once and memory alone is used.
-    Training reads the captions of a prepared set from a file of their own, see `FeatureTable`.
+    Captions are the keys; the file is named after the encoder's fingerprint. Several workers and processes of one
+    machine may use it. The encoder's weights are not loaded while all captions are known. Where the folder cannot be
+    written, or is on a network file system, a warning is given once and memory alone is used. Training reads the
+    captions of a prepared set from a file of their own, see `FeatureTable`.
 
     Args:
         encoder: Where new captions are encoded; it must have no trainable weights.
@@ -54,7 +54,7 @@ class CachedTextEncoder(TextEncoder):
 
     @property
     def fingerprint(self) -> str:
-        """That of the inner encoder: caching changes nothing."""
+        """That of the inner encoder, since caching does not change features."""
         return self.encoder.fingerprint
 
     def token_limit(self) -> TokenLimit | None:
@@ -73,7 +73,7 @@ class CachedTextEncoder(TextEncoder):
         return folder / f"{file_stem(self.fingerprint)}-v1.sqlite"
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        """Look B sentences up and encode those that are new."""
+        """Look B captions up and encode new ones."""
         check_texts(texts)
         known = {text: entry for text in dict.fromkeys(texts) if (entry := self._memory.get(text))}
         wanted = [text for text in dict.fromkeys(texts) if text not in known]
@@ -85,7 +85,7 @@ class CachedTextEncoder(TextEncoder):
         return self._assemble([known[text] for text in texts])
 
     def _encode(self, texts: list[str]) -> dict[str, Entry]:
-        """Encode in chunks, each written as soon as it is there: an interrupted run keeps the earlier chunks."""
+        """Encode and write in chunks, so that an interrupted run keeps the earlier chunks."""
         entries: dict[str, Entry] = {}
         for start in range(0, len(texts), _CHUNK):
             chunk = texts[start : start + _CHUNK]
@@ -124,7 +124,7 @@ class CachedTextEncoder(TextEncoder):
 
 
 class _Memory:
-    """The most recently used features up to a number of bytes; copies share it, other processes start empty."""
+    """The most recently used features up to a number of bytes; copies use the same, other processes start empty."""
 
     def __init__(self, limit: int):
         self.limit = limit

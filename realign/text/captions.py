@@ -10,16 +10,16 @@ from realign.errors import InputError, InputWarning
 from realign.text.base import TextEncoder
 
 _JOINERS = "\u200c\u200d"  # invisible, but part of how Persian, Indian scripts and emoji are spelled
-_MOST = 5  # sentences that are named one by one
+_MOST = 5  # captions that are named one by one
 
 
 class Cut(NamedTuple):
-    """A sentence of more tokens than an encoder reads.
+    """A caption of more tokens than an encoder reads.
 
     Attributes:
-        text: The sentence.
+        text: The caption.
         read: Its beginning, which is read.
-        unread: What follows; it changes nothing.
+        unread: The rest, which is ignored.
         limit: Tokens that are read, marks of beginning and end included.
     """
 
@@ -30,7 +30,7 @@ class Cut(NamedTuple):
 
 
 def plain_caption(text: str) -> str:
-    """A sentence with single blanks, composed letters (Unicode NFC) and nothing invisible.
+    """A caption with single blanks, composed letters (Unicode NFC) and no invisible characters.
 
     Examples:
         >>> plain_caption("a person\\u00a0 walks\\u200b \\n to the cafe\\u0301 ")
@@ -41,7 +41,7 @@ def plain_caption(text: str) -> str:
     """
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise InputError(
-            f"The sentence {text!r} is not UTF-8 text; set the terminal or file to UTF-8 and write it again."
+            f"The caption {text!r} is not UTF-8 text; set the terminal or file to UTF-8 and write it again."
         )
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
@@ -56,7 +56,7 @@ def _visible(word: str) -> str:
 
 
 def foreign_captions(texts: Sequence[str]) -> list[str]:
-    """The sentences with letters other than Latin ones, or without letters: which encoders of English hardly know."""
+    """Captions with letters other than Latin ones or without letters, which English encoders hardly know."""
     return [text for text in texts if not any(map(str.isalpha, text)) or any(map(_is_foreign, text))]
 
 
@@ -65,13 +65,13 @@ def _is_foreign(character: str) -> bool:
 
 
 def cut_captions(encoder: TextEncoder, texts: Sequence[str]) -> list[Cut]:
-    """The sentences that an encoder does not read to their end, by its own tokens and limit."""
+    """The captions that an encoder does not read to their end, by its own tokens and limit."""
     limit = encoder.token_limit()
     if limit is None:
         return []
     cuts = []
     for text in dict.fromkeys(texts):
-        # no tokenizer makes more tokens than there are bytes: most sentences need not be split at all
+        # no tokenizer makes more tokens than bytes, so that most captions need not be tokenized
         if len(unicodedata.normalize("NFKD", text).encode()) + 4 <= limit.tokens:
             continue
         if limit.count(text) > limit.tokens:
@@ -86,7 +86,7 @@ def cut_captions(encoder: TextEncoder, texts: Sequence[str]) -> list[Cut]:
 
 
 def caption_notes(texts: Sequence[str], encoders: Iterable[TextEncoder]) -> list[str]:
-    """What a user should know about sentences before they are encoded, one line each; empty if nothing."""
+    """Notes on captions for users, one line each."""
     foreign = map(_short, foreign_captions(list(dict.fromkeys(texts))))
     notes = _some([f"the text encoder was trained on English and may not understand {text}" for text in foreign])
     for name, encoder in {each.fingerprint: each for each in encoders}.items():
@@ -103,11 +103,11 @@ def caption_notes(texts: Sequence[str], encoders: Iterable[TextEncoder]) -> list
 
 def _some(notes: list[str]) -> list[str]:
     more = len(notes) - _MOST
-    return [*notes[:_MOST], f"the same holds for {more} further sentences"] if more > 0 else notes
+    return [*notes[:_MOST], f"the same holds for {more} further captions"] if more > 0 else notes
 
 
 def encoders_of(*models: object) -> list[TextEncoder]:
-    """The text encoders that models read captions by, where they have any."""
+    """The text encoders of models that have one."""
     found = [getattr(model, "text_encoder", None) for model in models]
     return [each for each in found if isinstance(each, TextEncoder)]
 

@@ -38,7 +38,7 @@ class HashingEncoder(TextEncoder):
         return f"hashing/{self._dim}"
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        """Encode B sentences; the empty one is a single null word."""
+        """Encode B captions; the empty one is a single null word."""
         check_texts(texts)
         with torch.inference_mode(False), torch.no_grad():
             rows = [self._words(text) for text in texts]

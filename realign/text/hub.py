@@ -14,15 +14,15 @@ T = TypeVar("T")
 def from_hub(load: Callable[[bool], T], what: str, remedy: str) -> T:
     """Load from the local cache, else from the hub.
 
-    Asking the cache first keeps a machine without network from waiting through the hub's retries (about 25 s a file).
+    The cache comes first, so that a machine without network does not wait for the hub's retries (about 25 s a file).
 
     Args:
         load: Called with ``local_files_only``.
-        what: What is loaded, to begin a sentence with.
-        remedy: What a person without network can do, to end a sentence with.
+        what: Beginning of the error: the files.
+        remedy: End of the error: what to do without network.
 
     Raises:
-        InputError: The files are neither cached nor to be had.
+        InputError: The files are not cached and cannot be downloaded.
     """
     try:
         return load(True)

@@ -114,7 +114,7 @@ class _MiniLM(nn.Module):
         self.bert = _Bert(folder)
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        """Encode B sentences on the device of the weights."""
+        """Encode B captions on the device of the weights."""
         found = self.tokenizer.encode_batch(texts)
         device = self.bert.words.weight.device
         pieces = torch.tensor([each.ids for each in found], device=device)

@@ -1,4 +1,4 @@
-"""From hidden states to a sentence vector, in the order of steps that sentence-transformers writes beside a model."""
+"""Heads of sentence-transformers models, from hidden states to a sentence vector."""
 
 import json
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _CHOOSE = "choose pooling mean, cls or eos instead of auto"
 
 @dataclass
 class SentenceHead:
-    """What follows the transformer: pooling, dense layers, normalisation.
+    """The layers after the transformer: pooling, dense layers, normalisation.
 
     Attributes:
         pooling: ``mean``, ``cls`` or ``eos``.
@@ -61,13 +61,13 @@ class SentenceHead:
 
 
 class SentenceModel(nn.Module):
-    """Tokenizer, transformer and head in one: sentences in, TextFeatures out.
+    """Tokenizer, transformer and head in one module, from captions to TextFeatures.
 
     Args:
         model: A transformer of transformers that returns ``last_hidden_state``.
         tokenizer: Its tokenizer.
-        max_length: Words at which sentences are cut.
-        head: What makes the sentence vector.
+        max_length: Tokens at which captions are cut.
+        head: Layers of the sentence vector.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, max_length: int, head: SentenceHead):
@@ -82,7 +82,7 @@ class SentenceModel(nn.Module):
             tokenizer.pad_token = tokenizer.eos_token
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        """Encode B sentences on the device of the weights."""
+        """Encode B captions on the device of the weights."""
         device = next(self.model.parameters()).device
         batch = self.tokenizer(
             texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"

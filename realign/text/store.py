@@ -84,7 +84,7 @@ class FeatureStore:
         self._run(insert)
 
     def _entry(self, tokens: object, pooled: object) -> Entry | None:
-        """Arrays of one row; None when it is not what was written, so that it is computed again."""
+        """Arrays of one row; None if it is damaged, so that it is computed again."""
         width = 4 * self.dim
         if not (isinstance(tokens, bytes) and isinstance(pooled, bytes)):
             return None

@@ -27,7 +27,7 @@ class TextReader(NamedTuple):
 
     Attributes:
         encoder: A text encoder.
-        words: Whether the words are read, and not the sentences alone.
+        words: Whether word features are read, besides the sentence vectors.
     """
 
     encoder: TextEncoder

@@ -1,4 +1,4 @@
-"""How a sentence passes through the text towers of open-clip-torch, words and sentence vector alike."""
+"""Text towers of open-clip-torch, with features of words and sentence vector."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,7 @@ Tokenizer = Callable[[list[str]], Tensor]
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:
-    """Tokens of a sentence, marks of beginning and end included, however many a tower reads."""
+    """Number of tokens of a caption, marks of beginning and end included, without a limit."""
     if not hasattr(tokenizer, "tokenizer"):  # CLIP's own
         return len(tokenizer.encode(text)) + 2
     cleaned = getattr(tokenizer, "clean_fn", str)(text)
@@ -25,7 +25,7 @@ def count_tokens(tokenizer: Any, text: str) -> int:
 
 
 def wrap_tower(tower: Any, tokenizer: Any, max_tokens: int | None = None, hidden: bool = False) -> nn.Module:
-    """A module that turns sentences into TextFeatures with a text tower, whichever kind it is.
+    """A module that encodes captions as TextFeatures with a text tower of any kind.
 
     Args:
         tower: The tower.
@@ -34,7 +34,7 @@ def wrap_tower(tower: Any, tokenizer: Any, max_tokens: int | None = None, hidden
         hidden: Give words as the final layer norm leaves them.
 
     Raises:
-        InputError: The tower pools in an unknown way, or has no such words.
+        InputError: The tower's pooling is unknown, or it has no such words.
     """
     if max_tokens is not None:
         inner = getattr(tokenizer, "tokenizer", None)
@@ -80,7 +80,7 @@ class _Tower(nn.Module):
         return projection(x) if isinstance(projection, nn.Module) else x @ projection
 
     def lengths(self, ids: Tensor) -> Tensor:
-        """Tokens of each sentence, end-of-text included."""
+        """Tokens of each caption, end-of-text included."""
         if self.tower.pool_type == "argmax":  # the end-of-text token has the highest number
             return ids.argmax(-1) + 1
         if self.tower.pool_type == "eos":

@@ -1,4 +1,4 @@
-"""What stands for no caption at all where a generator was trained with zeros in its place."""
+"""Zeros as the features of the empty caption, for generators that were trained with them."""
 
 import torch
 
@@ -10,7 +10,7 @@ class ZeroWithoutText(TextEncoder):
     """Features of another encoder, but zeros for the empty caption: one word and the vector, as in MDM.
 
     Args:
-        encoder: Reads all other captions.
+        encoder: Encodes all other captions.
     """
 
     def __init__(self, encoder: TextEncoder) -> None:
@@ -32,7 +32,7 @@ class ZeroWithoutText(TextEncoder):
         return self.encoder.token_limit()
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        """Encode B captions; the inner encoder is not asked for the empty ones."""
+        """Encode B captions; the inner encoder encodes all except empty ones."""
         given = [text for text in texts if text]
         none = TextFeatures(
             torch.zeros(1, 1, self.dim, device=self.device),

@@ -1,4 +1,4 @@
-"""Words of a sentence, and vectors for them that are learned from scratch."""
+"""Words of a caption, and vectors for them."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ _EMPTY = torch.iinfo(torch.int64).max  # stands in rows of the vocabulary that n
 
 
 def split_words(text: str) -> list[str]:
-    """Lower-case words and punctuation marks; the empty sentence is a single empty word.
+    """Lower-case words and punctuation marks; the empty caption is a single empty word.
 
     Examples:
         >>> split_words("Turns left, twice")
@@ -33,7 +33,7 @@ class WordVectors(nn.Module):
         width: Width D of a vector.
         vocabulary: Most words that have a vector of their own; the most frequent are kept.
         buckets: Vectors for unknown words, each by its hash.
-        unknown: Share of words that are treated as unknown while training, which trains the buckets.
+        unknown: Fraction of words that are treated as unknown while training, which trains the buckets.
 
     Raises:
         InputError: When a number does not make sense.
@@ -57,16 +57,16 @@ class WordVectors(nn.Module):
         """Whether there is a vocabulary."""
         return int(self.words[0]) != _EMPTY
 
-    def learn(self, sentences: Iterable[Sequence[str]]) -> None:
-        """Build the vocabulary from the words of sentences, the same from any order of them."""
-        counts = Counter(word for sentence in sentences for word in sentence)
+    def learn(self, captions: Iterable[Sequence[str]]) -> None:
+        """Build the vocabulary from the words of captions, independent of their order."""
+        counts = Counter(word for caption in captions for word in caption)
         kept = sorted(counts, key=lambda word: (-counts[word], word))[: len(self.words)]
         self.words.fill_(_EMPTY)
         self.words[: len(kept)] = torch.tensor(sorted(mix_seed(word) for word in kept), device=self.words.device)
 
     @torch.no_grad()
     def load_vectors(self, words: Sequence[str], vectors: Float[Tensor, "V D"], unknown: Float[Tensor, "D"]) -> None:
-        """Take vectors over.
+        """Load vectors.
 
         Args:
             words: Different words, as many as the vocabulary holds.
@@ -96,9 +96,9 @@ class WordVectors(nn.Module):
             known = known & (torch.rand(known.shape, device=known.device) >= self.unknown)
         return torch.where(known, place, len(self.words) + keys % self.buckets), known
 
-    def forward(self, sentences: Sequence[Sequence[str]]) -> tuple[Float[Tensor, "B L D"], Int[Tensor, "B"]]:
-        """Vectors of the words of B sentences, zero behind the last, and how many words there are of each."""
-        lengths = torch.tensor([len(sentence) for sentence in sentences])
-        rows, _ = self.find([word for sentence in sentences for word in sentence])
+    def forward(self, captions: Sequence[Sequence[str]]) -> tuple[Float[Tensor, "B L D"], Int[Tensor, "B"]]:
+        """Vectors of the words of B captions, padded with zeros, and the number of words of each."""
+        lengths = torch.tensor([len(caption) for caption in captions])
+        rows, _ = self.find([word for caption in captions for word in caption])
         vectors = self.vectors(rows).split(lengths.tolist())
         return nn.utils.rnn.pad_sequence(list(vectors), batch_first=True), lengths

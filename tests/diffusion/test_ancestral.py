@@ -23,12 +23,12 @@ def test_the_posterior_is_that_of_two_gaussians(now: float, after: float) -> Non
     """q(x_s | x_t, x_0) from the joint normal distribution of x_s and x_t given x_0, by its conditional moments."""
     kept = now / after
     covariance = np.array([[1 - after, kept**0.5 * (1 - after)], [kept**0.5 * (1 - after), 1 - now]])
-    gain = covariance[0, 1] / covariance[1, 1]
+    slope = covariance[0, 1] / covariance[1, 1]
     x0, x_t = 0.7, -1.3
-    mean = after**0.5 * x0 + gain * (x_t - now**0.5 * x0)
+    mean = after**0.5 * x0 + slope * (x_t - now**0.5 * x0)
     of_clean, of_noisy, variance = posterior(now, after)
     assert of_clean * x0 + of_noisy * x_t == pytest.approx(mean)
-    assert variance == pytest.approx(covariance[0, 0] - gain * covariance[0, 1], abs=1e-12)
+    assert variance == pytest.approx(covariance[0, 0] - slope * covariance[0, 1], abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["sample", "epsilon", "v_prediction"])

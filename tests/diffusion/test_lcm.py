@@ -36,9 +36,9 @@ def test_evenly_spread_steps_are_those_of_diffusers(original: int, steps: int, k
         if i + 1 < steps:
             abar = scheduler.alphas_cumprod[scheduler.timesteps[i + 1]]
             x = abar.sqrt() * x + (1 - abar).sqrt() * step_noise(seeds(1, 2), MASK, 3, i)
-    way = Sampler(path(kind, original_steps=original), steps, "lcm")
-    found = way.sample(predict, (2, 4, 3), MASK, seeds=seeds(1, 2))
-    assert [call.t for call in way.solver().evaluations] == scheduler.timesteps.tolist()
+    sampler = Sampler(path(kind, original_steps=original), steps, "lcm")
+    found = sampler.sample(predict, (2, 4, 3), MASK, seeds=seeds(1, 2))
+    assert [call.t for call in sampler.solver().evaluations] == scheduler.timesteps.tolist()
     torch.testing.assert_close(found, x, rtol=1e-5, atol=1e-5)
 
 

@@ -79,9 +79,9 @@ def test_a_step_adds_the_gradient_of_the_mean_over_the_batch_at_the_new_sample(
     latent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, asked, drawn = [0, 1, 2], [], {}
-    task, way = generator(latent, steps=4), steering(latent=latent)
-    model = way.objective.reward.model
-    guidance = way.guidance(task, captions(rows), LENGTHS[rows], seeds=seeds(*rows))
+    task, method = generator(latent, steps=4), steering(latent=latent)
+    model = method.objective.reward.model
+    guidance = method.guidance(task, captions(rows), LENGTHS[rows], seeds=seeds(*rows))
 
     def remembered(numbers: Tensor, what: str, t: Tensor, width: int) -> Tensor:
         drawn[what] = latent_noise(numbers, what, t, width)
@@ -93,7 +93,7 @@ def test_a_step_adds_the_gradient_of_the_mean_over_the_batch_at_the_new_sample(
     solver = task.sampler().solver()
     steps = guidance.over(solver, "sample")
     x, after = (torch.randn(*mask.shape, task.space.width, generator=torch.Generator().manual_seed(n)) for n in (1, 2))
-    text = way.objective.reward.text_encoder(captions(rows))
+    text = method.objective.reward.text_encoder(captions(rows))
     for call in solver.evaluations:
         t = torch.full((3,), int(call.t))
         assert torch.equal(steps.output(call, x, x, t, mask), x)
@@ -113,8 +113,8 @@ def test_a_motion_is_pushed_by_one_over_the_size_of_its_batch_and_draws_by_its_o
     task = generator(steps=3)
 
     def first(rows: list[int], strength: float) -> Tensor:
-        way = steering(replace(RELEASE, strength=strength))
-        return way.sample(task, captions(rows), LENGTHS[rows], seeds(*rows))[0, : LENGTHS[rows[0]]]
+        method = steering(replace(RELEASE, strength=strength))
+        return method.sample(task, captions(rows), LENGTHS[rows], seeds(*rows))[0, : LENGTHS[rows[0]]]
 
     torch.testing.assert_close(first([1, 5, 3, 4], 4.0), first([1], 1.0), atol=1e-5, rtol=1e-4)
     assert torch.equal(first([1], 1.0), first([1], 1.0))
@@ -124,10 +124,10 @@ def test_a_motion_is_pushed_by_one_over_the_size_of_its_batch_and_draws_by_its_o
 def test_a_reward_without_variances_or_noise_is_refused() -> None:
     with pytest.raises(InputError, match="learned by contrast alone"):
         steering(layers=0).check(generator())
-    way = steering()
-    way.objective.reward.path = Clean()
+    method = steering()
+    method.objective.reward.path = Clean()
     with pytest.raises(InputError, match="never seen noise, but guidance at the points x_t and x_next"):
-        way.check(generator())
+        method.check(generator())
 
 
 def spm(**modes: bool) -> Embedder:

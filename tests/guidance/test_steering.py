@@ -98,30 +98,30 @@ def test_a_generator_that_the_reward_does_not_belong_to_is_refused(method, task,
 def test_a_reward_on_features_guides_latents_through_the_decoder_whether_or_not_it_is_asked_to() -> None:
     def guided(**options: bool) -> torch.Tensor:
         config = GuidanceConfig(strength=20.0, point="x_t", **options)
-        way = RewardSteering(RewardObjective(reward(), config=config))
-        return way.sample(generator(True), captions(ROWS), LENGTHS[ROWS], seeds(*ROWS))
+        method = RewardSteering(RewardObjective(reward(), config=config))
+        return method.sample(generator(True), captions(ROWS), LENGTHS[ROWS], seeds(*ROWS))
 
     plain = generator(True).sample(captions(ROWS), LENGTHS[ROWS], seeds(*ROWS))
     assert torch.equal(guided(), guided(through_decoder=True)) and not torch.equal(guided(), plain)
-    way = RewardSteering(RewardObjective(reward(True), config=GuidanceConfig()))
+    method = RewardSteering(RewardObjective(reward(True), config=GuidanceConfig()))
     with pytest.raises(InputError, match="one of motion features"):
-        way.check(generator())
+        method.check(generator())
 
 
 def test_a_reward_with_other_statistics_reads_clean_motions_normalised_anew() -> None:
-    way = RewardSteering(RewardObjective(reward(), config=GuidanceConfig(strength=20.0)))
+    method = RewardSteering(RewardObjective(reward(), config=GuidanceConfig(strength=20.0)))
     for latent, scale in ((False, 0.5), (True, 0.5)):
         task, same = generator(latent), generator(latent)
         task.normalizer.fit(*TinyData(scale=scale).statistics)
-        way.check(task)
-        guidance = way.guidance(task, captions(ROWS), LENGTHS[ROWS])
+        method.check(task)
+        guidance = method.guidance(task, captions(ROWS), LENGTHS[ROWS])
         mask = task.space.token_mask(lengths_to_mask(LENGTHS[ROWS]))
         x = torch.randn(*mask.shape, task.space.width, generator=torch.Generator().manual_seed(2))
         t, frames = torch.full((4,), CLEAN_STEP), lengths_to_mask(LENGTHS[ROWS])
         raw = task.normalizer.denormalize(task.space.decode(x, frames), frames)
-        expected = way.objective.score(raw, LENGTHS[ROWS], way.objective.target(captions(ROWS)))
+        expected = method.objective.score(raw, LENGTHS[ROWS], method.objective.target(captions(ROWS)))
         torch.testing.assert_close(guidance.reward(x, t, mask), expected)
-        assert not torch.allclose(way.guidance(same, captions(ROWS), LENGTHS[ROWS]).reward(x, t, mask), expected)
+        assert not torch.allclose(method.guidance(same, captions(ROWS), LENGTHS[ROWS]).reward(x, t, mask), expected)
 
 
 def test_a_steering_comes_back_from_files(tmp_path: Path) -> None:
@@ -170,21 +170,21 @@ def test_a_reward_judges_the_frames_of_a_motion_on_a_longer_canvas(point: str) -
     """The generator denoises 196 frames whatever the length: those behind the motion must not be rewarded."""
     task = generator()
     task.space = FeatureSpace(frames=40)
-    way = RewardSteering(RewardObjective(reward(), None, GuidanceConfig(point=point)))
-    way.check(task)
-    guidance = way.guidance(task, captions(ROWS), LENGTHS[ROWS])
+    method = RewardSteering(RewardObjective(reward(), None, GuidanceConfig(point=point)))
+    method.check(task)
+    guidance = method.guidance(task, captions(ROWS), LENGTHS[ROWS])
     mask, t = torch.ones(4, 40).bool(), torch.full((4,), 10)
     x = torch.randn(4, 40, 263, generator=torch.Generator().manual_seed(0))
     frames = lengths_to_mask(LENGTHS[ROWS])
     short = x[:, : frames.shape[1]] * frames[..., None]
-    plain = RewardGuidance(way.objective.reward.model, guidance.guidance.target, way.config)
+    plain = RewardGuidance(method.objective.reward.model, guidance.guidance.target, method.config)
     torch.testing.assert_close(guidance.reward(x, t, mask), plain.reward(short, t, frames), atol=1e-4, rtol=1e-4)
-    guided = way.sample(task, captions(ROWS), LENGTHS[ROWS], seeds(*ROWS))
+    guided = method.sample(task, captions(ROWS), LENGTHS[ROWS], seeds(*ROWS))
     free = task.sample(captions(ROWS), LENGTHS[ROWS], seeds(*ROWS))
     assert guided.shape == free.shape == (4, int(LENGTHS[ROWS].max()), 263)
     assert guided.isfinite().all() and not torch.allclose(guided, free)
-    target = way.objective.target(captions(ROWS))
+    target = method.objective.target(captions(ROWS))
     assert (
-        way.objective.score(guided, LENGTHS[ROWS], target).mean()
-        > way.objective.score(free, LENGTHS[ROWS], target).mean()
+        method.objective.score(guided, LENGTHS[ROWS], target).mean()
+        > method.objective.score(free, LENGTHS[ROWS], target).mean()
     )

@@ -86,7 +86,7 @@ def test_notes_are_few_and_name_the_end(encoders):
     encoder = encoders["bert"][0]
     notes = caption_notes([f"{LONG} {number}" for number in range(8)], [encoder, encoder, HashingEncoder()])
     assert len(notes) == 6 and "the first 62 words of 'a person walks" in notes[0] and "not read: 'left" in notes[0]
-    assert notes[5] == "the same holds for 3 further sentences"
+    assert notes[5] == "the same holds for 3 further captions"
     with pytest.warns(InputWarning, match="may not understand '走る人'"):
         warn_about(["走る人"], [HashingEncoder()])
     with warnings.catch_warnings():

@@ -84,10 +84,10 @@ def test_search_and_evaluation_take_them(shelf: Path, tmp_path: Path, capsys: py
 def guided(shelf: Path, kind: str, maker: Diffusion, config: GuidanceConfig, strength: float = 50.0) -> torch.Tensor:
     """How far guidance by an imported reward moves motions."""
     reward: Any = load_model(shelf / kind, JointEmbedding)  # type: ignore[type-abstract]
-    way = RewardSteering(RewardObjective(reward.requires_grad_(False), config=config))
+    method = RewardSteering(RewardObjective(reward.requires_grad_(False), config=config))
     rows = [0, 1]
     plain = maker.sample(captions(rows), LENGTHS[rows], seeds(*rows))
-    return way.sample(maker, captions(rows), LENGTHS[rows], seeds(*rows)) - plain
+    return method.sample(maker, captions(rows), LENGTHS[rows], seeds(*rows)) - plain
 
 
 @pytest.mark.parametrize("latent", [False, True])

@@ -146,7 +146,7 @@ def test_seconds_may_have_a_decimal_comma(tmp_path):
         ("c.jsonl", '{"id": true, "caption": "walks"}\n', "line 1: True names no motion"),
         ("c.jsonl", '{"id": "a", "caption": "x", "caption": "y"}\n', "line 1: .*'caption' is there twice"),
         ("c.jsonl", '{"id": "b", "caption": "x"},\n{"id": "a", "caption": "y"},\n', "line 1: not a JSON object"),
-        ("c.jsonl", '{"id": "a", "caption": "half \\ud83c"}\n', "line 1: The sentence .* is not UTF-8"),
+        ("c.jsonl", '{"id": "a", "caption": "half \\ud83c"}\n', "line 1: The caption .* is not UTF-8"),
         ("c.json", '[\n{"id": "b", "caption": "x"},\n{"id": "a"\n]', "line 4: not a JSON object"),
         ("c.json", '{"a": "walks", "b": "runs", "a": "stops"}', "'a' is there twice"),
         ("c.json", '{"a": ["walks", 7]}', "'a': the caption 7 is not text"),
