@@ -121,8 +121,9 @@ def test_every_placement_and_best_of_n_validate(tmp_path: Path, models: Path, ca
 
 
 def test_a_reward_of_another_generator_is_refused_before_training(tmp_path: Path, models: Path) -> None:
-    with pytest.raises(InputError, match="the generator in a LatentSpace"):
-        trainer(tmp_path, callback(models)).fit(generator(latent=True), TinyData(8))
+    with pytest.raises(InputError, match="lives in a LatentSpace, but the generator in a FeatureSpace"):
+        latent = callback(models, reward=models / "latent", index=None, guidance=replace(STRONG, eta=0.0))
+        trainer(tmp_path, latent).fit(generator(), TinyData(8))
     with pytest.raises(InputError, match="samples a generator, but the model is a RewardTask"):
         trainer(tmp_path, callback(models)).validate(load_task(models / "reward"), TinyData(8), verbose=False)
     for name, reason in (("reward", "is the reward itself"), ("generator", "holds a generator, but an evaluator")):

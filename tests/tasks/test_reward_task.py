@@ -220,11 +220,11 @@ def other_skeleton() -> GeneratorTask:
 @pytest.mark.parametrize(
     ("task", "other", "decoded", "reason"),
     [
-        (build, lambda: generator(latent_space(0)), False, "through the decoder"),
+        (lambda: build(latent_space(0)), generator, False, "guides latents through the decoder"),
         (build, lambda: generator(beta_end=0.02), False, "noise schedule"),
         (build, lambda: generator(scale=0.5), False, "Mean and Std"),
         (build, other_skeleton, False, "skeleton"),
-        (build, lambda: generator(FeatureSpace(251)), False, "width 263"),
+        (build, lambda: generator(FeatureSpace(251)), False, "Decoded motions have 251"),
         (lambda: build(latent_space(0)), lambda: generator(latent_space(1)), False, "different autoencoders"),
         (lambda: build(latent_space(0)), lambda: generator(latent_space(0)), True, "Decoded motions have 263"),
     ],
