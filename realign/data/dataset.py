@@ -1,5 +1,6 @@
 """Motions with captions from a prepared set: caption, crop and mirroring are drawn from one seed per sample."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from realign.batch import CaptionFeatures, MotionTextBatch
 from realign.data.prepare.captions import swap_sides
@@ -100,10 +101,12 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
         clips = self.packed.clips[rows]
         frames, starts, which, mirrored = self._draw(seeds, clips)
         size = self.pad_to or int(frames.max())
-        motion = np.zeros((len(rows), size, self.packed.num_features), dtype=np.float32)
+        made = _buffer((len(rows), size, self.packed.num_features))
+        motion = made.numpy()
         order, signs = self._mirror
         for i, (start, length) in enumerate(zip(starts.tolist(), frames.tolist(), strict=True)):
             source, out = self.packed.features[start : start + length], motion[i, :length]
+            motion[i, length:] = 0
             if mirrored[i]:
                 np.take(source, order, axis=1, out=out, mode="clip")  # with "raise" numpy buffers, six times slower
                 out *= signs
@@ -113,7 +116,7 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
         captions = [self.packed.caption_at(place) for place in places.tolist()]
         captions = [swap_sides(text) if flip else text for text, flip in zip(captions, mirrored, strict=True)]
         return MotionTextBatch(
-            motion=torch.from_numpy(motion),
+            motion=made,
             lengths=torch.from_numpy(frames),
             captions=captions,
             ids=self.packed.ids(rows),
@@ -141,6 +144,14 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
         which = (drawn("caption") * clips["captions"]).astype(np.int64)
         mirrored = (drawn("side") < 0.5) if self.mirror else np.zeros(len(clips), dtype=bool)
         return frames, starts, which, mirrored
+
+
+def _buffer(shape: tuple[int, ...]) -> Tensor:
+    """Memory for float32 numbers; in a loader's worker such as the training process sees, too, which saves a copy."""
+    if get_worker_info() is None:
+        return torch.empty(shape)
+    shared = torch.UntypedStorage._new_shared(4 * math.prod(shape))
+    return torch.empty(0).set_(shared, 0, shape)  # type: ignore[call-overload]
 
 
 def collate(samples: MotionTextBatch | Sequence[MotionTextBatch]) -> MotionTextBatch:
