@@ -207,7 +207,7 @@ def test_of_several_processes_one_encodes(packed: PackedMotions, tmp_path: Path)
     for each in started:
         each.join()
     asked, sums = zip(*(json.loads(place.read_text()) for place in places), strict=True)
-    assert sorted(asked)[:2] == [1, 1] and max(asked) > 50  # the others only tried the encoder
+    assert sorted(asked)[1] <= 1 and max(asked) > 50  # the others tried the encoder at most
     assert len(set(sums)) == 1 and len(written(tmp_path)) == 1
 
 
