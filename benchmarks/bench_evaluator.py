@@ -29,8 +29,8 @@ def embed(task: EvaluatorTask, data: MotionDataModule) -> tuple[Tensor, Tensor, 
     texts, motions, labels = [], [], []
     data.setup("test")
     for batch in data.test_dataloader():
-        texts.append(task.embed_captions(batch.captions))
-        motions.append(task.embed_motions(batch.motion, batch.lengths))
+        texts.append(task.embed_captions(batch.captions).cpu())
+        motions.append(task.embed_motions(batch.motion.to(task.device), batch.lengths).cpu())
         labels.append(text_numbers(batch.captions))
     return torch.cat(texts), torch.cat(motions), torch.cat(labels)
 
@@ -46,8 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("evaluator")
     parser.add_argument("data")
+    parser.add_argument("--device", default="cpu", help="where motions and captions are embedded (default: cpu)")
     options = parser.parse_args()
-    text, motion, labels = embed(load_task(options.evaluator, EvaluatorTask), MotionDataModule(options.data))
+    text, motion, labels = embed(
+        load_task(options.evaluator, EvaluatorTask).to(options.device), MotionDataModule(options.data)
+    )
     print(f"{len(motion)} test motions")
     for name, identical in (("R@1, R@2, R@3, identical captions counted", True), ("R@1, R@2, R@3, strict", False)):
         found = []

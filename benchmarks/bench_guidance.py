@@ -15,12 +15,12 @@ On a CPU, seconds are those of the processor. The last lines say where the time 
 import argparse
 import re
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from diffusers import DDPMScheduler
+from table import clock, report
 
 from realign.guidance import RewardObjective, RewardSteering
 from realign.guidance.config import USUAL, GuidanceConfig
@@ -40,6 +40,10 @@ from realign.tasks import GeneratorTask, RewardTask
 from realign.text.hashing import HashingEncoder
 
 TEXT, FRAMES = 768, 196
+AIMS = {
+    ("latents, 49 x 16", "3 layers, every step", 1): "at most 1.25",
+    ("latents, 49 x 16", "3 layers, every step", 32): "at most 1.15",
+}
 
 
 @dataclass
@@ -52,13 +56,9 @@ class Case:
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
-    # on a CPU its own seconds, which other work on the machine does not lengthen
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    start = clock()
+    start = clock(device)
     call()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return clock() - start
+    return clock(device) - start
 
 
 def noise() -> DDPMScheduler:
@@ -149,6 +149,9 @@ def compare(case: Case, batch: int, rounds: int, device: torch.device) -> None:
     for name, values in taken.items():
         ratio = statistics.median(a / b for a, b in zip(values, taken["unguided"], strict=True))
         print(f"{case.name:20} {batch:5d} {name:42} {statistics.median(values):9.3f} {ratio:7.2f}", flush=True)
+        if name != "unguided":
+            aimed = (case.name, name, batch)
+            report(f"guidance, {case.name}, {name}, batch {batch}", ratio, AIMS.get(aimed, ""))
 
 
 def breakdown(case: Case, batch: int, device: torch.device) -> None:
@@ -160,7 +163,9 @@ def breakdown(case: Case, batch: int, device: torch.device) -> None:
     with torch.no_grad():
         predict = case.task.predictor(case.task.encode_text(captions), mask)
         # methods that differ in their options alone are made of the same parts
-        parted = {(method.objective, method.through_decoder): name for name, method in reversed(case.methods.items())}
+        parted = {
+            (method.objective, method.config.through_decoder): name for name, method in reversed(case.methods.items())
+        }
         for name in reversed(parted.values()):
             method = case.methods[name]
             guidance = method.guidance(case.task, captions, lengths)

@@ -26,12 +26,14 @@ def clock(device: torch.device) -> float:
     return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
-def print_table(file: Path) -> None:
-    """The ratios of a file as a table in Markdown."""
+def print_table(file: Path, device: str) -> None:
+    """The ratios of a file as a table in Markdown, under the name of the device."""
+    card = torch.cuda.get_device_name() if device.startswith("cuda") else f"{device}, {os.cpu_count()} cores"
+    print(f"{card}, torch {torch.__version__}\n")
     print("| benchmark | ratio of | value | aim |\n|---|---|---|---|")
     for line in file.read_text(encoding="utf-8").splitlines():
         print(f"| {' | '.join(line.split(chr(9)))} |")
 
 
 if __name__ == "__main__":
-    print_table(Path(sys.argv[1]))
+    print_table(Path(sys.argv[1]), sys.argv[2])

@@ -3,12 +3,15 @@
 import math
 import os
 import re
+import signal
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -77,6 +80,29 @@ def _continues(start: str | Path | None, path: Path) -> bool:
         return False
     requeued = Path(start).name.startswith("hpc_ckpt")  # by SLURM, in a folder of its own
     return requeued or Path(start).resolve().parent == path.resolve().parent
+
+
+class LeaveTogether(Callback):
+    """Ends each of several training processes at once when SIGTERM comes, with 143, as after a kill.
+
+    Lightning tells the others by a broadcast from within the step that the signal interrupts. They are in other steps,
+    and all wait for each other until they are killed.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signal over from Lightning, which gives it back at the end."""
+        if trainer.world_size == 1 or threading.current_thread() is not threading.main_thread():
+            return
+
+        def leave(number: int, frame: Any) -> None:
+            launcher = trainer.strategy.launcher
+            if launcher is not None:
+                launcher.kill(number)  # type: ignore[attr-defined]
+            sys.stderr.write("realign: stopped by a signal\n")
+            sys.stderr.flush()
+            os._exit(128 + number)
+
+        signal.signal(signal.SIGTERM, leave)
 
 
 class SaveConfig(SaveConfigCallback):

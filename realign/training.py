@@ -18,7 +18,15 @@ from realign.precision import use_tensor_cores
 from realign.tasks.base import Task
 from realign.tasks.checkpoint_io import use_atomic_checkpoints
 from realign.threads import use_threads
-from realign.trainer import RunTrainer, SaveConfig, check_numbers, join_launcher, states_global_batch, weights
+from realign.trainer import (
+    LeaveTogether,
+    RunTrainer,
+    SaveConfig,
+    check_numbers,
+    join_launcher,
+    states_global_batch,
+    weights,
+)
 
 
 class OneLineParser(LightningArgumentParser):
@@ -115,6 +123,7 @@ class TrainingCLI(LightningCLI):
         """The trainer; a kill at any moment leaves its checkpoints whole."""
         trainer = super().instantiate_trainer(**options)
         use_atomic_checkpoints(trainer)
+        trainer.callbacks.append(LeaveTogether())  # type: ignore[attr-defined]
         return trainer
 
     def before_instantiate_classes(self) -> None:

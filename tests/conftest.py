@@ -16,6 +16,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def gpu() -> str:
+    """Where tests marked `cuda` compute: on the GPU, or as REALIGN_TEST_DEVICE says."""
+    import torch
+
+    device = os.environ.get("REALIGN_TEST_DEVICE", "cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no GPU here; REALIGN_TEST_DEVICE=cpu runs this on the CPU")
+    return device
+
+
+@pytest.fixture(scope="session")
 def reference_dir(shared_data: Path) -> Path:
     """Exact published values to agree with, beside the data folder."""
     folder = shared_data.parent / "reference"

@@ -1,5 +1,11 @@
 """Processes of launchers: what their variables say, how they meet and what they tell."""
 
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from evaluate_parts import refuse
@@ -9,7 +15,7 @@ from launch_parts import srun
 from realign.distributed import launch
 from realign.errors import InputError
 from realign.launcher import Launched, first_host, launched
-from realign.trainer import join_launcher, states_global_batch
+from realign.trainer import LeaveTogether, join_launcher, states_global_batch
 
 STEP = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NNODES": "2", "SLURM_JOB_ID": "1234"}
 
@@ -85,6 +91,23 @@ def test_predict_counts_the_processes_of_a_launcher_where_nothing_is_said() -> N
         options = Namespace(devices=given[0], num_nodes=given[1])
         join_launcher(options, environment)
         assert (options.devices, options.num_nodes) == counted
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the test forks")
+def test_several_training_processes_leave_at_once_by_sigterm(tmp_path: Path) -> None:
+    launcher = SimpleNamespace(kill=lambda number: (tmp_path / "told").write_text(str(number)))
+    child = os.fork()
+    if child == 0:
+        trainer: Any = SimpleNamespace(world_size=2, strategy=SimpleNamespace(launcher=launcher))
+        LeaveTogether().on_train_start(trainer, trainer)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+    assert (tmp_path / "told").read_text() == "15"
+    before = signal.getsignal(signal.SIGTERM)
+    alone: Any = SimpleNamespace(world_size=1)
+    LeaveTogether().on_train_start(alone, alone)  # one process ends its step, as Lightning has it
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_training_counts_the_processes_where_its_global_batch_is_stated() -> None:
