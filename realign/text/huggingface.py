@@ -14,11 +14,14 @@ from realign.errors import InputError
 from realign.files import sha256_file
 from realign.text.base import FrozenTextEncoder, TokenLimit
 from realign.text.hub import from_hub
-from realign.text.sentence import SentenceHead, SentenceModel, read_max_length
+from realign.text.sentence import DENSE_FILES, SentenceHead, SentenceModel, read_max_length
 
-# What an encoder needs of a repository on the hub: no pickled weights, no other frameworks.
-_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors", "[0-9]_*/model.safetensors"]
-_REMEDY = "run once with a network, or copy its folder here and give the path; MiniLMEncoder comes with its weights"
+# What an encoder needs of a repository on the hub: no pickled weights but those of small layers, no other frameworks.
+_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors", *(f"[0-9]_*/{name}" for name in DENSE_FILES)]
+_REMEDY = (
+    "run once with a network, or download the folder huggingface.co/{} elsewhere and name it as name_or_path "
+    "(--text-encoder of `realign import`); MiniLMEncoder comes with its weights"
+)
 
 
 class HuggingFaceEncoder(FrozenTextEncoder):
@@ -69,7 +72,11 @@ class HuggingFaceEncoder(FrozenTextEncoder):
     def folder(self) -> Path:
         """Where the files are, after a download if need be."""
         local = Path(self.name_or_path).expanduser()
-        return local if local.is_dir() else from_hub(self._download, f"The model {self.name_or_path!r}", _REMEDY)
+        return (
+            local
+            if local.is_dir()
+            else from_hub(self._download, f"The model {self.name_or_path!r}", _REMEDY.format(self.name_or_path))
+        )
 
     @cached_property
     def _weights_name(self) -> str:

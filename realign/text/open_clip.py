@@ -11,8 +11,9 @@ from typing import Any, Literal
 from torch import nn
 
 from realign.errors import InputError
-from realign.files import sha256_file
+from realign.files import content_digest, sha256_file
 from realign.text.base import FrozenTextEncoder, TokenLimit
+from realign.text.clip_files import TextTower, read_text_tower, weights_files
 from realign.text.hub import from_hub
 from realign.text.towers import Tokenizer, count_tokens, wrap_tower
 
@@ -29,8 +30,11 @@ class OpenClipEncoder(FrozenTextEncoder):
 
     Args:
         name: Architecture, one of ``open_clip.list_models()``.
-        pretrained: One of the tags that ``open_clip.list_pretrained()`` gives for it, or a file of weights (safetensors
-            or a ``state_dict``; pickled code is refused). None leaves random weights, the same ones each time.
+        pretrained: One of the tags that ``open_clip.list_pretrained()`` gives for it, or weights: a file (safetensors,
+            a ``state_dict``, or OpenAI's own such as ViT-B-32.pt; pickled code is refused), or the folder of a CLIP
+            model of transformers. None leaves random weights, the same ones each time. The activation is that of the
+            tag, of the folder or of OpenAI's file, and otherwise that of `name`: QuickGELU for weights of OpenAI is
+            in architectures such as ``ViT-L-14-quickgelu``.
         cache_dir: Folder for downloaded weights; that of the Hugging Face hub when None.
         max_tokens: Tokens at which captions are cut, marks included; the context length when None.
         words: ``projected`` as above; with ``hidden`` they stay as the final layer norm leaves them, all of the
@@ -69,7 +73,7 @@ class OpenClipEncoder(FrozenTextEncoder):
         if not self._dim:
             raise InputError(f"The words of {name!r} are read projected only; leave words={words!r} out.")
         self._tag: dict[str, Any] = open_clip.get_pretrained_cfg(self.name, pretrained) if pretrained else {}
-        if pretrained and not self._tag and not Path(pretrained).is_file():
+        if pretrained and not self._tag and not Path(pretrained).exists():
             tags = open_clip.list_pretrained_tags_by_model(self.name)
             raise InputError(
                 f"{pretrained!r} is neither a file nor a pretrained tag of {name!r}; {_suggest(pretrained, tags)}."
@@ -84,7 +88,11 @@ class OpenClipEncoder(FrozenTextEncoder):
     def _weights_name(self) -> str:
         if not self.pretrained:
             return "random"
-        return self.pretrained if self._tag else f"sha256-{sha256_file(self.pretrained)[:16]}"
+        if self._tag:
+            return self.pretrained
+        place = Path(self.pretrained)
+        files = [(file.name, file) for file in weights_files(place)]
+        return f"sha256-{(content_digest(files) if place.is_dir() else sha256_file(place))[:16]}"
 
     @property
     def fingerprint(self) -> str:
@@ -121,15 +129,31 @@ class OpenClipEncoder(FrozenTextEncoder):
         # with openai); the features would silently be others than the published ones.
         quick_gelu = bool(config.get("quick_gelu") or self._tag.get("quick_gelu"))
         weights = self._weights_file()
+        tower = read_text_tower(Path(weights)) if weights else None
+        if tower is not None:
+            quick_gelu = tower.quick_gelu
         with _root_logger_untouched():
             try:
                 model = open_clip.CustomTextCLIP(self._embed_dim, _NO_VISION, text_config, quick_gelu)
             except OSError as error:  # towers from Hugging Face fetch their configuration
                 raise InputError(f"{self.name!r} could not be configured: {_first_line(error)}") from error
             model.visual = nn.Identity()
-            if weights:
+            if weights and tower is None:
                 self._load(model, weights)
+        if weights and tower is not None:
+            self._lay(model.text, tower, weights)
         return wrap_tower(model.text, self.tokenizer(), self.max_tokens, self.words == "hidden")
+
+    def _lay(self, text: Any, tower: TextTower, path: str) -> None:
+        """Put the weights of a layout of others into the text tower."""
+        shapes, wanted = ({name: each.shape for name, each in one.items()} for one in (tower.state, text.state_dict()))
+        odd = [name for name in {**wanted, **shapes} if wanted.get(name) != shapes.get(name)]
+        odd += ["the number of heads"] if tower.heads not in (None, getattr(text, "heads", tower.heads)) else []
+        if odd:
+            raise InputError(
+                f"{path} holds weights of another model than {self.name!r}: {odd[0]} differs; give those of this model."
+            )
+        text.load_state_dict(tower.state)
 
     def _weights_file(self) -> str | None:
         if not self._tag:
@@ -140,7 +164,10 @@ class OpenClipEncoder(FrozenTextEncoder):
         quick = f"{self.name}-quickgelu"
         name = quick if self._tag.get("quick_gelu") and quick in open_clip.list_models() else self.name
         source = f"open_clip_model.safetensors from huggingface.co/{hub.rstrip('/')}"
-        remedy = f"fetch {source} elsewhere and give it as name={name}, pretrained=/path/to/the/file"
+        remedy = (
+            f"fetch {source} elsewhere and give it as name={name}, pretrained=/path/to/the/file (--text-encoder of "
+            "`realign import`)"
+        )
 
         def load(local: bool) -> str:
             if local:

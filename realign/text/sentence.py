@@ -14,6 +14,7 @@ from realign.errors import InputError
 from realign.masking import masked_mean
 
 _POOLINGS = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls", "lasttoken": "eos"}
+DENSE_FILES = ("model.safetensors", "pytorch_model.bin")
 _CHOOSE = "choose pooling mean, cls or eos instead of auto"
 
 
@@ -119,16 +120,27 @@ def _pooling(folder: Path) -> str:
 
 
 def _load_dense(folder: Path) -> nn.Module:
-    from safetensors.torch import load_file
-
     config = _read_json(folder / "config.json")
-    weights = folder / "model.safetensors"
+    weights = next((folder / name for name in DENSE_FILES if (folder / name).is_file()), None)
     activation = getattr(nn, str(config.get("activation_function", "Tanh")).rpartition(".")[2], None)
-    if not weights.is_file() or config.get("use_residual") or not isinstance(activation, type):
+    if weights is None or config.get("use_residual") or not isinstance(activation, type):
         raise InputError(f"The dense layer in {folder} is of a kind that cannot be read; {_CHOOSE}.")
     linear = nn.Linear(config["in_features"], config["out_features"], bias=config["bias"])
-    linear.load_state_dict({key.removeprefix("linear."): value for key, value in load_file(weights).items()})
+    linear.load_state_dict({key.removeprefix("linear."): value for key, value in _load_tensors(weights).items()})
     return nn.Sequential(linear, activation())
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    """Weights of a small layer; older repositories hold them in a file of ``torch.save``, whose tensors alone are
+    read."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # another kind of file is read as if it were one, and can raise any exception
+        raise InputError(f"{path} is damaged, or holds more than tensors; fetch the model's folder again.") from error
 
 
 def _read_json(path: Path) -> Any:

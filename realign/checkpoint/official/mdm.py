@@ -46,7 +46,7 @@ _BETAS = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
 _HEADS, _GUIDANCE_SCALE, _TEXT_TOKENS, FRAMES = 4, 2.5, 22, 196
 _CLIP: dict[str, Any] = {
     "class_path": "realign.text.OpenClipEncoder",
-    "init_args": {"name": "ViT-B-32", "max_tokens": _TEXT_TOKENS},
+    "init_args": {"name": "ViT-B-32-quickgelu", "max_tokens": _TEXT_TOKENS},
 }
 _BERT: dict[str, Any] = {"class_path": "realign.text.HuggingFaceEncoder", "init_args": {"pooling": "mean"}}
 _ENCODERS = {

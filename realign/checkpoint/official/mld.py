@@ -13,7 +13,7 @@ def read(file: Path, *, stats: Path | None = None, text_encoder: str | None = No
     Args:
         file: The published file.
         stats: Folder of Mean.npy and Std.npy of the data set.
-        text_encoder: File of weights of CLIP ViT-L/14; those of OpenAI when None.
+        text_encoder: CLIP ViT-L/14, as a file of weights or a folder of transformers; OpenAI's when None.
 
     Raises:
         InputError: A file is missing, damaged or of another kind.
@@ -23,6 +23,6 @@ def read(file: Path, *, stats: Path | None = None, text_encoder: str | None = No
         raise published.misfit([UNUSED], [], [])  # of MotionLCM, which reads captions by another encoder
     encoder = {
         "class_path": "realign.text.OpenClipEncoder",
-        "init_args": {"name": "ViT-L-14", "pretrained": text_encoder or "openai"},
+        "init_args": {"name": "ViT-L-14-quickgelu", "pretrained": text_encoder or "openai"},
     }
     return read_latent(published, stats, encoder, {"scheduler": NOISE, "steps": 50, "guidance_scale": 7.5})

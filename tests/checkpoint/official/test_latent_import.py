@@ -24,7 +24,8 @@ from realign.text.hashing import HashingEncoder
 
 KINDS = {"mld": "mld", "mld_v1": "motionlcm", "mldpp": "motionlcm", "lcm_v1": "motionlcm", "lcm_v2": "motionlcm"}
 PUBLISHED_TEXT = {
-    "mld": "class_path: realign.text.OpenClipEncoder\n    init_args:\n      name: ViT-L-14\n      pretrained: openai\n",
+    "mld": "class_path: realign.text.OpenClipEncoder\n    init_args:\n      name: ViT-L-14-quickgelu\n"
+    "      pretrained: openai\n",
     "motionlcm": "class_path: realign.text.HuggingFaceEncoder\n    init_args:\n"
     "      name_or_path: sentence-transformers/sentence-t5-large\n",
 }

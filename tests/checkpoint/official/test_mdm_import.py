@@ -214,7 +214,7 @@ def test_an_imported_folder_generates_from_the_command_line(tmp_path: Path, caps
     assert capsys.readouterr().out == f"{folder}: MDM generator of humanml3d, encoder, 5 steps\n"
     assert {path.name for path in folder.iterdir()} == {"config.yaml", "model.safetensors"}
     generator = load_model(folder, Diffusion)
-    assert generator.text_encoder.fingerprint == "open_clip/ViT-B-32/openai/22/zero-without-text"
+    assert generator.text_encoder.fingerprint == "open_clip/ViT-B-32-quickgelu/openai/22/zero-without-text"
     config = yaml.safe_load((folder / "config.yaml").read_text())
     light = {"class_path": "realign.text.HashingEncoder", "init_args": {"dim": 512}}  # CLIP's weights are not here
     config["init_args"]["text_encoder"]["init_args"]["encoder"]["init_args"]["encoder"] = light
