@@ -7,6 +7,7 @@ from statistics import median
 import torch
 
 from realign.checkpoint.load import load_model
+from realign.errors import InputError
 from realign.index.motion_index import MotionIndex
 from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import JointEmbedding
@@ -45,7 +46,14 @@ class Guide:
         Raises:
             InputError: It is missing or damaged, or another model made it.
         """
-        return MotionIndex.load(self.paths[1], self.reward.fingerprint)
+        index = MotionIndex.load(self.paths[1])
+        if index.fingerprint != self.reward.fingerprint:
+            raise InputError(
+                f"The index at {self.paths[1]} was made by the model {index.fingerprint!r}, but the reward at "
+                f"{self.paths[0]} is {self.reward.fingerprint!r}; build an index with this reward, or set eta to 0, "
+                "which compares with no real motions."
+            )
+        return index
 
     def seconds(self, caption: str) -> float | None:
         """Median length (s) of the motions that the index finds for a caption; None if it holds no lengths."""
