@@ -105,7 +105,8 @@ def read(
 def _options(path: Path) -> dict[str, Any]:
     options = {**DEFAULTS, **read_options(path, "--args")}
     for name, default in DEFAULTS.items():
-        if type(options[name]) is not type(default) and not isinstance(default, float):
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if type(options[name]) not in kinds:
             raise InputError(f"{path} has {name}={options[name]!r}, which has no meaning; give the published file.")
     for name in _OTHER_MODELS:
         if options[name]:

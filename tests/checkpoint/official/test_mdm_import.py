@@ -276,6 +276,7 @@ WRONG = {
     "another schedule": (tiny(), {"noise_schedule": "sigmoid"}, "'sigmoid', but cosine or linear"),
     "no steps": (tiny(), {"diffusion_steps": 0}, "diffusion_steps=0"),
     "an option of another type": (tiny(), {"diffusion_steps": "many"}, "'many', which has no meaning"),
+    "a word for a number": (tiny(), {"cond_mask_prob": "some"}, "cond_mask_prob='some', which has no meaning"),
     "KIT-ML features": (tiny(features=251), {"dataset": "kit"}, r"Mean.npy has shape \(263,\), but 251"),
     "other features": (tiny(features=100), {}, "makes 100 features a frame"),
 }
