@@ -81,6 +81,10 @@ def read_config(name: str | Path) -> dict[str, Any]:
     Raises:
         InputError: A file is missing, not YAML, its own base, or uses a value that no let sets.
     """
+    if isinstance(name, str) and "\n" in name:
+        composed = yaml.safe_load(name)
+        if isinstance(composed, dict):
+            return composed
     path = find_config(name)
     merged = _with_bases(path, ())
     values = {"config": f"{path.resolve().parent.name}_{path.stem}", **(merged.pop("let", None) or {})}

@@ -67,6 +67,7 @@ def test_only_the_configurations_of_a_command_line_are_replaced(tmp_path: Path) 
     words = compose_arguments(["fit", "--config", str(path), f"--config={path}", "--a.b", "3"])
     assert [words[0], *words[5:]] == ["fit", "--a.b", "3"]
     assert [yaml.safe_load(each) for each in (words[2], words[4])] == [{"a": {"b": 2}}] * 2
+    assert compose_arguments(words) == words  # as processes do that Lightning starts
 
 
 def test_a_base_is_a_file_beside_else_one_that_comes_with_the_package(tmp_path: Path) -> None:
