@@ -19,7 +19,7 @@ def test_feature_space_is_the_motion_itself() -> None:
     assert space.width == space.features == 7 and space.ready
     assert torch.equal(tokens, MASK) and torch.equal(x[MASK], motion[MASK]) and not x[~MASK].any()
     assert torch.equal(space.decode(x, MASK), x)
-    with pytest.raises(InputError, match="FeatureSpace holds no autoencoder"):
+    with pytest.raises(InputError, match="FeatureSpace has no autoencoder"):
         space.load_vae(vae(), torch.zeros(3), torch.ones(3))
 
 
