@@ -14,6 +14,7 @@ from realign.data.datamodule import MotionDataModule
 from realign.errors import InputError, explain
 from realign.launcher import check_processes
 from realign.library_errors import reads_checkpoint, shorten
+from realign.nn.compiled import compile_networks
 from realign.precision import use_tensor_cores
 from realign.tasks.base import Task
 from realign.tasks.checkpoint_io import use_atomic_checkpoints
@@ -78,14 +79,17 @@ class TrainingCLI(LightningCLI):
             "--trust_code", "--trust-code", action="store_true",
             help="let checkpoints that a run starts from, or is guided by, name classes outside realign",
         )  # fmt: skip
+        parser.add_argument("--compile", action="store_true", help="compile the networks by torch.compile")
         parser.add_argument(
             "--threads", type=int | None, default=None,
             help="threads that compute on the CPU in each process (default: OMP_NUM_THREADS, else its cores)",
         )  # fmt: skip
 
     def instantiate_classes(self) -> None:
-        """Build, and pass trust_code to the task."""
+        """Build, pass trust_code to the task, and compile its networks if asked to."""
         super().instantiate_classes()
+        if self._get(self.config, "compile"):
+            compile_networks(self.model)
         self.model.trust_code = bool(self._get(self.config, "trust_code"))
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     add_threads(parser)
+    parser.add_argument("--compile", action="store_true", help="compile the networks, which pays off for many motions")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("motion.gif"), metavar="OUT",
         help="format by suffix: .gif .mp4 .html .png .bvh .npy (default: motion.gif)",
@@ -62,6 +63,8 @@ def run(options: argparse.Namespace) -> None:
         model = TextToMotion.from_pretrained(
             options.checkpoint, options.device, reward, options.index, trust_code=options.trust_code
         )
+        if options.compile:
+            model.compile()
         guidance = None if method == "none" else model.load_guidance(method, options.reward, options.index, **given)
     clips = model.generate(
         texts,

@@ -29,7 +29,7 @@ OPTIONS = {
         "ckpt_path",
         "verbose",
     ),
-    *("weights_only", "return_predictions", "trust_code", "trust-code", "threads"),
+    *("weights_only", "return_predictions", "trust_code", "trust-code", "compile", "threads"),
 }
 _SPECIAL = ("last", "best", "hpc", "registry", "null", "")
 _SHARDED = (".metadata", "meta.pt", "latest", "checkpoint")

@@ -18,6 +18,7 @@ from realign.interfaces import TextToMotionModel, frozen
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
+from realign.nn.compiled import compile_networks
 from realign.precision import exact_float32
 from realign.seeding import mix_seed
 from realign.text.captions import encoders_of, warn_about
@@ -51,6 +52,7 @@ class TextToMotion:
         self.skeleton = get_skeleton(task.skeleton)
         self.seconds, self.guide, self.default = seconds, guide, default
         self._loaded: dict[str, Steering] = {}  # by method
+        self._compiled = False
 
     @classmethod
     def from_pretrained(
@@ -87,6 +89,18 @@ class TextToMotion:
             model.guide = model._guide(reward, index)
         return model
 
+    def compile(self) -> "TextToMotion":
+        """Compile the networks of the generator, and those of rewards that are loaded later; return the model itself.
+
+        It pays off for many motions: the first of each kind take a minute or more.
+
+        Raises:
+            InputError: torch cannot compile on this machine.
+        """
+        self._compiled = True
+        compile_networks(self.task)
+        return self
+
     def load_guidance(
         self,
         method: str = "reward",
@@ -113,6 +127,8 @@ class TextToMotion:
         anchored = chosen.eta or index is not None
         steering = load_steering(guide.reward, guide.index if anchored else None, chosen)
         steering.check(self.task)
+        if self._compiled:
+            compile_networks(guide.reward)
         return steering
 
     def _guide(self, reward: str | Path | None, index: str | Path | None) -> Guide:

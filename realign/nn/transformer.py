@@ -202,4 +202,6 @@ class SkipTransformer(Transformer):
 
 def _needed(mask: Bool[Tensor, "B L"] | None) -> Bool[Tensor, "B L"] | None:
     """None if a mask hides nothing, since attention is faster without; only a CPU checks that without waiting."""
-    return None if mask is not None and mask.device.type == "cpu" and bool(mask.all()) else mask
+    if mask is None or mask.device.type != "cpu" or torch.compiler.is_compiling():  # which would break its graph here
+        return mask
+    return None if bool(mask.all()) else mask
