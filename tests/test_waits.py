@@ -6,74 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import steer_parts
 import torch
 from device_parts import THERE, Device, Strategy, There, Waits, place, the_device
 from lightning import Callback, Trainer
-from task_parts import CAPTIONS, TinyData
+from step_parts import SAMPLED, STEPS, TRAINED, Pinned, Sampling
+from torch import nn
 
 from realign import transfer
 from realign.batch import MotionTextBatch
 from realign.callbacks import EMA
-from realign.diffusion import FlowMatching
-from realign.guidance import GuidanceConfig
-from realign.guidance.objective import RewardObjective
-from realign.guidance.steering import RewardSteering
-from realign.losses.geometric import GeometricLoss
-from realign.nn import ConvVAE, MdmDenoiser, MldDenoiser, TransformerReward
-from realign.tasks import GeneratorTask, RetrieverTask, RewardTask, Task, VAETask
-from realign.text.hashing import HashingEncoder
+from realign.tasks import Task
 from realign.trainer import RunTrainer
 from realign.transfer import upload
 
-STEPS, LOGGED = 5, 3
+LOGGED = 3
 
 
 @pytest.fixture
 def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with the_device(monkeypatch):
         yield
-
-
-class Pinned(TinyData):
-    """As a loader with pin_memory gives them."""
-
-    def collate(self, items: list) -> MotionTextBatch:
-        return super().collate(items).pin_memory()
-
-
-def vae() -> Task:
-    return VAETask(ConvVAE(263, 4, 8, (1,)), joint_weight=0.1, geometric=GeometricLoss(), skeleton="humanml3d")
-
-
-def generator(kind: str) -> Task:
-    home = steer_parts.space(kind == "latent")
-    denoiser = (MldDenoiser if kind == "latent" else MdmDenoiser)(home.width, 8, 16, 1, 2, 32, conditioning="tokens")
-    noise: dict[str, Any] = {"path": FlowMatching()} if kind == "flow" else {"scheduler": steer_parts.noise()}
-    weights: dict[str, Any] = {} if kind == "latent" else {"velocity_weight": 0.5}
-    if kind == "feature":
-        weights["geometric"] = GeometricLoss()
-    return GeneratorTask(denoiser, home, HashingEncoder(8), skeleton="humanml3d", **noise, **weights)
-
-
-def embedding(kind: str) -> Task:
-    home = steer_parts.space(kind == "latent")
-    sizes = {"embedding": 16, "hidden": 16, "layers": 1, "heads": 2, "feedforward": 32, "decoder_layers": 1}
-    model = TransformerReward(home.width, 8, **sizes, patch=1 if kind == "latent" else 4)
-    if kind == "retriever":
-        options = {"sentence_encoder": HashingEncoder(4), "hard_negative_weight": 0.1}
-        return RetrieverTask(model, home, HashingEncoder(8), skeleton="humanml3d", **options)
-    return RewardTask(
-        model, home, HashingEncoder(8), steer_parts.noise(), skeleton="humanml3d", paired=kind == "paired"
-    )
-
-
-TRAINED = {
-    "vae": vae,
-    **{f"generator {kind}": lambda kind=kind: generator(kind) for kind in ("feature", "latent", "flow")},
-    **{f"reward {kind}": lambda kind=kind: embedding(kind) for kind in ("latent", "paired")},
-    "retriever": lambda: embedding("retriever"),
-}
 
 
 class Steps(Callback):
@@ -115,44 +67,17 @@ def test_a_training_step_waits_for_nothing_but_where_its_losses_are_logged(
         assert bool(waits) == logged and sum(waits.values()) <= 12, (step, waits)
 
 
-SAMPLED = {
-    "ddim": ("feature", "ddim", {}),
-    "ddpm, constant noise": ("latent", "ddpm", {"point": "x_t", "norm": "clip", "profile": "noise"}),
-    "ddpm, the update of the paper": ("feature", "ddpm", {"update": "ddpm", "norm": "normalize"}),
-    "ddim, through the decoder": ("decoder", "ddim", {}),
-    "ddim, as the release of ReAlign": ("latent", "ddim", {"preset": "realign-release"}),
-    "dpm": ("latent", "dpm", {}),
-    "unipc": ("feature", "unipc", {}),
-    "euler": ("flow", "euler", {}),
-    "heun": ("flow", "heun", {}),
-}
-
-
 @pytest.mark.parametrize("kind", SAMPLED)
 def test_steps_of_guided_sampling_wait_for_nothing(there: None, kind: str) -> None:
-    home, scheduler, options = SAMPLED[kind]
-    latent = home in ("latent", "decoder")
-    noise: dict[str, Any] = {"path": FlowMatching(), "scheduler": None} if home == "flow" else {}
-    model = steer_parts.generator(latent, guidance_scale=2.0, **noise) if not noise else flow_generator()
-    reward = steer_parts.reward(home == "latent", decoder_layers=1)
-    config = GuidanceConfig.of({"start": 0.0, "interval": 1, "through_decoder": home == "decoder", **options})
     with Device():
-        steering = RewardSteering(RewardObjective(place(reward), None, config))
-        lengths, seeds, words = torch.tensor([24, 16, 12], device=THERE), torch.arange(3), CAPTIONS[:3]
-        steering.sample(place(model), words, lengths, seeds, steps=2, scheduler=scheduler)  # warms up
+        sample = Sampling(kind, lambda each: place(each) if isinstance(each, nn.Module) else each.to(THERE))
+        sample(2)  # makes what later calls keep
     counts = []
     for steps in (3, 5):
         with Waits() as waits:
-            out = steering.sample(model, words, lengths, seeds, steps=steps, scheduler=scheduler)
-        assert isinstance(out, There)
+            assert isinstance(sample(steps), There)
         counts.append(waits.found)
     assert counts[0] == counts[1] and sum(counts[0].values()) <= 6  # lengths, mask, statistics
-
-
-def flow_generator() -> GeneratorTask:
-    task = generator("flow").eval()
-    task.normalizer.fit(*TinyData().statistics)
-    return task
 
 
 def test_what_waits_is_counted(there: None) -> None:
