@@ -16,9 +16,7 @@ from realign.trainer import RunTrainer
 
 DEVICE = torch.device(os.environ.get("REALIGN_TEST_DEVICE", "cuda"))
 GPU = DEVICE.type == "cuda"
-pytestmark = [
-    pytest.mark.cuda, pytest.mark.skipif(GPU and not torch.cuda.is_available(), reason="there is no CUDA GPU")
-]  # fmt: skip
+pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("gpu")]
 
 
 def raise_at_waits(on: bool) -> None:
