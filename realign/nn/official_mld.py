@@ -14,6 +14,7 @@ from realign.masking import apply_mask
 from realign.nn.denoisers import Denoiser
 from realign.nn.layers import PositionalEncoding, timestep_sinusoid
 from realign.nn.transformer import SkipTransformer
+from realign.transfer import upload
 
 _ROUNDED_OTHERWISE = {128: ((45, 1.0), (52, 0.0))}
 """Of so many frequencies, those within 0.004 of a tie that the float32 exp of MKL (AVX-512) rounds up or down.
@@ -81,29 +82,39 @@ class OfficialMldDenoiser(Denoiser):
         self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B N W"]:
         """Prediction for noisy latents; arguments as in `Denoiser`. A self-guided one gets no scale."""
-        return self._denoise(x_t, t, mask, text, None)
+        return self._denoise(x_t, t, mask, self._read(text))
+
+    def bind(self, text: TextFeatures, mask: Bool[Tensor, "B N"]) -> Predict:
+        """Predictions for the same captions, which are read once; arguments as in `Denoiser`."""
+        words = self._read(text)
+        return lambda x_t, t: self._denoise(x_t, t, mask, words)
 
     def self_guided(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float) -> Predict | None:
         """Predictions at a guidance scale in one pass, where the scale is an input of the network."""
         if self.scale_proj is None or self.scale_dim is None:
             return None
-        embedded = self.scale_proj(scale_sinusoid(guidance_scale, self.scale_dim).to(self.scale_proj.weight))
-        return lambda x_t, t: self._denoise(x_t, t, mask, text, embedded)
+        weight = self.scale_proj.weight
+        sinusoid = upload(scale_sinusoid(guidance_scale, self.scale_dim), weight.device)
+        words, embedded = self._read(text), self.scale_proj(sinusoid.to(weight.dtype))
+        return lambda x_t, t: self._denoise(x_t, t, mask, words, embedded)
+
+    def _read(self, text: TextFeatures) -> Float[Tensor, "B 1 H"]:
+        """The token of the captions."""
+        feature = text.pooled.to(self.text_proj.weight.dtype)
+        return self.text_proj(F.relu(feature) if self.text_relu else feature)[:, None]
 
     def _denoise(
         self,
         x_t: Float[Tensor, "B N W"],
         t: Real[Tensor, "B"],
         mask: Bool[Tensor, "B N"],
-        text: TextFeatures,
-        scale: Float[Tensor, "W"] | None,
+        words: Float[Tensor, "B 1 H"],
+        scale: Float[Tensor, "S"] | None = None,
     ) -> Float[Tensor, "B N W"]:
         dtype = self.text_proj.weight.dtype
         time = timestep_sinusoid(t, self.time_dim).to(dtype)
         step = self.time_embedding(time if scale is None else time + scale)
-        feature = text.pooled.to(dtype)
-        words = self.text_proj(F.relu(feature) if self.text_relu else feature)
-        tokens = torch.cat([self.in_proj(apply_mask(x_t, mask).to(dtype)), step[:, None], words[:, None]], 1)
+        tokens = torch.cat([self.in_proj(apply_mask(x_t, mask).to(dtype)), step[:, None], words], 1)
         count = x_t.shape[1]
         out = self.transformer(self.positions(tokens), F.pad(mask, (0, 2), value=True), leading=count)
         return apply_mask(self.out_proj(out), mask)

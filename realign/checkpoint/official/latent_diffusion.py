@@ -94,7 +94,7 @@ def read_latent(
     parts = {
         "denoiser": network,
         "space": {"class_path": "realign.nn.LatentSpace", "init_args": {"vae": vae}},
-        "text_encoder": dict(text_encoder),
+        "text_encoder": {"class_path": "realign.text.CachedTextEncoder", "init_args": {"encoder": dict(text_encoder)}},
         **noise,
         "skeleton": skeleton,
     }

@@ -24,13 +24,24 @@ from realign.text.hashing import HashingEncoder
 
 KINDS = {"mld": "mld", "mld_v1": "motionlcm", "mldpp": "motionlcm", "lcm_v1": "motionlcm", "lcm_v2": "motionlcm"}
 PUBLISHED_TEXT = {
-    "mld": "class_path: realign.text.OpenClipEncoder\n    init_args:\n      name: ViT-L-14-quickgelu\n"
-    "      pretrained: openai\n",
-    "motionlcm": "class_path: realign.text.HuggingFaceEncoder\n    init_args:\n"
-    "      name_or_path: sentence-transformers/sentence-t5-large\n",
+    "mld": """class_path: realign.text.OpenClipEncoder
+        init_args:
+          name: ViT-L-14-quickgelu
+          pretrained: openai
+""",
+    "motionlcm": """class_path: realign.text.HuggingFaceEncoder
+        init_args:
+          name_or_path: sentence-transformers/sentence-t5-large
+""",
 }
-LIGHT_TEXT = "class_path: realign.text.HashingEncoder\n    init_args: {dim: 8}\n"
+LIGHT_TEXT = "class_path: realign.text.HashingEncoder\n        init_args: {dim: 8}\n"
 SEEDS, LENGTHS = torch.tensor([3, 4]), torch.tensor([30, 24])
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of captions are kept in a folder of the test's own."""
+    monkeypatch.setenv("REALIGN_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -194,5 +205,5 @@ def test_text_encoders_come_from_where_they_are_said_to_lie(tmp_path: Path) -> N
     for kind, option in (("mld", "pretrained"), ("mldpp", "name_or_path")):
         file = write_small(tmp_path / "x.ckpt", kind)
         found = read_official(KINDS[kind], file, stats=tmp_path / "stats", text_encoder="/some/place")
-        assert found.config["init_args"]["text_encoder"]["init_args"][option] == "/some/place"
+        assert found.config["init_args"]["text_encoder"]["init_args"]["encoder"]["init_args"][option] == "/some/place"
         build(found)
