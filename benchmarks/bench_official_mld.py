@@ -4,9 +4,9 @@
 
 Sampling is whole: classifier-free guidance at every step, then the decoder. Beside it runs a plain loop over the layers
 that the published program is made of, torch's MultiheadAttention, Linear and LayerNorm, with random weights. Guided
-sampling adds the gradient of a reward of the size of SPM at every second step, through the decoder on both sides. Rounds
-alternate; the ratios are medians of the rounds' ratios, below 1 where the imported generator is faster. On a CPU,
-seconds are those of the processor. `bench_official.py` tells what the import costs.
+sampling adds the gradient of a reward of the size of SPM at every second step, through the decoder on both sides.
+Rounds alternate; the ratios are medians of the rounds' ratios, below 1 where the imported generator is faster. On a
+CPU, seconds are those of the processor. `bench_official.py` tells what the import costs.
 """
 
 import argparse
