@@ -74,8 +74,8 @@ def tokens_first(x: Tensor) -> Tensor:
 
 def scale_of(own: Original) -> float | None:
     """The guidance scale of single calls of a denoiser that is told one."""
-    (told,) = own.arrays.keys(own.start, "guidance_embedding_scale") or [None]
-    return None if told is None else float(told.rpartition("scale")[2])
+    told = own.arrays.keys(own.start, "guidance_embedding_scale")
+    return float(told[-1].rpartition("scale")[2]) if told else None
 
 
 def mean(own: Original, key: Key) -> Tensor:
