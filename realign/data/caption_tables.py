@@ -1,35 +1,88 @@
-"""Tables over all captions of a prepared set."""
+"""What a prepared set says of each of its captions, looked up by the caption's text."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from realign.data.prepare.captions import swap_sides
 from realign.data.store import PackedMotions
+from realign.seeding import text_numbers
+
+_AT_ONCE = 4096  # captions numbered together
+_ENTRY = np.dtype([("key", np.int64), ("clip", np.int32), ("which", np.int32), ("mirrored", np.bool_)])
 
 
-def caption_tokens(packed: PackedMotions, split: str = "all") -> dict[str, str]:
-    """Words with parts of speech, "word/POS word/POS ...", by caption; empty where the source has none.
+class CaptionTable(Mapping[str, str]):
+    """A text for every caption, read from the memory-mapped files of the set at each lookup.
 
-    Captions with left and right exchanged are among them, since training mirrors some samples.
+    A caption takes 17 bytes of memory and no Python object. Captions with left and right exchanged are among them,
+    since training mirrors some samples; their texts are exchanged, too.
+
+    Args:
+        packed: The set.
+        clips: Indices of clips, whose captions are taken.
+        weakest_first: Puts entries (`clip`, `which`) in order; of several with the same caption the last one counts.
+        read: Text of a caption by the index of its clip and its number there.
     """
-    found = {}
-    for row in packed.select(split).tolist():
-        for which in range(int(packed.clips["captions"][row])):
-            found[packed.caption(row, which)] = packed.tokens(row, which)
-    return _with_mirrored(found)
+
+    def __init__(
+        self,
+        packed: PackedMotions,
+        clips: NDArray[np.int64],
+        weakest_first: Callable[[NDArray[np.void]], NDArray[np.void]],
+        read: Callable[[int, int], str],
+    ) -> None:
+        self._packed, self._read = packed, read
+        counts = packed.clips["captions"][clips].astype(np.int64)
+        own = np.zeros(int(counts.sum()), dtype=_ENTRY)
+        own["clip"] = np.repeat(clips, counts)
+        own["which"] = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
+        own = weakest_first(own)
+        mirrored = own.copy()
+        mirrored["mirrored"] = True
+        entries = np.concatenate([mirrored, own])
+        for start in range(0, len(entries), _AT_ONCE):
+            part = entries[start : start + _AT_ONCE]
+            part["key"] = text_numbers([self._caption(entry) for entry in part]).numpy()
+        entries = entries[np.argsort(entries["key"], kind="stable")]
+        last = np.append(entries["key"][1:] != entries["key"][:-1], True) if len(entries) else np.zeros(0, bool)
+        self._entries = entries[last]
+        self._keys = np.ascontiguousarray(self._entries["key"])
+
+    def __getitem__(self, caption: str) -> str:
+        number = int(text_numbers([caption])[0])
+        place = int(np.searchsorted(self._keys, number))
+        if place == len(self._keys) or self._keys[place] != number:
+            raise KeyError(caption)
+        entry = self._entries[place]
+        text = self._read(int(entry["clip"]), int(entry["which"]))
+        return swap_sides(text) if entry["mirrored"] else text
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._caption, self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __deepcopy__(self, memo: Any) -> "CaptionTable":
+        return self  # nothing in it changes, and a copy would read the mapped files into memory
+
+    def _caption(self, entry: np.void) -> str:
+        caption = self._packed.caption(int(entry["clip"]), int(entry["which"]))
+        return swap_sides(caption) if entry["mirrored"] else caption
 
 
-def plain_captions(packed: PackedMotions, split: str = "all") -> dict[str, str]:
-    """The first caption of its clip by caption: clips that share it show the same, whatever their other captions say.
-
-    Captions with left and right exchanged are among them, since training mirrors some samples.
-    """
-    found: dict[str, str] = {}
-    for row in packed.select(split).tolist():
-        first, *others = packed.captions(row)
-        found[first] = first
-        for caption in others:
-            found.setdefault(caption, first)
-    return _with_mirrored(found)
+def caption_tokens(packed: PackedMotions, split: str = "all") -> CaptionTable:
+    """Words with parts of speech, "word/POS word/POS ...", by caption; empty where the source has none."""
+    return CaptionTable(packed, packed.select(split), lambda entries: entries, packed.tokens)
 
 
-def _with_mirrored(captions: dict[str, str]) -> dict[str, str]:
-    """A table and its mirror image; where both have an entry, the table's own stays."""
-    return {swap_sides(key): swap_sides(value) for key, value in captions.items()} | captions
+def plain_captions(packed: PackedMotions, split: str = "all") -> CaptionTable:
+    """The first caption of its clip by caption: clips that share it show the same, whatever else their captions say."""
+
+    def firsts_last(entries: NDArray[np.void]) -> NDArray[np.void]:
+        return entries[::-1][np.argsort(entries["which"][::-1] == 0, kind="stable")]
+
+    return CaptionTable(packed, packed.select(split), firsts_last, lambda clip, which: packed.caption(clip))

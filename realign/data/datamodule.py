@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from realign.data.caption_tables import caption_tokens, plain_captions
+from realign.data.caption_tables import CaptionTable, caption_tokens, plain_captions
 from realign.data.dataset import LONGEST, MotionTextDataset
 from realign.data.loading import MotionLoader, ResumableLoader, SeededBatchSampler
 from realign.data.store import PackedMotions
@@ -112,11 +112,11 @@ class MotionDataModule(pl.LightningDataModule):
         """Frames per second."""
         return self.packed.fps
 
-    def caption_tokens(self, split: str = "all") -> dict[str, str]:
+    def caption_tokens(self, split: str = "all") -> CaptionTable:
         """`caption_tokens` of the set."""
         return caption_tokens(self.packed, split)
 
-    def plain_captions(self, split: str = "all") -> dict[str, str]:
+    def plain_captions(self, split: str = "all") -> CaptionTable:
         """`plain_captions` of the set."""
         return plain_captions(self.packed, split)
 

@@ -1,7 +1,7 @@
 """The interface of evaluators: embeddings of motions and captions that are compared by distance."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class Evaluator(nn.Module, ABC):
     def embed_text(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
         """Embeddings of captions, in the order given."""
 
-    def learn_words(self, captions: Sequence[str]) -> None:
+    def learn_words(self, captions: Iterable[str]) -> None:
         """Build the vocabulary from the captions of a training set; nothing by default."""
         return None
 

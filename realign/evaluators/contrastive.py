@@ -1,7 +1,7 @@
 """An evaluator to train on any set: convolutions and a transformer over motions, a recurrent network over words."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -76,7 +76,7 @@ class ContrastiveEvaluator(Evaluator):
         """Embeddings of norm sqrt(E)."""
         return self._on_sphere(self.text_tower(*self.words([split_words(caption) for caption in captions])))
 
-    def learn_words(self, captions: Sequence[str]) -> None:
+    def learn_words(self, captions: Iterable[str]) -> None:
         """Build the vocabulary if there is none."""
         if not self.words.ready:
             self.words.learn(split_words(caption) for caption in captions)

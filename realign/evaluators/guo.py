@@ -1,7 +1,7 @@
 """The evaluator of Guo et al. ("Generating Diverse and Natural 3D Human Motions from Text", CVPR 2022)."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -64,7 +64,7 @@ class GuoEvaluator(Evaluator):
         self.text_encoder = WordEncoder(word_width, text_hidden, embedding)
         self.words = WordVectors(word_width, vocabulary, buckets=1, unknown=unknown)
         self.words.vectors.requires_grad_(learn_vectors)
-        self._tokens: dict[str, str] = {}
+        self._tokens: list[Mapping[str, str]] = []  # the latest first
 
     @property
     def signature(self) -> str:
@@ -88,8 +88,9 @@ class GuoEvaluator(Evaluator):
 
     def embed_text(self, captions: Sequence[str]) -> Float[Tensor, "B E"]:
         """Embeddings of captions, by the words and tags that `take_tokens` was given; see `read_tokens` otherwise."""
-        self._complain(captions)
-        pairs = [read_tokens(self._tokens.get(caption, ""), caption) for caption in captions]
+        found = [self._words_of(caption) for caption in captions]
+        self._complain([caption for words, caption in zip(found, captions, strict=True) if not words], len(captions))
+        pairs = [read_tokens(words, caption) for words, caption in zip(found, captions, strict=True)]
         rows, known = self.words.find([word for caption in pairs for word, _ in caption])
         tags = tag_numbers([pair for caption in pairs for pair in caption], known.tolist())
         lengths = torch.tensor([len(caption) for caption in pairs])
@@ -100,22 +101,24 @@ class GuoEvaluator(Evaluator):
         )
         return self.text_encoder(vectors, one_hot, lengths)
 
-    def learn_words(self, captions: Sequence[str]) -> None:
+    def learn_words(self, captions: Iterable[str]) -> None:
         """Build the vocabulary if there is none."""
         if not self.words.ready:
-            tokens = (read_tokens(self._tokens.get(caption, ""), caption) for caption in captions)
+            tokens = (read_tokens(self._words_of(caption), caption) for caption in captions)
             self.words.learn([word for word, _ in each] for each in tokens)
 
     def take_tokens(self, tokens: Mapping[str, str]) -> None:
         """Store words and tags by caption; they are not part of the weights."""
-        self._tokens |= {caption: words for caption, words in tokens.items() if words}
+        self._tokens.insert(0, tokens)
 
-    def _complain(self, captions: Sequence[str]) -> None:
+    def _words_of(self, caption: str) -> str:
+        return next((words for each in self._tokens if (words := each.get(caption, ""))), "")
+
+    def _complain(self, bare: Sequence[str], asked: int) -> None:
         """Warn about captions without tags if the vectors were trained with tags."""
-        bare = [caption for caption in captions if caption not in self._tokens]
         if bare and not self.words.vectors.weight.requires_grad and not self.training:
             warnings.warn(
-                f"{len(bare)} of {len(captions)} captions have no parts of speech ({bare[0]!r} first) and are read as "
+                f"{len(bare)} of {asked} captions have no parts of speech ({bare[0]!r} first) and are read as "
                 "plain words; figures are those of the publication only with the text files of the data set.",
                 stacklevel=3,
             )

@@ -4,7 +4,7 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,7 +59,7 @@ class Task(LightningModule, ABC):
         super().__init__()
         self._optimizer, self._lr_scheduler = optimizer or default_optimizer, lr_scheduler
         self._skeleton = skeleton
-        self._plain: dict[str, str] = {}
+        self._plain: Mapping[str, str] = {}
         self.trust_code = False
         self.normalizer = Normalizer(features)
 

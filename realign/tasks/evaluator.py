@@ -53,7 +53,7 @@ class EvaluatorTask(Task, Evaluating):
         if hasattr(data, "caption_tokens"):
             self.take_tokens(data.caption_tokens())
             if stage == "fit":
-                self.evaluator.learn_words(list(data.caption_tokens("train")))
+                self.evaluator.learn_words(data.caption_tokens("train"))
 
     def losses(self, batch: MotionTextBatch, purpose: str) -> dict[str, Float[Tensor, ""]]:
         """The contrast over the batches of all processes."""
