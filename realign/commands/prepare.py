@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--splits",
         metavar="FOLDER|PERCENT",
-        help="folder with train.txt, val.txt, test.txt, or per cent of each, such as 80/5/15",
+        help="folder with train.txt, val.txt, test.txt, or percentages such as 80/5/15",
     )
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes that read and compute (default: 1)"

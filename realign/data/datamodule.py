@@ -24,31 +24,31 @@ USUAL_BATCH = 64
 class MotionDataModule(pl.LightningDataModule):
     """Train, validation, test and prediction loaders of a set made by `realign prepare`.
 
-    Training draws a caption, a crop and (with `mirror`) a side at random for each sample; the other loaders are
-    deterministic: first caption, from the first frame, in the order of the set. With several processes each takes its
-    part of every global batch; no setting of the Trainer is needed.
+    Training draws a caption, a crop and (with `mirror`) a side at random for each sample. The other loaders are
+    deterministic: they take the first caption and the first frames, in the order of the set. With several processes,
+    each takes its part of every global batch; the Trainer needs no setting for this.
 
     Args:
         data: Folder written by `realign prepare`.
-        global_batch_size: Samples of one step, of all processes together: the same training on any number that divides
-            it. Prediction, which does not depend on batches, makes so many at once in each process.
-        batch_size: Samples a batch of one process, so that a step has as many times more as there are processes. Where
-            both are given they must agree; 64 where neither is.
-        num_workers: Worker processes a loader.
+        global_batch_size: Samples of one step over all processes: training is the same on any number of processes that
+            divides it. Prediction, which does not depend on batches, uses this many samples in each process.
+        batch_size: Samples of a batch in one process; a step has this many times the number of processes. If both are
+            given, they must agree; 64 if neither is given.
+        num_workers: Worker processes of a loader.
         max_frames: Longest crop, a multiple of `unit_length`.
         min_frames: Shortest motion; the skeleton's own limit (40, KIT 24) when None.
         unit_length: Lengths are multiples of this.
-        mirror: Mirror half of the training samples; None: unless the set already holds mirrored doubles.
+        mirror: Mirror half of the training samples; None mirrors unless the set already holds mirrored clips.
         pad_to: Frames to pad every batch to; the longest of the batch when None.
-        seed: Of order, captions, crops and mirroring.
+        seed: Seed of order, captions, crops and mirroring.
         group_lengths: Shuffle into batches of similar lengths, which need less padding.
         drop_last: Leave out the incomplete last training batch of an epoch.
-        predict_split: Split that `predict` goes through.
-        whole: Test and predict take every motion once, whatever its length, from its first frame and cut at
-            `max_frames`: what the retrieval protocols of TMR test on, and what an index holds.
-        exclude_same_first_caption: No contrast takes two clips with the same first caption for negatives of each other,
-            whatever their other captions say: right for captions written from labels, as those of mocap. On HumanML3D
-            and KIT it takes negatives away that published training has; False leaves out identical captions alone.
+        predict_split: Split that `predict` uses.
+        whole: Test and predict take every motion once, of any length, from its first frame and cut at `max_frames`.
+            The retrieval protocols of TMR test on these clips, and an index holds them.
+        exclude_same_first_caption: Contrastive losses do not use two clips with the same first caption as negatives of
+            each other. This suits captions written from labels, such as those of mocap. On HumanML3D and KIT it removes
+            negatives that published training has; False excludes only identical captions.
     """
 
     def __init__(
@@ -121,13 +121,13 @@ class MotionDataModule(pl.LightningDataModule):
         return plain_captions(self.packed, split)
 
     def read_text(self, readers: Sequence[TextReader]) -> dict[str, FeatureTable]:
-        """Let batches carry the features of their captions, kept in files that are written where there are none yet.
+        """Let batches carry the features of their captions, from files that are written if they do not exist yet.
 
         Args:
-            readers: What reads captions; encoders whose features are not kept are left out.
+            readers: Encoders, and whether their words are read; encoders whose features are not kept are skipped.
 
         Returns:
-            The features, by the fingerprints of their encoders.
+            The features by encoder fingerprint.
         """
         wanted: dict[str, TextReader] = {}
         for encoder, words in readers:
@@ -162,7 +162,7 @@ class MotionDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> ResumableLoader:
-        """Random samples of the train split; its place is kept in checkpoints."""
+        """Random samples of the train split; checkpoints keep the position in the epoch."""
         dataset = self.dataset("train", augment=True)
         overfit = getattr(self.trainer, "overfit_batches", 0) > 0
         sampler = self._sampler(dataset, shuffle=not overfit, drop_last=self.drop_last)
@@ -186,17 +186,17 @@ class MotionDataModule(pl.LightningDataModule):
         return MotionLoader(dataset, self._sampler(dataset, batch=batch), **self._options())
 
     def process_batch(self, world_size: int) -> int:
-        """Samples of a batch of one of several processes.
+        """Batch size of each process.
 
         Raises:
-            InputError: The global batch cannot be shared evenly, or is not what `batch_size` makes.
+            InputError: The processes cannot divide the global batch evenly, or `batch_size` does not agree with it.
         """
         whole, own = self.global_batch_size, self.batch_size
         if whole is None:
             return USUAL_BATCH if own is None else own
         if whole % world_size:
             raise InputError(
-                f"global_batch_size={whole} cannot be shared evenly by {world_size} processes; take a number of "
+                f"global_batch_size={whole} cannot be divided evenly among {world_size} processes; use a number of "
                 "processes that divides it, or another --data.global_batch_size."
             )
         if own is not None and own * world_size != whole:

@@ -21,17 +21,17 @@ from realign.seeding import uniform
 from realign.text.table import FeatureTable
 
 LONGEST = 199
-"""Most frames of a motion that generators are trained and measured on (HumanML3D and KIT)."""
+"""Longest motion, in frames, that generators are trained and evaluated on (HumanML3D and KIT)."""
 
 Key = tuple[int, int]  # index into the dataset, seed of the sample
 
 
 class MotionTextDataset(Dataset[MotionTextBatch]):
-    """One split of a prepared set. A sample is a function of its key (index, seed) alone.
+    """One split of a prepared set. A sample depends only on its key (index, seed).
 
-    Training (`augment`): a random caption; a crop to floor(F / unit) units, in a third of the draws one unit less, at a
-    random start; mirrored half of the time when `mirror`, with left and right exchanged in the caption. Otherwise the
-    first caption and floor(F / unit) units from the first frame. Padding is zero.
+    In training (`augment`), a sample has a random caption and a crop to floor(F / unit) units, one unit less in a third
+    of the draws, at a random start. With `mirror`, half of the samples are mirrored and their captions exchange left
+    and right. Otherwise a sample has the first caption and floor(F / unit) units from the first frame. Padding is zero.
 
     Args:
         packed: The prepared set.
@@ -44,7 +44,7 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
         unit_length: Lengths are multiples of this.
         pad_to: Frames to pad every batch to; the longest of the batch when None.
         one_per_motion: Take only the clip with the first caption of each motion.
-        text: Features of the set's captions that batches carry, by the fingerprint of their encoder.
+        text: Features of the set's captions that batches carry, by encoder fingerprint.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
 
     @property
     def lengths(self) -> NDArray[np.int32]:
-        """Frames of all clips, in order, before they are cropped."""
+        """Frames of all clips before cropping, in order."""
         return self.packed.clips["frames"][self.indices]
 
     def ids(self) -> list[str]:
@@ -108,7 +108,7 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
             source, out = self.packed.features[start : start + length], motion[i, :length]
             motion[i, length:] = 0
             if mirrored[i]:
-                np.take(source, order, axis=1, out=out, mode="clip")  # with "raise" numpy buffers, six times slower
+                np.take(source, order, axis=1, out=out, mode="clip")  # "raise" buffers, six times slower
                 out *= signs
             else:
                 out[:] = source
@@ -136,7 +136,7 @@ class MotionTextDataset(Dataset[MotionTextBatch]):
             return units * self.unit, clips["start"].astype(np.int64), nothing, nothing.astype(bool)
 
         def drawn(purpose: str) -> NDArray[np.float64]:
-            return uniform(seeds, f"clip {purpose}").double().numpy()  # of doubles none rounds up to the number asked
+            return uniform(seeds, f"clip {purpose}").double().numpy()  # doubles do not round up to 1
 
         shorter = (drawn("length") < 1 / 3) & (units > 1)
         frames = (units - shorter) * self.unit

@@ -1,4 +1,4 @@
-"""Which samples make which batch, on how many processes, and where a resumed run continues."""
+"""Assignment of samples to batches and processes, and the position where a resumed run continues."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,28 +17,28 @@ from realign.seeding import mix_seed
 class SeededBatchSampler(Sampler[list[Key]]):
     """Batches of (index, seed) keys for one of several processes.
 
-    All processes share one order of the epoch; global batch b is its next `batch_size * world_size` entries, and the
-    process of rank r takes rows r, r + W, r + 2 W ... of it: together they see what one process with that larger batch
-    sees. Seeds depend on the run's seed, the epoch (when shuffling) and the index only.
+    All processes share one order of the epoch. A global batch is the next `batch_size * world_size` entries of it, and
+    the process of rank r takes rows r, r + W, r + 2 W ... of each: together they see the batches of one process with
+    that larger batch size. Seeds depend only on the run's seed, the epoch (when shuffling) and the index.
 
     Every rank has the same number of batches. Each sample comes at most once in an epoch and at least once in any two.
-    With `drop_last`, what does not fill a global batch is left out. When shuffling, that is a part of one random order
-    of all samples, every epoch the next part: what one epoch leaves out, the next one takes, whatever its length.
-    Fewer samples than one global batch become the only batch. Without `drop_last` the incomplete batch is used too, and
-    a rest of fewer samples than processes joins the batch before, which then has one sample more on some ranks.
+    With `drop_last`, the samples that do not fill a global batch are left out. When shuffling, each epoch leaves out
+    the next part of one random order of all samples, so that the next epoch uses what this one left out. Fewer samples
+    than one global batch become the only batch. Without `drop_last` the incomplete batch is used too; if it has fewer
+    samples than processes, they join the batch before, which then has one sample more on some ranks.
 
     Args:
         size: Samples in the dataset.
-        batch_size: Samples a batch of one process.
-        shuffle: Another order each epoch.
-        seed: Of the run.
-        rank: This process.
-        world_size: Processes W.
+        batch_size: Samples of a batch in one process.
+        shuffle: Use another order in each epoch.
+        seed: Seed of the run.
+        rank: Rank of this process.
+        world_size: Number of processes W.
         drop_last: See above.
-        lengths: Lengths of the samples, to shuffle into batches of similar ones, which need little padding: of every
-            `GROUP` global batches that follow one another in the random order, the samples are sorted by length, moved
-            by up to half a batch at random (else an epoch of few batches would have the same ones every time), and the
-            epoch's batches then change places at random. Any order goes when None.
+        lengths: Lengths of the samples, to shuffle into batches of similar lengths, which need little padding. In each
+            group of `GROUP` successive global batches of the random order, the samples are sorted by length and moved
+            at random by up to half a batch (otherwise the batches of a short epoch would always be the same). Then the
+            epoch's batches are shuffled. None ignores lengths.
     """
 
     GROUP = 12
@@ -74,18 +74,18 @@ class SeededBatchSampler(Sampler[list[Key]]):
 
     @property
     def sampler(self) -> "SeededBatchSampler":
-        """Itself: where Lightning looks for `set_epoch`."""
+        """Itself: Lightning looks here for `set_epoch`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next pass draws."""
+        """Set the epoch of the next pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
     def __iter__(self) -> Iterator[list[Key]]:
-        """Batches of `epoch` from number `start` on."""
+        """Batches of `epoch`, beginning with number `start`."""
         epoch = self.epoch if self.shuffle else 0
         batches = self._shuffled(epoch) if self.shuffle else self._split(np.arange(self.size))
         for batch in batches[self.start :]:
@@ -112,7 +112,7 @@ class SeededBatchSampler(Sampler[list[Key]]):
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
     def _kept(self, epoch: int) -> NDArray[np.int64]:
-        """The samples of an epoch: all but the next part of a random order, of as many as do not fill a batch."""
+        """The samples of an epoch: all but as many of a random order as do not fill a batch."""
         spare = self.size - self._bounds[-1]
         order = torch.randperm(self.size, generator=torch.Generator().manual_seed(mix_seed(self.seed, "left out")))
         taken = np.ones(self.size, dtype=bool)
@@ -121,14 +121,14 @@ class SeededBatchSampler(Sampler[list[Key]]):
 
 
 class MotionLoader:
-    """Batches of a dataset, the work being done by a `DataLoader` inside.
+    """Batches of a dataset, loaded by a `DataLoader` inside.
 
-    It is not a DataLoader itself, so that Lightning leaves its sampler alone: it splits batches over processes itself.
-    Lightning sets the epoch through `batch_sampler`.
+    It is not a DataLoader itself, so that Lightning does not replace its sampler, which already splits batches over
+    processes. Lightning sets the epoch through `batch_sampler`.
 
     Args:
-        dataset: Where batches come from.
-        sampler: Which keys make each batch.
+        dataset: The dataset.
+        sampler: The keys of each batch.
         num_workers: Processes that prepare batches; 0 for none.
         pin_memory: Copy batches into page-locked memory.
     """
@@ -153,7 +153,7 @@ class MotionLoader:
                 self.motions,
                 batch_sampler=self.batch_sampler,
                 collate_fn=collate,
-                generator=torch.Generator(),  # its own: a pass must not advance the global one, which dropout uses
+                generator=torch.Generator(),  # a pass must not advance the global generator, which dropout uses
                 persistent_workers=self._options["num_workers"] > 0,
                 **self._options,
             )
@@ -161,9 +161,9 @@ class MotionLoader:
 
 
 class ResumableLoader(MotionLoader):
-    """A loader whose place in the epoch is part of the checkpoint: a resumed run continues with the next batch.
+    """A loader whose position in the epoch is part of the checkpoint: a resumed run continues with the next batch.
 
-    The place counts the batches handed out, not those that workers have prepared ahead.
+    The position counts the batches returned, not those that workers have prepared ahead.
     """
 
     _resume: tuple[int, int] | None = None
@@ -183,12 +183,12 @@ class ResumableLoader(MotionLoader):
         keys.epoch = epoch + 1
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and the number of its batches that were handed out."""
+        """The epoch and the number of batches returned in it."""
         epoch, batch = self._resume or self._place
         return {"epoch": epoch, "batch": batch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a place that `state_dict` gave."""
+        """Continue from a position that `state_dict` returned."""
         epoch, batch = state["epoch"], state["batch"]
         if batch >= len(self):
             epoch, batch = epoch + 1, 0

@@ -1,7 +1,7 @@
-"""Motions computed from a few sines, with captions that say what they do.
+"""Motions computed from a few sines, with captions that describe them.
 
-They need no download, so that every task, configuration and notebook can be tried in seconds. They do not
-replace motion capture.
+They need no download, so every task, configuration and notebook can be tried in seconds. They do not replace motion
+capture.
 """
 
 from pathlib import Path
@@ -29,11 +29,11 @@ def procedural_clip(number: int, seed: int = 0) -> tuple[npt.NDArray[np.float32]
     """One clip of the HumanML3D skeleton at 20 fps and its caption.
 
     Args:
-        number: Which clip; the 36 combinations of gait, turn and arms take turns.
+        number: Number of the clip; clips cycle through the 36 combinations of gait, turn and arms.
         seed: Varies length, phase and speed.
 
     Returns:
-        Joints (frames, 22, 3) in metres, 60 to 99 frames, Y up, floor near 0; and a caption.
+        Joints (frames, 22, 3) in metres, 60 to 99 frames, Y up, floor near 0; and the caption.
     """
     rng = np.random.default_rng([seed, number])
     gait, turn, arms = _combination(number)
@@ -54,7 +54,7 @@ def write_procedural_folder(folder: str | Path, clips: int = 72, seed: int = 0) 
     """Write clips in the HumanML3D folder layout (`new_joints`, `texts`, split lists), ready for `prepare`.
 
     Args:
-        folder: Where to write; replaced whole at the end.
+        folder: Folder to write; replaced as a whole at the end.
         clips: Number of clips; two thirds train, a sixth each val and test.
         seed: As in `procedural_clip`.
 
@@ -78,7 +78,7 @@ def write_procedural_folder(folder: str | Path, clips: int = 72, seed: int = 0) 
 
 
 def _combination(number: int) -> tuple[str, str, str]:
-    shuffled = number * 13 % 36  # 13 and 36 share no factor: neighbours differ in gait, turn and arms
+    shuffled = number * 13 % 36  # 13 and 36 are coprime: successive clips differ in gait, turn and arms
     return list(GAITS)[shuffled % 3], list(TURNS)[shuffled // 3 % 3], list(ARMS)[shuffled // 9]
 
 

@@ -8,15 +8,15 @@ from realign.files import atomic_path, cache_folder
 
 
 class ProceduralDataModule(MotionDataModule):
-    """Motions computed from sines, prepared at first use: tries a configuration in seconds, with nothing to download.
+    """Motions computed from sines, prepared at first use, to try a configuration in seconds without a download.
 
     Args:
         clips: Number of clips.
-        batch_size: Samples a batch of one process; 8 where no global batch is given either.
-        num_workers: Worker processes a loader.
-        folder: Where the prepared set is kept; ``$REALIGN_CACHE/procedural``, else ``~/.cache/realign/procedural``.
-        seed: Of the motions, and of order, captions, crops and mirroring.
-        global_batch_size: Samples of one step, of all processes together.
+        batch_size: Samples of a batch in one process; 8 if no global batch is given either.
+        num_workers: Worker processes of a loader.
+        folder: Folder of the prepared set; ``$REALIGN_CACHE/procedural``, else ``~/.cache/realign/procedural``.
+        seed: Seed of the motions and of order, captions, crops and mirroring.
+        global_batch_size: Samples of one step over all processes.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class ProceduralDataModule(MotionDataModule):
             str(data), batch_size=batch_size, num_workers=num_workers, seed=seed, global_batch_size=global_batch_size
         )
         self.clips = clips
-        self.prepare_data()  # not left to the trainer: a task reads the statistics before the trainer would call it
+        self.prepare_data()  # a task reads the statistics before the trainer would call it
 
     def prepare_data(self) -> None:
-        """Make the prepared set unless it is there; a process that comes second keeps the first one's."""
+        """Make the prepared set if it does not exist; a second process keeps the set of the first."""
         if (self.data / "meta.json").is_file():
             return
         try:
@@ -46,4 +46,4 @@ class ProceduralDataModule(MotionDataModule):
                 prepare(write_procedural_folder(place.with_name("source"), self.clips, self.seed), place)
         except OSError as error:
             if not (self.data / "meta.json").is_file():
-                raise InputError(f"{self.data} cannot be written ({error}); set folder to a place that can.") from None
+                raise InputError(f"{self.data} cannot be written ({error}); set folder to one that can be.") from None

@@ -20,30 +20,28 @@ CLIP = np.dtype(
     [
         ("start", "<i8"),  # first frame in features.npy
         ("frames", "<i4"),
-        ("parent_frames", "<i4"),  # frames of the motion that this is a part of; its own where it is whole
+        ("parent_frames", "<i4"),  # frames of the motion that this clip is a part of, or of the whole motion
         ("splits", "u1"),  # bit k: member of SPLITS[k]
         ("kind", "u1"),  # index into KINDS
-        ("first", "u1"),  # holds the first caption of its motion: one such clip for each motion
-        ("part", "u1"),  # a caption with a time range, cut out of a longer motion
-        ("caption", "<i8"),  # first caption; the clip's captions follow one another
+        ("first", "u1"),  # holds the first caption of its motion: one clip of each motion does
+        ("part", "u1"),  # cut out of a longer motion by the time range of its captions
+        ("caption", "<i8"),  # number of the first caption; the clip's other captions follow it
         ("captions", "<i4"),
         ("name", "<i8"),  # first byte of the id in ids.npy
         ("name_size", "<i4"),
     ]
 )
-
-
 _TABLES = ("ids", "captions", "caption_offsets", "tokens", "token_offsets")
 
 
 def set_digest(folder: Path, skeleton: str) -> str:
-    """What a prepared set is known by: a digest of its arrays, the same for a copy and another after any edit."""
+    """Digest of the arrays of a prepared set: equal for a copy, different after any edit."""
     names = [f"{name}.npy" for name in ("features", "clips", "Mean", "Std", *_TABLES)]
     return f"{skeleton}:{content_digest((name, folder / name) for name in names)}"
 
 
 def read_array(path: Path, mapped: bool = True) -> NDArray[Any]:
-    """Read or map one .npy file, and refuse one that is cut off, oversized or holds pickled objects.
+    """Read or map one .npy file; files that are cut off, oversized or hold pickled objects are refused.
 
     Args:
         path: The file.
@@ -54,15 +52,15 @@ def read_array(path: Path, mapped: bool = True) -> NDArray[Any]:
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run `realign prepare` with --overwrite to make the set again.") from None
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} is cut off or broken ({error}); run `realign prepare` with --overwrite.") from None
+        raise InputError(f"{path} is cut off or damaged ({error}); run `realign prepare` with --overwrite.") from None
 
 
 @dataclass(frozen=True, eq=False)
 class PackedMotions:
-    """A prepared set; arrays are maps of files, read as they are used.
+    """A prepared set; its arrays are memory-mapped and read when they are used.
 
     Attributes:
-        folder: Where it lies.
+        folder: The folder.
         meta: Contents of meta.json: skeleton, fps, source, counts.
         features: (total frames, C) float32, not normalised.
         clips: Table of N clips with the fields of `CLIP`.
@@ -91,14 +89,14 @@ class PackedMotions:
         """
         folder = Path(folder)
         if not folder.exists():
-            sweep(folder)  # brings back what a killed process had taken away
+            sweep(folder)  # restores what a killed process had moved away
         meta = read_meta(folder)
         ids, captions, caption_offsets, tokens, token_offsets = (read_array(folder / f"{n}.npy") for n in _TABLES)
         features, clips = read_array(folder / "features.npy"), read_array(folder / "clips.npy")
         mean, std = (read_array(folder / f"{n}.npy", mapped=False) for n in ("Mean", "Std"))
         width = meta["num_features"]
         if features.ndim != 2 or features.shape[1] != width or mean.shape != (width,) or std.shape != (width,):
-            raise InputError(f"The arrays in {folder} are not {width} wide as meta.json says; prepare the set again.")
+            raise InputError(f"The arrays in {folder} do not have the width {width} of meta.json; prepare it again.")
         if clips.dtype != CLIP or len(clips) == 0:
             raise InputError(f"{folder / 'clips.npy'} is not a table of clips; prepare the set again.")
         for name, offsets, blob in (
@@ -106,12 +104,12 @@ class PackedMotions:
             ("tokens", token_offsets, tokens),
         ):
             if len(offsets) == 0 or offsets[-1] > len(blob):
-                raise InputError(f"{folder / name}.npy is shorter than its offsets say; prepare the set again.")
+                raise InputError(f"{folder / name}.npy ends before its last offset; prepare the set again.")
         if int((clips["start"] + clips["frames"]).max()) > len(features):
-            raise InputError(f"{folder / 'features.npy'} holds fewer frames than clips.npy says; prepare it again.")
+            raise InputError(f"{folder / 'features.npy'} ends before the last clip of clips.npy; prepare it again.")
         return cls(folder, meta, features, clips, mean, std, ids, captions, caption_offsets, tokens, token_offsets)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # workers that are spawned map the files again instead of copying them
+    def __reduce__(self) -> tuple[Any, ...]:  # spawned workers map the files instead of copying them
         return PackedMotions.open, (self.folder,)
 
     def __len__(self) -> int:
@@ -119,7 +117,7 @@ class PackedMotions:
 
     @cached_property
     def identity(self) -> str:
-        """Digest of what the files hold now, see `set_digest`; reads them all, once."""
+        """`set_digest` of the files as they are now; reads them all once."""
         return set_digest(self.folder, self.skeleton)
 
     @property
@@ -129,7 +127,7 @@ class PackedMotions:
 
     @property
     def fps(self) -> float:
-        """Frames a second."""
+        """Frames per second."""
         return float(self.meta["fps"])
 
     @property
@@ -144,8 +142,8 @@ class PackedMotions:
 
         Args:
             split: "train", "val", "test" or "all".
-            min_frames: Shortest length, of the clip and of the motion that it is a part of.
-            max_frames: Longest length of both; no limit when None.
+            min_frames: Minimum length of the clip and of the motion that it is a part of.
+            max_frames: Maximum length of that motion; no limit when None.
             one_per_motion: Only the clip that holds the first caption of each motion.
         """
         if split not in (*SPLITS, "all"):
@@ -176,7 +174,7 @@ class PackedMotions:
         return [self.id(int(index)) for index in indices]
 
     def kind(self, index: int) -> str:
-        """How a clip came to be: "recorded" or "composed" from recorded ones."""
+        """Origin of a clip: "recorded", or "composed" from recorded clips."""
         return KINDS[int(self.clips["kind"][index])]
 
     def caption(self, index: int, which: int = 0) -> str:
@@ -184,25 +182,25 @@ class PackedMotions:
         return self.caption_at(int(self.clips["caption"][index]) + which)
 
     def caption_at(self, number: int) -> str:
-        """A caption by its place among those of all clips; `clips` has the first place of each clip."""
+        """A caption by its number among the captions of all clips; `clips` has the first number of each clip."""
         return _text(self._captions, self._caption_offsets, number)
 
     @property
     def caption_sizes(self) -> NDArray[np.int64]:
-        """Bytes of every caption of the set, by place."""
+        """Bytes of every caption of the set, by number."""
         return np.diff(self._caption_offsets)
 
     def caption_digest(self) -> str:
-        """Digest of all captions and their places; reads them, 5 MB of HumanML3D's."""
+        """Digest of all captions and their numbers; reads them all (5 MB for HumanML3D)."""
         names = ("captions.npy", "caption_offsets.npy")
         return content_digest((name, self.folder / name) for name in names)
 
     def captions(self, index: int) -> list[str]:
-        """All captions of a clip, the plainest first where they were written here."""
+        """All captions of a clip; of captions written by `prepare`, the plainest comes first."""
         return [self.caption(index, which) for which in range(int(self.clips["captions"][index]))]
 
     def tokens(self, index: int, which: int = 0) -> str:
-        """Words with parts of speech, "word/POS word/POS ...", of one caption; empty where the source has none."""
+        """Words with parts of speech, "word/POS word/POS ...", of one caption; empty if the source has none."""
         return _text(self._tokens, self._token_offsets, int(self.clips["caption"][index]) + which)
 
 
@@ -211,19 +209,19 @@ def _text(blob: NDArray[np.uint8], offsets: NDArray[np.int64], index: int) -> st
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What a prepared set says of itself.
+    """Read meta.json of a prepared set.
 
     Raises:
-        InputError: There is none in the folder, or it is damaged or of another version.
+        InputError: It is missing, damaged or of another version.
     """
     try:
         meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"No prepared motions in {folder}; run `realign prepare SOURCE -o {folder}` first.") from None
+        raise InputError(f"{folder} holds no prepared set; run `realign prepare SOURCE -o {folder}` first.") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{folder / 'meta.json'} cannot be read ({error}); prepare the set again.") from None
     if meta.get("version") != FORMAT_VERSION:
         raise InputError(
-            f"{folder} has format {meta.get('version')}, this program reads {FORMAT_VERSION}; prepare the set again."
+            f"{folder} has format {meta.get('version')}, but this version reads {FORMAT_VERSION}; prepare it again."
         )
     return meta

@@ -1,4 +1,4 @@
-"""The features of a prepared set's captions: where they are kept, and that they are written once."""
+"""Text features of a prepared set's captions: their folders, and writing them once."""
 
 import warnings
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from realign.text.table import FeatureTable, NoTable, TextReader
 
 
 def open_features(packed: PackedMotions, reader: TextReader) -> FeatureTable | None:
-    """Features of a set's captions that were written before; None where there are none, or of other captions.
+    """Features of a set's captions that were written before; None if there are none or they are of other captions.
 
     Args:
         packed: The set.
@@ -39,18 +39,18 @@ def keep_features(
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> FeatureTable | None:
-    """Features of a set's captions; written where there are none yet, by one process while others wait.
+    """Features of a set's captions; if they do not exist yet, one process writes them while others wait.
 
-    They lie in the folder `text` of the set, or in the cache where the set cannot be written.
+    They are kept in the folder `text` of the set, or in the cache if the set cannot be written.
 
     Args:
         packed: The set.
         reader: The encoder, and whether its words are read.
-        device: Where to encode; where the encoder is when None.
-        progress: Called with the captions done and the captions in all.
+        device: Device to encode on; the encoder's own when None.
+        progress: Called with the number of captions done and their total.
 
     Returns:
-        The features; None, with a warning, where they cannot be kept.
+        The features; None, with a warning, if they cannot be kept.
 
     Raises:
         InputError: The encoder cannot be used.
@@ -61,12 +61,12 @@ def keep_features(
     encoder = reader.encoder.kept
     if encoder is None:
         raise InputError(
-            f"Features of {reader.encoder.fingerprint} are kept in no file; wrap the encoder in CachedTextEncoder."
+            f"Features of {reader.encoder.fingerprint} are not kept in a file; wrap the encoder in CachedTextEncoder."
         )
     wanted = _wanted(packed, encoder)
     fault: Exception | None = None
     with _on(encoder, device):
-        encoder([""])  # weights that are missing are told as such, not as a folder that cannot be written
+        encoder([""])  # missing weights raise here, not as a folder that cannot be written
         for place in _places(packed, wanted["captions"]):
             target = _target(place, encoder, reader.words)
             try:
@@ -81,8 +81,8 @@ def keep_features(
                 warnings.warn(str(error), InputWarning, stacklevel=2)
                 return None
     warnings.warn(
-        f"The text features of {packed.folder} are kept in no file ({fault}), so that every step encodes or looks up "
-        "its captions; set REALIGN_CACHE to a folder that can be written.",
+        f"The text features of {packed.folder} are not kept in a file ({fault}), so every step encodes or looks up its "
+        "captions; set REALIGN_CACHE to a folder that can be written.",
         InputWarning,
         stacklevel=2,
     )
@@ -94,7 +94,7 @@ def _wanted(packed: PackedMotions, encoder: TextEncoder) -> dict[str, str]:
 
 
 def _places(packed: PackedMotions, digest: str) -> list[Path]:
-    """Folders that may hold a set's features, in order."""
+    """Folders that may hold a set's features, preferred first."""
     return [packed.folder / "text", cache_folder("text") / f"captions-{digest[:24]}"]
 
 
@@ -104,7 +104,7 @@ def _target(place: Path, encoder: TextEncoder, words: bool) -> Path:
 
 @contextmanager
 def _on(encoder: TextEncoder, device: torch.device | None) -> Iterator[None]:
-    """Have the encoder on a device meanwhile."""
+    """Keep the encoder on a device meanwhile."""
     before = encoder.device
     try:
         encoder.to(device or before)

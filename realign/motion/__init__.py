@@ -1,4 +1,4 @@
-"""Motion representation: skeletons, rotations, features, normalisation, files and pictures."""
+"""Motion representation: skeletons, rotations, features, normalisation and files."""
 
 from realign.motion.canonical import (
     canonicalize_joints,

@@ -12,8 +12,8 @@ from realign.motion.npz import Npz
 from realign.motion.skeleton import check_fps
 from realign.motion.smpl import KINDS, NAMES
 
-BODY_JOINTS = 22  # of every kind: those of HumanML3D
-_RATES = ("mocap_framerate", "mocap_frame_rate")  # of releases up to 2020, and since
+BODY_JOINTS = 22  # of every kind; the joints of HumanML3D
+_RATES = ("mocap_framerate", "mocap_frame_rate")  # in releases up to 2020, and since
 _PARTS = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")
 _WIDTHS = {3 * joints: kind for joints, kind in KINDS.items()}
 
@@ -23,12 +23,12 @@ class BodyMotion:
     """One recorded motion of a body.
 
     Attributes:
-        kind: "smpl", "smplh" or "smplx": whose joints the poses turn.
-        poses: (T, J, 3) axis-angle rotations (radians), the root first; not all of a file need be finite.
+        kind: Kind of the body: "smpl", "smplh" or "smplx".
+        poses: (T, J, 3) axis-angle rotations (radians), the root first; values may be infinite or NaN.
         trans: (T, 3) translation (metres), Z up.
         betas: Shape coefficients.
-        gender: As the file says it; "neutral" where it says nothing.
-        gender_is_bytes: It is stored as bytes, which some readers take for no gender they know.
+        gender: Gender in the file; "neutral" if there is none.
+        gender_is_bytes: It is stored as bytes, which some programs do not recognise as a gender.
         fps: Frames per second.
     """
 
@@ -48,7 +48,7 @@ class BodyMotion:
             path: A .npz with poses (or root_orient and pose_body), trans, betas, and its frame rate.
 
         Raises:
-            InputError: It is damaged, or no such file.
+            InputError: It is damaged, or not a file of AMASS.
             OSError: It cannot be read.
         """
         with Npz(path) as file:
@@ -56,7 +56,7 @@ class BodyMotion:
             missing = [name for name in ("trans", "betas") if name not in file] + ([] if field else [_RATES[0]])
             if missing or not {"poses", "root_orient"} & file.names:
                 raise InputError(
-                    f"{path} has no {', '.join(missing or ['poses'])}; it is not a motion of AMASS, as shape.npz."
+                    f"{path} has no {', '.join(missing or ['poses'])}; files such as shape.npz are not motions."
                 )
             poses = _poses(file)
             trans, betas, fps = file.numbers("trans"), file.numbers("betas"), file.numbers(str(field))
@@ -79,7 +79,7 @@ class BodyMotion:
 
     @property
     def body(self) -> str:
-        """Name of the kind, as people write it."""
+        """Name of the kind, such as SMPL+H."""
         return NAMES[self.kind]
 
 
@@ -94,7 +94,7 @@ def _poses(file: Npz) -> Float[ndarray, "T W"]:
 
 
 def _gender(file: Npz) -> tuple[str, bool]:
-    """What the file says, and whether it says it in bytes."""
+    """The gender in the file, and whether it is stored as bytes."""
     if "gender" not in file:
         return "neutral", False
     found = file.read("gender")

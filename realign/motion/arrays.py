@@ -1,4 +1,4 @@
-"""Clips from arrays in the shapes that common tools save, and checks that an array is one."""
+"""Clips from arrays in the shapes that common tools save, and checks of such arrays."""
 
 import warnings
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from realign.motion.layout import feature_groups
 from realign.motion.skeleton import HUMANML3D, KIT, Skeleton
 from realign.motion.upright import find_up, parse_up, turn_up
 
-# Joints of SMPL and SMPL-H, SMPL-X and what their programs put behind: the first 22 are those of HumanML3D.
+# Numbers of joints of SMPL, SMPL-H and SMPL-X, also with the joints that their programs append: the first 22 are those
+# of HumanML3D.
 _SMPL = (24, 45, 52, 55, 73, 127, 144)
 _SKELETONS = {22: HUMANML3D, 21: KIT, **dict.fromkeys(_SMPL, HUMANML3D)}
 _SHAPES = (
@@ -22,8 +23,8 @@ _SHAPES = (
     "several clips have one dimension more"
 )
 _UNITS = {"metres": 1.0, "centimetres": 0.01, "inches": 0.0254, "millimetres": 0.001}
-_BODIES = (0.25, 4.0)  # leg lengths of a clip, in those of an adult, that need no explanation
-_CLOSE = 1.5  # the same factor above and below another unit
+_BODIES = (0.25, 4.0)  # plausible leg lengths, relative to an adult's
+_CLOSE = 1.5  # largest factor between leg lengths in another unit and an adult's
 _CONTACTS = (-0.5, 1.5)
 
 
@@ -32,10 +33,10 @@ class Clips:
     """Clips of one array.
 
     Attributes:
-        skeleton: Whose joints or features.
+        skeleton: Skeleton of the joints or features.
         features: Whether they are features (F, C) instead of joints (F, J, 3).
         arrays: One for each clip.
-        kept: Joints the array has where only the first of them are taken, else 0.
+        kept: Number of joints in the array if only the first of them are taken, else 0.
     """
 
     skeleton: Skeleton
@@ -45,12 +46,12 @@ class Clips:
 
 
 def split_clips(array: np.ndarray, name: str | Path) -> Clips:
-    """Recognise by its shape what an array holds.
+    """Recognise the content of an array by its shape.
 
     Args:
         array: Joints (..., F, J, 3), (..., J, 3, F) as MDM writes them or (..., F, 3 J), or features (..., F, C) or
             (..., C, 1, F); leading dimensions are clips.
-        name: What messages call it.
+        name: Its name in messages.
 
     Raises:
         InputError: Another shape.
@@ -76,7 +77,7 @@ def split_clips(array: np.ndarray, name: str | Path) -> Clips:
 
 
 def _check_rigid(joints: np.ndarray, name: str | Path) -> None:
-    """Refuse rows of numbers that are not positions: rotations of SMPL come in rows of the same widths."""
+    """Refuse rows of numbers that are not positions: rotations of SMPL have rows of the same widths."""
     body = _body(joints.reshape(-1, *joints.shape[-2:]).astype(np.float64), _SKELETONS[joints.shape[-2]])
     sizes = []
     for side in ("left", "right"):
@@ -86,7 +87,7 @@ def _check_rigid(joints: np.ndarray, name: str | Path) -> None:
     if lengths.max() > 3 * lengths.min() or (np.std(sizes, axis=1) > 0.6 * lengths).any():
         raise InputError(
             f"{name} has rows of {3 * joints.shape[-2]} numbers, but as joints the legs would change their length: if "
-            "they are rotations, as of SMPL, turn them into joints by their body model first"
+            "they are rotations, such as those of SMPL, compute joints by their body model first"
         )
 
 
@@ -99,18 +100,18 @@ def checked_joints(joints: np.ndarray, skeleton: Skeleton, name: str | Path, up:
     """Joints in the skeleton's unit with Y up.
 
     Args:
-        joints: (F, J, 3) finite positions; centimetres, inches and millimetres (metres, too, for KIT-ML) are told by
-            the length of the legs and converted, with an `InputWarning`.
+        joints: (F, J, 3) finite positions; centimetres, inches and millimetres (metres, too, for KIT-ML) are detected
+            by the length of the legs and converted, with an `InputWarning`.
         skeleton: Their skeleton.
-        name: What messages call them.
-        up: The axis that points up, one of `upright.UP_AXES`; None expects Y and looks whether the body stands so.
+        name: Their name in messages.
+        up: The axis that points up, one of `upright.UP_AXES`; None expects Y and checks that the body stands along it.
 
     Raises:
-        InputError: The body stands along another axis or has the size of no person.
+        InputError: The body stands along another axis or does not have a person's size.
     """
     axis = None if up is None else parse_up(up)
     plain = joints.astype(np.float64)
-    with np.errstate(over="ignore"):  # a body beyond all numbers has the size of no person, too
+    with np.errstate(over="ignore"):  # infinite lengths are refused below
         leg = leg_length(_body(plain, skeleton))
     factor = _unit_factor(leg, skeleton, name)
     if axis is None and leg > 0:
@@ -118,7 +119,7 @@ def checked_joints(joints: np.ndarray, skeleton: Skeleton, name: str | Path, up:
         if found != "y":
             raise InputError(
                 f"{name}: the body stands along {found}, but Y has to point up: give --up={found} to turn it, or "
-                "--up=y where it really lies"
+                "--up=y if the person lies"
             )
     if factor == 1 and axis in (None, "y"):
         return joints
@@ -126,33 +127,31 @@ def checked_joints(joints: np.ndarray, skeleton: Skeleton, name: str | Path, up:
 
 
 def _unit_factor(leg: float, skeleton: Skeleton, name: str | Path) -> float:
-    """What joints with legs of this length have to be multiplied by to be in the skeleton's unit."""
+    """Factor that converts joints with legs of this length to the skeleton's unit."""
     adult = LEG / skeleton.metres
     if leg == 0 or _BODIES[0] < leg / adult < _BODIES[1]:
         return 1.0
     for unit, metres in _UNITS.items():
         if 1 / _CLOSE < leg * metres / LEG < _CLOSE:
-            told = (
-                f"{name}: legs of {leg:.4g} are in {unit}, and are converted to the {skeleton.unit} of {skeleton.name}"
-            )
-            warnings.warn(told, InputWarning, stacklevel=3)
+            remark = f"{name}: legs of {leg:.4g} are in {unit}; converted to the {skeleton.unit} of {skeleton.name}"
+            warnings.warn(remark, InputWarning, stacklevel=3)
             return metres / skeleton.metres
     raise InputError(
-        f"{name}: legs of {leg:.3g} {skeleton.unit} are those of no person (an adult's have {adult:.3g}): give joints "
-        f"in {skeleton.unit}"
+        f"{name}: legs of {leg:.3g} {skeleton.unit} are not a person's (an adult's have {adult:.3g}): give joints in "
+        f"{skeleton.unit}"
     )
 
 
 def check_features(features: np.ndarray, skeleton: Skeleton, name: str | Path) -> None:
-    """Refuse normalised features and features of a body without human size.
+    """Refuse normalised features and features of a body without a person's size.
 
     Args:
         features: (F, C) finite values.
         skeleton: Their skeleton.
-        name: What messages call them.
+        name: Their name in messages.
 
     Raises:
-        InputError: As said.
+        InputError: They are refused.
     """
     groups = feature_groups(skeleton)
     contacts = features[:, groups["contacts"]]
@@ -162,13 +161,13 @@ def check_features(features: np.ndarray, skeleton: Skeleton, name: str | Path) -
     local = np.zeros((len(features), skeleton.num_joints, 3))
     local[:, 1:] = features[:, groups["positions"]].reshape(len(features), -1, 3)
     leg = leg_length(_body(local, skeleton)) * skeleton.metres / LEG
-    # Two axes of a rotation have length 1 and stand at right angles: nearly so in generated features, never normalised.
+    # The two axes of a rotation are orthonormal: nearly so in generated features, but not in normalised ones.
     askew = [float(np.abs(lengths - 1).mean()) > 0.3, float(np.abs(cosines).mean()) > 0.25]
     unlike = not _BODIES[0] < leg < _BODIES[1]
     if outside + sum(askew) + unlike > 1:
         raise InputError(
-            f"{name} holds normalised features (contacts from {contacts.min():.2g} to {contacts.max():.2g}, where 0 to "
-            "1 belong): multiply them by Std.npy and add Mean.npy of their data set first"
+            f"{name} holds normalised features (contacts from {contacts.min():.2g} to {contacts.max():.2g} instead of "
+            "0 to 1): multiply them by Std.npy and add Mean.npy of their data set first"
         )
     if unlike:
         raise InputError(
@@ -181,16 +180,16 @@ def to_joints(clips: Clips, name: str | Path, up: str | None = None) -> list[np.
     """Joints (F, J, 3) of every clip, checked.
 
     Args:
-        clips: Of one array.
-        name: What messages call it.
-        up: As for `checked_joints`; features have Y up.
+        clips: Clips of one array.
+        name: Its name in messages.
+        up: As in `checked_joints`; features have Y up.
 
     Raises:
         InputError: As `checked_joints` and `check_features`.
     """
     if clips.kept:
-        told = f"{name}: the first {clips.skeleton.num_joints} of its {clips.kept} joints are taken, the body of SMPL"
-        warnings.warn(told, InputWarning, stacklevel=2)
+        remark = f"{name}: the first {clips.skeleton.num_joints} of its {clips.kept} joints are taken, the body of SMPL"
+        warnings.warn(remark, InputWarning, stacklevel=2)
     if not clips.features:
         return [checked_joints(array, clips.skeleton, name, up) for array in clips.arrays]
     joints = []

@@ -1,4 +1,4 @@
-"""Finding body models in a folder, in whichever form they were downloaded."""
+"""Find body models in a folder, in any form in which they are downloaded."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from realign.motion.npz import Npz
 from realign.motion.smpl import NAMES, BodyModel
 
 _GENDERS = {"female": "female", "f": "female", "male": "male", "m": "male", "neutral": "neutral", "n": "neutral"}
-_PACKED = (".zip", ".xz", ".gz", ".tgz", ".tar", ".bz2")
+PACKED = (".zip", ".xz", ".gz", ".tgz", ".tar", ".bz2")
 _STAND_INS = {"smplh": ("smpl",), "smpl": ("smplh",), "smplx": ()}  # SMPL and SMPL+H share their shape space
 _ADDRESS = {
     "smplh": "'Extended SMPL+H model' (smplh.tar.xz) of mano.is.tue.mpg.de",
@@ -29,7 +29,7 @@ class BodyModels:
         folder: The folder.
         found: Models by (kind, gender).
         paths: Their files.
-        faults: Sentences about files that cannot be read.
+        faults: Messages about files that cannot be read.
     """
 
     folder: Path
@@ -39,13 +39,13 @@ class BodyModels:
 
     @classmethod
     def open(cls, folder: str | Path) -> "BodyModels":
-        """Read all models of a folder and its subfolders; a file is known by its arrays, its gender by its path.
+        """Read all models of a folder and its subfolders; a file is recognised by its arrays, its gender by its path.
 
         Args:
-            folder: As unpacked (male/model.npz), as packages want it (smplh/SMPLH_MALE.npz), or a folder of these.
+            folder: As unpacked (male/model.npz), as body-model packages expect (smplh/SMPLH_MALE.npz), or above these.
 
         Raises:
-            InputError: There is no model, two different ones of a kind and gender, or one body for both genders.
+            InputError: There is no model, two different models of a kind and gender, or one body for both genders.
         """
         models = cls(Path(folder))
         if not models.folder.is_dir():
@@ -65,14 +65,14 @@ class BodyModels:
         return models
 
     def kinds(self) -> set[str]:
-        """Kinds of which there is a model."""
+        """Kinds with a model."""
         return {kind for kind, _ in self.found}
 
     def get(self, kind: str, gender: str) -> BodyModel:
-        """The model of a kind and gender; SMPL and SMPL+H stand in for each other where there is one of them only.
+        """The model of a kind and gender; SMPL and SMPL+H replace each other if only one of them exists.
 
         Raises:
-            InputError: There is none; the sentence says what to download.
+            InputError: There is none; the message names the download.
         """
         for each in (kind, *_STAND_INS[kind]):
             if (each, gender) in self.found:
@@ -88,8 +88,7 @@ class BodyModels:
         other = self.found.get(key)
         if other is not None and not _same(model, other):
             raise InputError(
-                f"{self.paths[key]} and {path} are different {gender} {NAMES[model.kind]} models; leave one of them "
-                "there."
+                f"{self.paths[key]} and {path} are different {gender} {NAMES[model.kind]} models; keep one of them."
             )
         if other is None or model.num_betas > other.num_betas:
             self.found[key], self.paths[key] = model, path
@@ -106,10 +105,10 @@ class BodyModels:
                 )
 
     def _nothing(self) -> str:
-        """Why a folder is of no use, and what to do."""
+        """Why a folder cannot be used, and the remedy."""
         if self.faults:
             return f"No body model in {self.folder} can be read: {self.faults[0]}."
-        if packed := [path for path in sorted(self.folder.rglob("*")) if path.suffix.lower() in _PACKED]:
+        if packed := [path for path in sorted(self.folder.rglob("*")) if path.suffix.lower() in PACKED]:
             return f"{self.folder} holds no body model, but {packed[0].name}; unpack it there first."
         remedy = f"download {_ADDRESS['smplh']} and unpack it: male/model.npz, female/model.npz"
         if pickles := data_files(self.folder, ".pkl", recursive=True):
@@ -122,7 +121,7 @@ def _same(a: BodyModel, b: BodyModel) -> bool:
 
 
 def _gender(path: Path) -> str | None:
-    """The gender that a path names, in the file's name or in the nearest folder above it."""
+    """The gender in a path: in the file's name or in the nearest folder above it."""
     for part in reversed(path.with_suffix("").parts):
         for word in re.findall(r"[a-z]+", part.lower()):
             if word in _GENDERS:

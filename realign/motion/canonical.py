@@ -1,4 +1,4 @@
-"""The steps that bring joints into the dataset's form: reference bone lengths, floor, origin, facing Z+; and mirroring.
+"""Canonical form of joints in the dataset (reference bone lengths, floor, origin, facing Z+), and mirroring.
 
 All functions are batched over leading dimensions and keep the device and type of their input.
 """
@@ -11,7 +11,7 @@ from realign.errors import InputError
 from realign.motion.rotations import planar_stack, rotate_yaw, squared_length
 from realign.motion.skeleton import HUMANML3D, Skeleton
 
-_DEGENERATE = 1e-8  # the horizontal part of a unit vector that is shorter than this has no direction
+_DEGENERATE = 1e-8  # a shorter horizontal part of a unit vector has no direction
 
 
 def canonicalize_joints(joints: Float[Tensor, "*B T J 3"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "*B T J 3"]:
@@ -28,11 +28,11 @@ def canonicalize_joints(joints: Float[Tensor, "*B T J 3"], skeleton: Skeleton = 
 
 
 def uniform_skeleton(joints: Float[Tensor, "*B T J 3"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "*B T J 3"]:
-    """The same bone directions with the skeleton's bone lengths, the root's path scaled by the ratio of leg lengths.
+    """The same bone directions with the skeleton's bone lengths, and the root trajectory scaled by the leg lengths.
 
-    The published program goes through inverse and forward kinematics with shortest-arc rotations; since those take each
-    neutral direction exactly to the bone's direction, only that direction and the target length remain. A bone of zero
-    length points along its neutral direction. Without known `rest_offsets` the joints come back unchanged.
+    The published program applies inverse and forward kinematics with shortest-arc rotations. These take each neutral
+    direction exactly to the bone's direction, so only that direction and the target length matter. A bone of zero
+    length points along its neutral direction. Without known `rest_offsets` the joints are returned unchanged.
 
     Args:
         joints: Global positions in the skeleton's unit.
@@ -48,10 +48,10 @@ def uniform_skeleton(joints: Float[Tensor, "*B T J 3"], skeleton: Skeleton = HUM
     bones = joints[..., 1:, :] - joints[..., list(skeleton.parents[1:]), :]
     sizes = squared_length(bones).sqrt()[..., None]
     legs = [joint - 1 for joint in skeleton.leg_joints]
-    own = sizes[..., :1, legs, 0].sum(-1, keepdim=True)  # (*B, 1, 1): of each clip's first frame
+    own = sizes[..., :1, legs, 0].sum(-1, keepdim=True)  # (*B, 1, 1), from each clip's first frame
     if not bool((own > 0).all()):
         raise InputError(
-            "the legs have no length in a first frame (zero or NaN): leave the clip out, it cannot be scaled"
+            "the length of the legs in a first frame is zero or NaN: leave the clip out, it cannot be scaled"
         )
     empty = sizes == 0
     if bool(empty.any()):
@@ -72,7 +72,7 @@ def _ancestors(skeleton: Skeleton) -> Tensor:
 
 
 def put_on_floor(joints: Float[Tensor, "*B T J 3"]) -> Float[Tensor, "*B T J 3"]:
-    """Joints moved vertically so that the lowest of a clip is at height 0."""
+    """Joints moved vertically so that the lowest joint of a clip is at height 0."""
     height = joints[..., 1]
     return _replace_y(joints, height - height.amin(dim=(-2, -1), keepdim=True))
 
@@ -102,19 +102,19 @@ def facing_of(across: Float[Tensor, "*B T 3"]) -> Float[Tensor, "*B T 2"]:
     """Horizontal unit facing (x, z), Y x across, of every frame.
 
     Args:
-        across: Left to right through the body; where it is vertical or zero the frame takes a neighbour's facing.
+        across: Vectors from left to right through the body; if vertical or zero, the frame takes a neighbour's facing.
     """
     return unit_or_neighbour(horizontal(across))
 
 
 def horizontal(across: Float[Tensor, "*B T 3"]) -> Float[Tensor, "*B T 2"]:
-    """Y x (across / |across|) as (x, z), of a length up to 1; zero for a zero vector."""
+    """Y x (across / |across|) as (x, z), with a length up to 1; zero for a zero vector."""
     across = across / squared_length(across).sqrt()[..., None].clamp(min=torch.finfo(across.dtype).tiny)
     return torch.stack([across[..., 2], -across[..., 0]], dim=-1)
 
 
 def unit_or_neighbour(direction: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T 2"]:
-    """Directions made unit; a frame without one takes the nearest earlier, else the nearest later, else Z+."""
+    """Unit directions; a frame without a direction takes the nearest earlier, else the nearest later, else Z+."""
     size = direction.norm(dim=-1, keepdim=True)
     good = size > _DEGENERATE
     if bool(good.all()):
@@ -126,7 +126,7 @@ def unit_or_neighbour(direction: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T
 
 
 def _nearest(good: Bool[Tensor, "*B T"]) -> Tensor:
-    """Index of the latest good frame up to each frame, or of the first good one before there is any."""
+    """Index of the last good frame up to each frame, or of the first good one if there is none before."""
     frame = torch.arange(good.shape[-1], device=good.device).expand_as(good)
     latest = torch.where(good, frame, -1).cummax(-1).values
     first = good.to(torch.uint8).argmax(-1, keepdim=True)
@@ -134,7 +134,7 @@ def _nearest(good: Bool[Tensor, "*B T"]) -> Tensor:
 
 
 def mirror_joints(joints: Float[Tensor, "*B T J 3"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "*B T J 3"]:
-    """The mirrored motion: x negated, left and right joints swapped. Twice gives the input back exactly.
+    """The mirrored motion: x negated, left and right joints exchanged. It is its own exact inverse.
 
     Args:
         joints: Global positions.
@@ -160,7 +160,7 @@ def check_joints(joints: Tensor, skeleton: Skeleton, *, least: int = 1) -> None:
 
 
 def clip_fault(joints: Tensor, skeleton: Skeleton = HUMANML3D) -> str | None:
-    """Why a clip cannot become features, in a few words; None where it can.
+    """Why features of a clip cannot be computed, in a few words; None if they can.
 
     Args:
         joints: Global positions of one clip, of any shape and content.

@@ -1,4 +1,4 @@
-"""One motion in memory, and the files it can be read from."""
+"""A motion in memory, and reading it from files."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -60,7 +60,7 @@ class MotionClip:
         Raises:
             InputError: A suffix that nothing writes.
         """
-        # by name: drawing stands above motions, and loading a clip must stay light
+        # imported by name: render is a layer above motion, and loading a clip must stay light
         import_module("realign.render.save").save_motions(path, [self])
 
     @classmethod
@@ -98,14 +98,15 @@ class MotionClip:
         Args:
             path: A .npy of joints or features in a shape of `arrays.split_clips`, a results.npy of MDM, or a .bvh,
                 which is retargeted to the HumanML3D skeleton and resampled to its rate. Nothing in it is executed.
-            fps: True frames per second of the file; None takes a .bvh's header, and a .npy for its skeleton's rate.
-            caption: What the motions show; the texts of a results.npy stand where this is empty.
+            fps: True frames per second of the file; None uses the header of a .bvh, or the skeleton's rate for a .npy.
+            caption: Caption of the motions; if empty, the texts of a results.npy are used.
             rig: YAML rig map for a .bvh.
-            up: The axis that points up in the file, one of `upright.UP_AXES`; found for a .bvh, Y for a .npy when None.
+            up: The axis that points up in the file, one of `upright.UP_AXES`; when None, detected for a .bvh, Y for a
+                .npy.
 
         Raises:
             InputError: The file is missing, damaged, of another kind or width, holds NaN, normalised features, or
-                joints that stand along another axis than Y; or `fps` is not a rate.
+                joints of a body that does not stand along Y; or `fps` is not a rate.
         """
         path = Path(path)
         if fps is not None:
@@ -129,13 +130,13 @@ class MotionClip:
 
 
 def load_results(path: Path) -> list[tuple[np.ndarray, str]]:
-    """Arrays and texts of a .npy of pickled objects: MDM's results.npy, or a list of arrays of different length.
+    """Arrays and texts of a .npy of pickled objects: MDM's results.npy, or a list of arrays of different lengths.
 
     Args:
         path: The file.
 
     Raises:
-        InputError: It holds something else, or would execute something.
+        InputError: It holds anything else, or would execute code.
     """
     content = read_pickled(path)
     if isinstance(content, dict) and isinstance(content.get("motion"), np.ndarray):
@@ -164,21 +165,21 @@ def load_array(path: str | Path) -> np.ndarray:
         path: The file.
 
     Raises:
-        InputError: The file is missing, truncated, no array of numbers, empty, or holds NaN or infinity.
+        InputError: The file is missing, truncated, not an array of numbers, empty, or holds NaN or infinity.
     """
     try:
         array = load_npy(path)
     except FileNotFoundError:
         raise InputError(f"no such motion file: {path}; check the path") from None
     except (ValueError, OSError) as error:
-        raise InputError(f"cannot read {path} ({error}): the file is damaged, write or fetch it again") from error
+        raise InputError(f"cannot read {path} ({error}): the file is damaged, save or download it again") from error
     return _numbers(array, path)
 
 
 def _numbers(array: np.ndarray, path: str | Path) -> np.ndarray:
-    """The array, when it holds finite numbers."""
+    """The array, if it holds finite numbers."""
     if array.dtype.kind not in "fiu":
-        raise InputError(f"{path} holds no array of numbers: give joints or features saved by numpy.save")
+        raise InputError(f"{path} does not hold an array of numbers: give joints or features saved by numpy.save")
     if not array.size:
         raise InputError(f"{path} holds no frames (shape {array.shape}): give at least one frame")
     if not np.isfinite(array).all():

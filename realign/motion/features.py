@@ -1,15 +1,18 @@
 """Joints to the HumanML3D (263) or KIT-ML (251) features of Guo et al. (CVPR 2022) and back, batched and in torch.
 
-Three things the published program does that its description leaves out, kept here because features must agree with it:
-the smoothed facing subtracts the hips' axis from the shoulders' (the unsmoothed one adds them); every chain's rotations
-start from the root's rotation, the arms' too; the first frame's root rotation is the identity whatever its facing.
+The published program does three things that its description omits; features must agree with it, so they are kept. The
+smoothed facing subtracts the axis of the hips from that of the shoulders (the unsmoothed one adds them). Rotations of
+every chain, arms included, start from the rotation of the root. The root rotation of the first frame is the identity,
+whatever its facing.
 
-Where the published steps are undefined this module is not, and elsewhere it changes nothing: a frame without a facing
-adds nothing to the smoothed facing; where that vanishes the frame takes the one of the nearest earlier frame that has
-one (else the nearest later, else Z+); opposite vectors turn half a turn about a fixed axis; a bone of no length points
-along its neutral direction. One value is corrected: when the facing passes through Z- the root quaternion changes sign,
-and the published yaw velocity of that one step comes out negated, so that joints recovered from it turn in the wrong
-direction; here the step takes the smaller angle (`published_yaw` puts the published value back).
+This module also defines results where the published steps are undefined. A frame without a facing adds nothing to the
+smoothed facing. If the smoothed facing vanishes, the frame takes that of the nearest earlier frame that has one (else
+the nearest later, else Z+). Opposite vectors turn half a turn about a fixed axis. A bone of zero length points along
+its neutral direction.
+
+One value is corrected. When the facing passes Z-, the root quaternion changes sign and the published yaw velocity of
+that step has the wrong sign, so that joints recovered from it turn in the wrong direction. Here the step takes the
+smaller angle; `published_yaw` restores the published value.
 """
 
 import math
@@ -33,24 +36,24 @@ from realign.motion.rotations import (
 from realign.motion.skeleton import HUMANML3D, Skeleton
 from realign.precision import double, widest
 
-_SIGMA = 20  # frames, of the Gaussian that smooths the facing
-_RADIUS = 4 * _SIGMA  # where the published filter cuts it off
-_BATCH_FRAMES = 2048  # of clips computed together: enough to amortise calls, few enough to stay in the cache
+_SIGMA = 20  # frames; width of the Gaussian that smooths the facing
+_RADIUS = 4 * _SIGMA  # the published filter cuts it off here
+_BATCH_FRAMES = 2048  # frames of clips computed together: enough to amortise calls, few enough for the cache
 
 
 def joints_to_features(
     joints: Float[Tensor, "*B T J 3"], skeleton: Skeleton = HUMANML3D, *, canonical: bool = False
 ) -> Float[Tensor, "*B T-1 C"]:
-    """Features of joint positions, by the published order of work.
+    """Features of joint positions, computed in the published order.
 
     Args:
         joints: Global positions in the skeleton's unit, Y up, at the skeleton's fps, T >= 2 frames.
-        skeleton: The skeleton of the joints, whose `rest_offsets` the clip is scaled to.
+        skeleton: The skeleton of the joints; the clip is scaled to its `rest_offsets`.
         canonical: The joints are already scaled, on the floor, at the origin and facing Z+: skip those steps.
 
     Returns:
         Features of all frames but the last, C = 12 J - 1, in the type and on the device of `joints`; finite for finite
-        joints, and NaN nowhere outside the clip that holds a NaN.
+        joints. A NaN affects only its own clip.
 
     Raises:
         InputError: Wrong number of joints, fewer than 2 frames, or legs of zero length in a first frame.
@@ -77,9 +80,9 @@ def joints_to_features(
 
 
 def _root_facing(joints: Tensor, skeleton: Skeleton) -> Float[Tensor, "*B T 2"]:
-    """Smoothed unit facing (x, z) of every frame, Z+ in the first: the root rotation takes it to Z+."""
+    """Smoothed unit facing (x, z) of every frame, Z+ in the first; the root rotation takes it to Z+."""
     right_hip, left_hip, right_shoulder, left_shoulder = joints[..., list(skeleton.facing), :].unbind(-2)
-    # The published program reads the hips in the opposite order here; features agree with it only so.
+    # The published program reads the hips in the opposite order here, and features must agree with it.
     across = right_shoulder - left_shoulder - (right_hip - left_hip)
     forward = unit_or_neighbour(_smooth(horizontal(across)))
     first = torch.zeros_like(forward[..., :1, :])
@@ -88,7 +91,7 @@ def _root_facing(joints: Tensor, skeleton: Skeleton) -> Float[Tensor, "*B T 2"]:
 
 
 def _smooth(x: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T 2"]:
-    """Gaussian filter along time, edges continued by their nearest value."""
+    """Gaussian filter along time; edges are padded with their nearest value."""
     offset = torch.arange(-_RADIUS, _RADIUS + 1, device=x.device, dtype=x.dtype)
     kernel = torch.exp(-0.5 * (offset / _SIGMA).square())
     rows = x.movedim(-1, -2).reshape(-1, 2, x.shape[-2])
@@ -98,22 +101,22 @@ def _smooth(x: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T 2"]:
 
 
 def _half_angle(forward: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T 1"]:
-    """Half the angle about Y that takes the facing to Z+, within a quarter turn to either side."""
+    """Half the angle about Y that takes the facing to Z+, at most a quarter turn to either side."""
     return torch.atan2(-forward[..., :1], forward[..., 1:]) / 2
 
 
 def _yaw_velocity(forward: Float[Tensor, "*B T 2"]) -> Float[Tensor, "*B T-1 1"]:
-    """Arcsin of the y component of the root quaternion's step, with the quaternion of positive scalar part."""
+    """Arcsin of the y component of the root quaternion's step, for the quaternion of positive scalar part."""
     step = _half_angle(forward).diff(dim=-2)
     return step - math.pi * torch.round(step / math.pi)
 
 
 def _rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Float[Tensor, "*B T K 6"]:
-    """6-d form of each bone's shortest-arc rotation relative to that of the bone before it in its chain."""
+    """6-d form of each bone's shortest-arc rotation relative to the previous bone of its chain."""
     before = [0] * skeleton.num_joints
     for chain in skeleton.chains:
         for joint, child in zip(chain[1:], chain[2:], strict=False):
-            before[child] = joint  # the first bone of a chain keeps 0: it starts from the root's rotation
+            before[child] = joint  # the first bone of a chain keeps 0, the rotation of the root
     bones = joints[..., 1:, :] - joints[..., list(skeleton.parents[1:]), :]
     world = shortest_arc(joints.new_tensor(skeleton.raw_offsets[1:]), bones)
     half = _half_angle(forward)
@@ -124,10 +127,10 @@ def _rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Float[Ten
 
 
 def published_yaw(features: Float[Tensor, "*B F C"]) -> Float[Tensor, "*B F C"]:
-    """Features with the sign that the published program gives the yaw velocity where the facing passes Z-.
+    """Features with the published sign of the yaw velocity in frames where the facing passes Z-.
 
     Args:
-        features: Unnormalised features from the first frame of a clip on.
+        features: Unnormalised features, beginning with the first frame of a clip.
     """
     half = torch.nn.functional.pad(double(features[..., 0]).cumsum(dim=-1), (1, 0))
     passes = torch.round(half / math.pi).diff(dim=-1) != 0
@@ -138,10 +141,10 @@ def published_yaw(features: Float[Tensor, "*B F C"]) -> Float[Tensor, "*B F C"]:
 def clips_to_features(
     clips: Sequence[Float[Tensor, "_ J 3"]], skeleton: Skeleton = HUMANML3D, *, canonical: bool = False
 ) -> list[Float[Tensor, "_ C"]]:
-    """Features of many clips of different lengths, the same as of each alone but many times faster.
+    """Features of many clips of different lengths, equal to those of each clip alone but computed many times faster.
 
-    Clips of similar length are computed together, the shorter ones continued by their last frame: neither the floor nor
-    the smoothing, whose edges do just that, sees the difference.
+    Clips of similar length are computed together, the shorter ones padded with their last frame. This changes neither
+    the floor nor the smoothing, which pads edges in the same way.
 
     Args:
         clips: Global positions, each with at least 2 frames, all of one type and on one device.
@@ -152,7 +155,7 @@ def clips_to_features(
         Features of each clip, in the order of `clips`.
 
     Raises:
-        InputError: As in `joints_to_features`, if any clip is at fault.
+        InputError: As in `joints_to_features`, for any of the clips.
     """
     for clip in clips:
         check_joints(clip, skeleton, least=2)
@@ -172,7 +175,7 @@ def clips_to_features(
 
 
 def features_to_joints(features: Float[Tensor, "*B F C"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "*B F J 3"]:
-    """Joint positions from the root's path and the root-relative positions of the features; differentiable.
+    """Joint positions from the root trajectory and the root-relative positions of the features; differentiable.
 
     Args:
         features: Unnormalised features.
@@ -186,7 +189,7 @@ def features_to_joints(features: Float[Tensor, "*B F C"], skeleton: Skeleton = H
     """
     check_features(features, skeleton)
     groups = feature_groups(skeleton)
-    # Yaw velocity is a half angle, so the heading is twice its running sum; it counts from the following frame on.
+    # Yaw velocity is a half angle, so the heading is twice its running sum; it applies from the next frame on.
     heading = 2 * _running(features[..., 0])
     back = torch.stack([torch.sin(heading), torch.cos(heading)], dim=-1)  # rotate_yaw(back, .) returns to the world
     along_x, along_z = features[..., :-1, groups["root_velocity"]].unbind(-1)

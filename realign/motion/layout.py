@@ -1,4 +1,4 @@
-"""Where each kind of feature lies in the 263 (HumanML3D) or 251 (KIT-ML) columns, and how mirroring moves them."""
+"""Layout of the 263 (HumanML3D) or 251 (KIT-ML) feature columns, and their mirroring."""
 
 from functools import lru_cache
 
@@ -11,13 +11,13 @@ from realign.motion.skeleton import HUMANML3D, Skeleton
 
 
 def feature_groups(skeleton: Skeleton = HUMANML3D) -> dict[str, slice]:
-    """Where each of the seven groups lies in the features.
+    """Columns of each of the seven feature groups.
 
     Args:
-        skeleton: Whose features.
+        skeleton: Skeleton of the features.
 
     Returns:
-        "yaw" (1, radians of half angle a frame), "root_velocity" (x and z, 2), "height" (1), "positions" (3 (J - 1)),
+        "yaw" (1, radians of half angle per frame), "root_velocity" (x and z, 2), "height" (1), "positions" (3 (J - 1)),
         "rotations" (6 (J - 1)), "velocities" (3 J) and "contacts" (left two, right two), in the order of the layout.
     """
     bones, joints = skeleton.num_joints - 1, skeleton.num_joints
@@ -38,7 +38,7 @@ def feature_groups(skeleton: Skeleton = HUMANML3D) -> dict[str, slice]:
 
 
 def mirror_features(features: Float[Tensor, "*B F C"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "*B F C"]:
-    """Features of the mirrored motion: a permutation and signs, exact, and its own inverse.
+    """Features of the mirrored motion: an exact permutation with signs, which is its own inverse.
 
     Args:
         features: Unnormalised features.
@@ -60,7 +60,7 @@ def mirror_map(skeleton: Skeleton) -> tuple[Int[Tensor, "C"], Float[Tensor, "C"]
     order, signs = torch.arange(skeleton.num_features), torch.ones(skeleton.num_features)
     signs[groups["yaw"]] = -1
     signs[groups["root_velocity"]] = torch.tensor([-1.0, 1.0])
-    # Reflecting x on both sides of a rotation negates every entry of its matrix with exactly one index x.
+    # Reflecting x on both sides of a rotation matrix negates every entry with exactly one index x.
     axes = {"positions": [-1, 1, 1], "rotations": [1, -1, -1, -1, 1, 1], "velocities": [-1, 1, 1]}
     for name, sign in axes.items():
         which = joints if name == "velocities" else joints[1:] - 1  # the root has no position or rotation

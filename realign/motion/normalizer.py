@@ -1,4 +1,4 @@
-"""Normalisation of motion features by a mean and a standard deviation that are stored with the model."""
+"""Normalisation of motion features by a mean and standard deviation stored with the model."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,11 +10,11 @@ from realign.motion.skeleton import HUMANML3D, Skeleton
 
 
 def grouped_std(std: Float[Tensor, "C"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "C"]:
-    """A per-column standard deviation averaged inside each of the seven feature groups (Guo et al., CVPR 2022).
+    """Standard deviation averaged within each of the seven feature groups (Guo et al., CVPR 2022).
 
     Args:
         std: Standard deviation of each feature over all frames of a dataset.
-        skeleton: Whose features.
+        skeleton: Skeleton of the features.
 
     Raises:
         InputError: Another width.
@@ -30,11 +30,11 @@ def grouped_std(std: Float[Tensor, "C"], skeleton: Skeleton = HUMANML3D) -> Floa
 
 
 class Normalizer(nn.Module):
-    """Features minus their mean, over their standard deviation; kept in buffers and saved with the model.
+    """Subtracts the mean of features and divides by their standard deviation; both are buffers saved with the model.
 
     Args:
         width: Number of features C.
-        eps: Smallest standard deviation divided by, so that a feature that never changes stays finite.
+        eps: Minimum standard deviation, so that a feature that never changes stays finite.
     """
 
     mean: Tensor
@@ -59,7 +59,7 @@ class Normalizer(nn.Module):
         return len(self.mean)
 
     def fit(self, mean: Float[Tensor, "C"], std: Float[Tensor, "C"]) -> "Normalizer":
-        """Take the statistics of a dataset and return the module itself.
+        """Set the statistics of a dataset and return the module itself.
 
         Args:
             mean: Mean of each feature.
@@ -84,14 +84,14 @@ class Normalizer(nn.Module):
     def normalize(
         self, x: Float[Tensor, "*B F C"], mask: Bool[Tensor, "*B F"] | None = None
     ) -> Float[Tensor, "*B F C"]:
-        """Raw features to normalised ones.
+        """Normalise raw features.
 
         Args:
             x: Raw features.
-            mask: True where a frame exists; other frames become zero.
+            mask: True for frames that exist; other frames become zero.
 
         Raises:
-            InputError: Not fitted, or another width.
+            InputError: The normalizer is not fitted, or the width differs.
         """
         self._check(x)
         return _masked((x - self.mean) / self.std, mask)
@@ -99,20 +99,20 @@ class Normalizer(nn.Module):
     def denormalize(
         self, x: Float[Tensor, "*B F C"], mask: Bool[Tensor, "*B F"] | None = None
     ) -> Float[Tensor, "*B F C"]:
-        """Normalised features to raw ones.
+        """Invert `normalize`.
 
         Args:
             x: Normalised features.
-            mask: True where a frame exists; other frames become zero.
+            mask: As in `normalize`.
 
         Raises:
-            InputError: Not fitted, or another width.
+            InputError: As in `normalize`.
         """
         self._check(x)
         return _masked(x * self.std + self.mean, mask)
 
     def _check(self, x: Tensor) -> None:
-        if not self._ready:  # the flag is read once: a model on an accelerator must not wait for it at every step
+        if not self._ready:  # read once: reading it from the device at every step would wait
             self._ready = bool(self.fitted)
         if not self._ready:
             raise InputError("the normaliser holds no statistics: call fit(mean, std) or load a trained checkpoint")

@@ -1,4 +1,4 @@
-"""Reading .npz archives field by field, without executing what a pickle in them can call."""
+"""Read .npz archives field by field, without executing pickles in them."""
 
 import struct
 import zipfile
@@ -24,7 +24,7 @@ class Npz:
         path: The file.
 
     Raises:
-        InputError: It is cut off, or not an archive.
+        InputError: It is cut off or not an archive.
         OSError: It cannot be read.
     """
 
@@ -49,10 +49,10 @@ class Npz:
         """One array.
 
         Args:
-            name: Of the field.
+            name: Name of the field.
 
         Raises:
-            InputError: There is none of that name, it holds pickled objects, or it is damaged.
+            InputError: The field is missing, holds pickled objects, or is damaged.
         """
         if name not in self.names:
             raise InputError(f"{self.path} has no field {name!r} (it has {', '.join(sorted(self.names))[:200]}).")
@@ -63,8 +63,8 @@ class Npz:
                 with self._archive.open(f"{name}.npy") as file:
                     return read_npy(file)
         except (KeyError, OSError, *_BROKEN) as error:
-            told = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"{self.path}: its field {name!r} is damaged ({told}); copy it again.") from None
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"{self.path}: its field {name!r} is damaged ({reason}); copy it again.") from None
         raise InputError(
             f"{self.path}: its field {name!r} is pickled code, which is not executed; save it as a plain array."
         )
@@ -73,10 +73,10 @@ class Npz:
         """One array of numbers, in float64.
 
         Args:
-            name: Of the field.
+            name: Name of the field.
 
         Raises:
-            InputError: As `read`, or it holds no numbers.
+            InputError: As `read`, or it does not hold numbers.
         """
         array = self.read(name)
         if array.dtype.kind not in "fiu":

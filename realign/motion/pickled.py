@@ -1,8 +1,8 @@
-"""Reading .npy files of pickled objects (MDM's results.npy) without running what a pickle can call.
+"""Read .npy files of pickled objects (MDM's results.npy) without executing code in them.
 
-A pickle is a program: whatever it names is imported and called. Here it gets four names, all of them stand-ins that
-only keep what they are given; arrays are then made from their bytes. NumPy's own reconstruction is not used either: its
-state can claim that plain bytes are objects.
+A pickle can import and call anything by name. Here it finds only four names, all of them stand-ins that store their
+arguments; arrays are then made from the stored bytes. NumPy's own reconstruction is not used, since its state can
+declare plain bytes to be objects.
 """
 
 import io
@@ -19,11 +19,11 @@ _PLAIN = re.compile(r"(b1|[iu][1248]|f[248]|[US]\d{1,6})")
 
 
 def is_pickled(path: str | Path) -> bool:
-    """Whether a .npy file says that it holds pickled objects; False for any other file."""
+    """Whether the header of a .npy file announces pickled objects; False for any other file."""
     try:
         with open(path, "rb") as file:
             return read_header(file).hasobject
-    except Exception:  # a damaged header fails with many exceptions; the plain reader says why
+    except Exception:  # a damaged header raises many exceptions; the plain reader reports why
         return False
 
 
@@ -37,7 +37,7 @@ def read_pickled(path: str | Path) -> Any:
         The object of an array without dimensions, else the list of its elements.
 
     Raises:
-        InputError: It is damaged, or holds or would call anything else.
+        InputError: It is damaged, or holds or calls anything else.
     """
     with open(path, "rb") as file:
         read_header(file)
@@ -46,8 +46,8 @@ def read_pickled(path: str | Path) -> Any:
         return _plain(_Reader(payload).load())
     except _Refused as refused:
         raise InputError(
-            f"cannot read {path}: its pickle asks for {refused}, and only arrays, texts, numbers, lists and dicts are "
-            "taken from a pickle; save the joints alone by numpy.save"
+            f"cannot read {path}: its pickle asks for {refused}, but only arrays, texts, numbers, lists and dicts are "
+            "read from a pickle; save the joints alone by numpy.save"
         ) from None
     except Exception as error:  # a damaged pickle can raise almost any exception
         raise InputError(
@@ -56,18 +56,18 @@ def read_pickled(path: str | Path) -> Any:
 
 
 def read_header(file: Any) -> np.dtype[Any]:
-    """The type that the header of an open .npy file announces; the file is left where the data begin."""
+    """The type in the header of an open .npy file; the file is left at the beginning of the data."""
     major, _ = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
     return np.dtype(read(file)[2])
 
 
 class _Refused(Exception):
-    """A name or object that a pickle must not ask for."""
+    """A name or object that a pickle must not use."""
 
 
 class _Type:
-    """What a pickle says about a dtype."""
+    """A dtype described by a pickle."""
 
     def __init__(self, code: object, *_: object) -> None:
         self.code: object = code
@@ -85,7 +85,7 @@ class _Type:
 
 
 class _Array:
-    """What a pickle says about an array."""
+    """An array described by a pickle."""
 
     state: Any = None
 
@@ -100,7 +100,7 @@ class _Array:
 
 
 class _Scalar:
-    """What a pickle says about a single number."""
+    """A single number described by a pickle."""
 
     def __init__(self, kind: Any, data: bytes) -> None:
         self.kind, self.data = kind, data
@@ -109,8 +109,8 @@ class _Scalar:
         return np.frombuffer(self.data, self.kind.made())[0].item()
 
 
-class _Reader(pickle._Unpickler):  # the one in Python: the one in C takes gigabytes where a file names a high number
-    """An unpickler that finds stand-ins only, made anew for every file, so that none can change those of the next."""
+class _Reader(pickle._Unpickler):  # the one in C takes gigabytes if a file names a high memo number
+    """An unpickler that finds only stand-ins; they are made anew for every file, so that none can change another's."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
@@ -120,7 +120,7 @@ class _Reader(pickle._Unpickler):  # the one in Python: the one in C takes gigab
             ("numpy", "dtype"): kinds["_Type"],
             ("numpy", "ndarray"): array,
         }
-        for core in ("numpy.core", "numpy._core"):  # before NumPy 2 and since
+        for core in ("numpy.core", "numpy._core"):  # before NumPy 2, and since
             self._known[f"{core}.multiarray", "_reconstruct"] = lambda *_: array()
             self._known[f"{core}.multiarray", "scalar"] = kinds["_Scalar"]
 
@@ -131,7 +131,7 @@ class _Reader(pickle._Unpickler):  # the one in Python: the one in C takes gigab
 
 
 def _plain(content: Any) -> Any:
-    """The content with arrays and numbers in place of the stand-ins."""
+    """The content with stand-ins replaced by arrays and numbers."""
     if isinstance(content, _Array | _Scalar):
         return content.made()
     if isinstance(content, list | tuple):

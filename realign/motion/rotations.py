@@ -11,10 +11,10 @@ from torch import Tensor
 
 
 def planar_stack(parts: Sequence[Float[Tensor, "*B"]]) -> Float[Tensor, "*B K"]:
-    """The values side by side in the last dimension, each kept whole in memory.
+    """Stack components in the last dimension, with each component contiguous in memory.
 
-    Later arithmetic takes the components apart again and then runs over contiguous memory, about three times faster
-    than over every third or fourth number.
+    Later arithmetic splits the components again and runs over contiguous memory, about three times faster than over
+    every third or fourth number.
     """
     return torch.stack(list(parts)).movedim(0, -1)
 
@@ -67,17 +67,17 @@ def shortest_arc(a: Float[Tensor, "*#B 3"], b: Float[Tensor, "*#B 3"]) -> Float[
     """The rotation by the smallest angle that takes the direction of a to the direction of b.
 
     It is the normalised quaternion (|a||b| + a.b, a x b). Beyond a right angle the scalar part is computed as
-    |a x b|^2 / (|a||b| - a.b), equal but free of cancellation, which keeps full precision up to the half turn when a
-    lies along a coordinate axis, as the neutral directions of skeletons do. Opposite vectors, where the axis is
-    undefined, turn half a turn about Y made perpendicular to a, or about X where a is nearer to Y than to the other
-    axes: a choice that mirroring in x respects. A zero vector gives the identity.
+    |a x b|^2 / (|a||b| - a.b), which is equal but free of cancellation. This keeps full precision up to the half turn
+    if a lies along a coordinate axis, as the neutral directions of skeletons do. For opposite vectors the axis is
+    undefined: they turn half a turn about the part of Y perpendicular to a, or of X if a is nearest to Y. Mirroring in
+    x preserves this choice. A zero vector gives the identity.
 
     Args:
         a: Vectors of any positive length.
         b: Vectors of any positive length; leading dimensions broadcast.
     """
     a, b = torch.broadcast_tensors(a, b)
-    (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)  # sums over an axis of 3 are slow as reductions
+    (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)  # reductions over an axis of 3 are slow
     size = torch.sqrt((ax * ax + ay * ay + az * az) * (bx * bx + by * by + bz * bz))
     dot = ax * bx + ay * by + az * bz
     x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
@@ -93,11 +93,11 @@ def shortest_arc(a: Float[Tensor, "*#B 3"], b: Float[Tensor, "*#B 3"]) -> Float[
 
 
 def _half_turn(a: Tensor, opposite: Tensor) -> Tensor:
-    """Half a turn about an axis perpendicular to a where `opposite`, elsewhere the identity."""
+    """Half a turn about an axis perpendicular to a if `opposite`, otherwise the identity."""
     x, y, z = a.unbind(-1)
     none = torch.zeros_like(x)
     steep = (y.abs() > x.abs()) & (y.abs() > z.abs())
-    # Perpendicular to a by construction: Y less its part along a, or X less its part along a.
+    # Perpendicular to a: Y minus its part along a, or X minus its part along a.
     about_y = torch.stack([-x * y, x * x + z * z, -z * y], dim=-1)
     about_x = torch.stack([y * y + z * z, -x * y, -x * z], dim=-1)
     axis = torch.where(steep[..., None], about_x, about_y)

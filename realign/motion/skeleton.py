@@ -12,14 +12,14 @@ from realign.errors import InputError
 from realign.precision import double
 
 LEAST_FPS, MOST_FPS = 0.01, 1000
-"""Frames per second: a rate outside is a mistake, and would make arrays and videos far too long."""
+"""Limits of frames per second; a rate outside is a mistake and would make arrays and videos far too long."""
 
 Offsets = tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A skeleton as the motion representation needs it.
+    """A skeleton with the constants that the motion representation needs.
 
     Attributes:
         name: "humanml3d" or "kit".
@@ -28,8 +28,8 @@ class Skeleton:
         chains: Kinematic chains from which rotations are read; every joint but the root ends exactly one bone.
         raw_offsets: Unit direction of each bone in the neutral pose, zero for the root.
         rest_offsets: Parent-relative offsets of the target clip's first frame along `raw_offsets`, in `unit`, to which
-            clips are scaled; None where no target clip is known: clips then keep their own bone lengths.
-        pairs: (left, right) joint indices that trade places in a mirrored clip.
+            clips are scaled; None if no target clip is known, so that clips keep their own bone lengths.
+        pairs: (left, right) joint indices that are exchanged in a mirrored clip.
         fps: Frames per second of the dataset.
         unit: Name of the unit of length.
         metres: Length of the unit (m).
@@ -38,7 +38,7 @@ class Skeleton:
         feet_right: Right joints whose contacts are features.
         leg_joints: The two joints whose bones make up the leg length.
         contact_threshold: A foot is in contact below this squared displacement per frame, in `unit` squared.
-        min_frames: Shorter clips are left out of the dataset.
+        min_frames: Shortest clip of the dataset.
     """
 
     name: str
@@ -75,20 +75,20 @@ class Skeleton:
 
     @cached_property
     def mirror_order(self) -> tuple[int, ...]:
-        """Permutation of the joints that trades left and right: `mirrored[..., j, :] = joints[..., order[j], :]`."""
+        """Permutation of the joints that exchanges left and right: `mirrored[..., j, :] = joints[..., order[j], :]`."""
         order = list(range(self.num_joints))
         for left, right in self.pairs:
             order[left], order[right] = right, left
         return tuple(order)
 
     def with_target(self, pose: Float[Tensor, "J 3"]) -> "Skeleton":
-        """This skeleton with the bone lengths of a pose as the target that clips are scaled to.
+        """This skeleton with the bone lengths of a pose, to which clips are then scaled.
 
         Args:
             pose: Joint positions of the target clip's first frame, in `unit`.
 
         Raises:
-            InputError: The pose has another number of joints, or a bone of it has no finite positive length.
+            InputError: The pose has another number of joints, or a bone without a finite positive length.
         """
         if tuple(pose.shape) != (self.num_joints, 3):
             raise InputError(
@@ -157,8 +157,8 @@ HUMANML3D = Skeleton(
 
 _KIT_CHAINS = ((0, 11, 12, 13, 14, 15), (0, 16, 17, 18, 19, 20), (0, 1, 2, 3, 4), (3, 5, 6, 7), (3, 8, 9, 10))
 
-# The dataset gives no joint names. Sides follow its facing joints and feet (right hip 11, left hip 16); its raw offsets
-# point in the opposite direction along x, and both are part of the representation.
+# The dataset gives no joint names. Sides follow its facing joints and feet (right hip 11, left hip 16). Its raw offsets
+# point in the opposite direction along x. Both are part of the representation.
 KIT = Skeleton(
     name="kit",
     joints=(
@@ -173,11 +173,11 @@ KIT = Skeleton(
         *(_NONE, _UP, _UP, _UP, _UP, _LEFT, _DOWN, _DOWN, _RIGHT, _DOWN, _DOWN),
         *(_LEFT, _DOWN, _DOWN, _AHEAD, _AHEAD, _RIGHT, _DOWN, _DOWN, _AHEAD, _AHEAD),
     ),
-    rest_offsets=None,  # defined by KIT-ML clip 03950, which is not redistributable here: see Skeleton.with_target
+    rest_offsets=None,  # given by KIT-ML clip 03950, which may not be redistributed: see Skeleton.with_target
     pairs=((8, 5), (9, 6), (10, 7), (16, 11), (17, 12), (18, 13), (19, 14), (20, 15)),
     fps=12.5,
     unit="KIT-ML unit",
-    metres=0.75 / 480,  # the field's own conversion (TEMOS, Petrovich et al. 2022)
+    metres=0.75 / 480,  # the usual conversion (TEMOS, Petrovich et al. 2022)
     facing=(11, 16, 5, 8),
     feet_left=(19, 20),
     feet_right=(14, 15),
@@ -203,14 +203,14 @@ def get_skeleton(name: str) -> Skeleton:
 
 
 def check_fps(fps: float, what: str = "fps") -> None:
-    """Refuse what is not a frame rate.
+    """Refuse a number that is not a frame rate.
 
     Args:
         fps: Frames per second.
-        what: What the error calls it.
+        what: Its name in the error message.
 
     Raises:
         InputError: It is not between 0.01 and 1000.
     """
-    if not LEAST_FPS <= fps <= MOST_FPS:  # nor is NaN
+    if not LEAST_FPS <= fps <= MOST_FPS:  # NaN fails too
         raise InputError(f"{what} must be a positive number from {LEAST_FPS} to {MOST_FPS}, not {fps:g}")

@@ -1,8 +1,8 @@
-"""Joints of the SMPL family of bodies from poses and shapes, by forward kinematics without a mesh.
+"""Joints of SMPL bodies from poses and shapes, by forward kinematics without a mesh.
 
-The joints of a body in rest are a linear function of its shape, J_regressor (v_template + shapedirs betas). Vertices,
-pose blend shapes and skinning weights do not move them, so a model is reduced to that function and its tree of joints
-when it is read.
+The joints of a body in the rest pose are a linear function of its shape, J_regressor (v_template + shapedirs betas).
+Vertices, pose blend shapes and skinning weights do not affect them, so reading a model keeps only that function and the
+kinematic tree.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ KINDS = {24: "smpl", 52: "smplh", 55: "smplx"}
 """Kinds of bodies by their number of joints; the first 22 joints of each are those of HumanML3D."""
 
 NAMES = {"smpl": "SMPL", "smplh": "SMPL+H", "smplx": "SMPL-X"}
-_EXPRESSIONS = {400: 100, 20: 10}  # of the shape directions of SMPL-X, the last ones
-_FRAMES = 512  # computed at once, few enough to stay in the cache
+_EXPRESSIONS = {400: 100, 20: 10}  # of SMPL-X's shape directions, this many at the end are expressions
+_FRAMES = 512  # computed at once, few enough for the cache
 _FIELDS = ("J_regressor", "v_template", "shapedirs", "kintree_table")
 
 
 @dataclass(frozen=True, eq=False)
 class BodyModel:
-    """What the joints of a body depend on.
+    """The parts of a body model that its joints depend on.
 
     Attributes:
         kind: "smpl", "smplh" or "smplx".
@@ -48,7 +48,7 @@ class BodyModel:
             path: The file.
 
         Raises:
-            InputError: It is damaged or no such model.
+            InputError: It is damaged or not such a model.
         """
         with Npz(path) as file:
             regressor, template, shapes, tree = (file.numbers(name) for name in _FIELDS)
@@ -86,7 +86,7 @@ class BodyModel:
             betas: The first shape coefficients; the others are zero.
 
         Raises:
-            InputError: There are more than the model has.
+            InputError: There are more coefficients than the model has.
         """
         if betas.ndim != 1 or len(betas) > self.num_betas:
             raise InputError(f"betas of shape {betas.shape} do not fit a body model of {self.num_betas} shapes.")
@@ -102,13 +102,13 @@ class BodyModel:
         """Positions of the joints, in the file's world and in float64.
 
         Args:
-            poses: Axis-angle rotations (radians) of the first K joints against their parents; the others are at rest.
+            poses: Axis-angle rotations (radians) of the first K joints relative to their parents; the others are zero.
             betas: The first shape coefficients.
             trans: Translation of every frame (metres).
-            count: Only the first joints; all of them when None.
+            count: Number of first joints to return; all of them when None.
 
         Raises:
-            InputError: Shapes that do not fit.
+            InputError: The shapes do not fit.
         """
         total = self.num_joints if count is None else count
         if poses.ndim != 3 or poses.shape[1] > self.num_joints or trans.shape != (len(poses), 3):
@@ -124,8 +124,8 @@ class BodyModel:
         return result
 
     def _place(self, poses: ndarray, rest: ndarray, count: int) -> ndarray:
-        """Positions (count, 3, T) of the first joints in some frames, the root at its place in rest."""
-        turning = sorted(set(self.parents[1:count]))  # rotations of the others move nothing
+        """Positions (count, 3, T) of the first joints in some frames, without translation."""
+        turning = sorted(set(self.parents[1:count]))  # other rotations do not move these joints
         vectors = np.zeros((len(turning), 3, len(poses)))
         given = [joint for joint in turning if joint < poses.shape[1]]
         vectors[: len(given)] = poses[:, given].transpose(1, 2, 0)
@@ -146,9 +146,9 @@ class BodyModel:
 
 
 def rotation_matrices(vectors: Float[ndarray, "N 3 T"]) -> Float[ndarray, "N 3 3 T"]:
-    """Rotation matrices of axis-angle vectors (Rodrigues); frames last, as arithmetic over long rows is fast.
+    """Rotation matrices of axis-angle vectors (Rodrigues); frames come last, since arithmetic over long rows is fast.
 
-    The angle is |r + 1e-8| as in the program that made HumanML3D, so that no rotation divides by zero.
+    The angle is |r + 1e-8| as in HumanML3D's program, so that no rotation divides by zero.
 
     Args:
         vectors: Rotation axis times angle (radians).

@@ -1,4 +1,4 @@
-"""Which axis of a file's world points up, whether that world is mirrored, and turning it so that Y is up."""
+"""Detect which axis of a file points up and whether its coordinates are mirrored, and turn positions to Y up."""
 
 from collections.abc import Mapping
 
@@ -7,12 +7,12 @@ import numpy as np
 from realign.errors import InputError
 
 UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
-_UPRIGHT = 0.7  # mean cosine between a body and an axis from which on it stands along it rather than lies
+_UPRIGHT = 0.7  # smallest mean cosine between an axis and a body that stands along it
 _RESTS = 0.8  # the same for one pose
-_NEAR = 0.15  # leg lengths from height 0 within which the lowest joint is on the floor
-_ABOVE = 0.06  # leg lengths above it at which the joints are on average, even of a body that lies
-_CLIMB = 1.2  # leg lengths that a body moves up or down only when it climbs
-_BACKWARD = -0.5  # cosine of the feet with straight ahead in a mirrored world; toes turned in do not come near it
+_NEAR = 0.15  # leg lengths: the lowest joint is on the floor within this distance of height 0
+_ABOVE = 0.06  # leg lengths: mean height of the joints above the floor, even of a body that lies
+_CLIMB = 1.2  # leg lengths: a body moves up or down by more only when it climbs
+_BACKWARD = -0.5  # cosine between feet and forward in mirrored coordinates; toes turned in do not reach it
 _TINY = 1e-9
 
 
@@ -23,7 +23,7 @@ def parse_up(text: str) -> str:
         text: Such as "z", "+Z" or "-y".
 
     Raises:
-        InputError: No such axis.
+        InputError: It is not an axis.
     """
     axis = str(text).strip().lower().removeprefix("+")
     if axis not in UP_AXES:
@@ -32,7 +32,7 @@ def parse_up(text: str) -> str:
 
 
 def turn_up(positions: np.ndarray, up: str) -> np.ndarray:
-    """Positions turned by the smallest angle, without mirroring, so that what points along `up` points along Y.
+    """Positions turned by the smallest angle, without mirroring, so that `up` becomes Y.
 
     Args:
         positions: (..., 3) positions.
@@ -49,11 +49,11 @@ def turn_up(positions: np.ndarray, up: str) -> np.ndarray:
 def find_up(
     positions: np.ndarray, body: Mapping[str, np.ndarray], leg: float, rest: Mapping[str, np.ndarray] | None = None
 ) -> str:
-    """The axis along which a body stands through a motion.
+    """The axis along which a body stands in a motion.
 
-    A rest pose that stands along Y or Z says which axis is up, else it is Y; only a motion that stands along another
-    axis overrules that. Since people also lie and crawl, it must fit better to the floor at height 0 and to the root's
-    path, unless no floor is seen and no rest pose stands.
+    The axis is that of a rest pose that stands along Y or Z, otherwise Y. A motion that stands along another axis
+    overrules it. Since people also lie and crawl, the other axis must then fit the floor at height 0 and the root
+    trajectory better, unless neither a floor nor a standing rest pose is found.
 
     Args:
         positions: (T, S, 3) positions of all joints.
@@ -83,7 +83,7 @@ def _trunk(body: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _main_axis(direction: np.ndarray, least: float) -> str | None:
-    """The axis that a mean direction points along, None where it points along none."""
+    """The axis along which a mean direction points; None if there is none."""
     axis = int(np.abs(direction).argmax())
     if abs(direction[axis]) < least:
         return None
@@ -97,22 +97,22 @@ def _along(positions: np.ndarray, axis: str) -> np.ndarray:
 
 
 def _on_floor(positions: np.ndarray, leg: float, axis: str) -> bool:
-    """Whether the lowest joint stays near height 0 and the body is above it."""
+    """Whether the lowest joint stays near height 0 with the body above it."""
     heights = _along(positions, axis)
     near = (np.abs(heights.min(axis=-1)) < _NEAR * leg).mean() > 0.8
     return bool(near and np.median(heights.mean(axis=-1)) > _ABOVE * leg)
 
 
 def _fits(positions: np.ndarray, root: np.ndarray, leg: float, axis: str) -> float:
-    """How well an axis fits as the upright one: up to 1 for a floor at height 0, -1 for a root that flies along it."""
+    """How well an axis fits as up: up to 1 for a floor at height 0, minus 1 if the root moves too far along it."""
     flies = bool(np.ptp(_along(root, axis)) > _CLIMB * leg)
     depth = float(np.median(np.abs(_along(positions, axis).min(axis=-1)))) / leg
-    # Of two floors the one that is touched more closely counts.
+    # Of two floors, the one closer to the lowest joint wins.
     return float(_on_floor(positions, leg, axis)) * (1.0 - depth) - flies
 
 
 def is_mirrored(body: Mapping[str, np.ndarray], leg: float) -> bool:
-    """Whether feet and knees point backwards: positions of a left-handed world, in which left and right are swapped.
+    """Whether feet and knees point backwards, as in left-handed coordinates, which exchange left and right.
 
     Args:
         body: (T, 3) positions of limbs by HumanML3D name, Y up; toes may be missing.

@@ -1,1 +1,1 @@
-"""Motions as pictures, videos, an interactive player and files, by suffix."""
+"""Motions as pictures, videos, an interactive player and files; the suffix chooses the format."""

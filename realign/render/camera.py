@@ -1,4 +1,4 @@
-"""Where a motion is seen from: a camera in front of the person that shows the whole trajectory or moves along."""
+"""Cameras in front of the person that show the whole trajectory or move along."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +8,8 @@ import numpy as np
 from realign.render.figure import Figure, moving_average
 
 _MARGIN = 0.14  # metres around the points, for the thickness of limbs and head
-_LONGEST_FRAMED = 3.2  # metres of trajectory up to which a resting camera shows the person large enough
-_NEAR = 0.05  # fraction of the distance in front of the camera at which lines are cut off
+_LONGEST_FRAMED = 3.2  # metres: longest trajectory for which a fixed camera shows the person large enough
+_NEAR = 0.05  # nearest distance to the camera at which points are drawn, as a fraction of the target's
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Camera:
     """A perspective camera with an upright picture.
 
     Attributes:
-        axes: (3, 3) rows: to the right, up, and towards the camera.
-        targets: (F, 3) the point looked at in every frame.
+        axes: (3, 3) rows: right, up, and towards the camera.
+        targets: (F, 3) target point of every frame.
         distance: Metres from target to camera.
-        scale: Pixels a metre at the target.
+        scale: Pixels per metre at the target.
         centre: Pixel of the target.
         follows: Whether `targets` moves.
     """
@@ -44,7 +44,7 @@ class Camera:
                          self.centre[1] - self.scale * view[..., 1] * near], axis=-1)  # fmt: skip
 
     def lines(self, ends: np.ndarray, frame: int) -> list[tuple[float, float, float, float]]:
-        """World lines (N, 2, 3) in pixels (x, y, x, y), cut where they would pass the camera."""
+        """World lines (N, 2, 3) in pixels (x, y, x, y), clipped in front of the camera."""
         view = self.to_view(ends, frame)
         depth, limit = view[..., 2], self._limit
         view, depth = view[depth.min(axis=1) <= limit], depth[depth.min(axis=1) <= limit]
@@ -70,7 +70,7 @@ class Camera:
 
 
 def choose_follow(figures: Sequence[Figure], camera: str) -> bool:
-    """Whether the camera moves along: as given, or ("auto") if a trajectory is too long to be shown whole."""
+    """Whether the camera moves along: as given or, for "auto", if a trajectory is too long to be shown whole."""
     if camera != "auto":
         return camera == "follow"
     return any(float(np.ptp(f.points[:, 0, [0, 2]], axis=0).max()) > _LONGEST_FRAMED for f in figures)
@@ -84,13 +84,13 @@ def aim(
     elevation: float,
     exact: bool = False,
 ) -> list[Camera]:
-    """One camera for each figure, all at one scale, such that every point of every frame lies in the picture.
+    """A camera for each figure, all at one scale, with every point of every frame in the picture.
 
     Args:
-        figures: What is filmed.
+        figures: The figures.
         size: Width and height of the picture in pixels.
-        follow: Go along with the root instead of resting.
-        azimuth: Degrees from straight in front of the first pose towards the person's right-hand side.
+        follow: Follow the root instead of staying fixed.
+        azimuth: Degrees from the front of the first pose towards the person's right.
         elevation: Degrees above the horizon.
         exact: With `follow`, keep the root in the middle instead of following smoothly.
     """
@@ -111,7 +111,7 @@ def aim(
 
 
 def _turn(figure: Figure, follow: bool, azimuth: float, elevation: float, exact: bool) -> Camera:
-    """A camera of scale 1 that stands far enough away, looking at the middle of the body or of the trajectory."""
+    """A camera of scale 1, far enough away, that looks at the middle of the body or of the trajectory."""
     root = figure.points[:, 0].copy()
     root[:, 1] = 0.85
     if follow:
@@ -123,7 +123,7 @@ def _turn(figure: Figure, follow: bool, azimuth: float, elevation: float, exact:
         extent = 2.0 + float(np.linalg.norm(high - low))
     turn, lift = np.radians(azimuth), np.radians(elevation)
     ahead = figure.forward[0]
-    to_right = np.array([-ahead[2], 0.0, ahead[0]])  # the person's own right-hand side
+    to_right = np.array([-ahead[2], 0.0, ahead[0]])  # the person's right
     back = np.cos(lift) * (np.cos(turn) * ahead + np.sin(turn) * to_right) + (0.0, np.sin(lift), 0.0)
     right = np.array([back[2], 0.0, -back[0]]) / max(np.cos(lift), 1e-6)
     axes = np.stack([right, np.cross(back, right), back])

@@ -1,4 +1,4 @@
-"""A small software rasteriser: floor, trajectory, shadow and a rounded person, painted by Pillow at double size."""
+"""A small software rasteriser: floor, trajectory, shadow and a rounded person, drawn by Pillow at double size."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,21 +12,21 @@ from realign.render.figure import SOLE, Figure, Part
 Colour = tuple[int, int, int]
 Pixel = tuple[float, float]
 
-# Blue and orange stay apart for colour-blind eyes and in print.
+# Blue and orange are distinct for colour-blind people and in print.
 LEFT, RIGHT, MIDDLE = (37, 106, 214), (240, 118, 30), (120, 130, 146)
 BACKGROUND, FLOOR, GRID = (255, 255, 255), (238, 241, 245), (214, 220, 228)
-WAY_AHEAD, WAY_BEHIND, SHADOW, OUTLINE = (190, 199, 211), (84, 98, 122), (205, 210, 219), (36, 42, 54)
+FUTURE, PAST, SHADOW, OUTLINE = (190, 199, 211), (84, 98, 122), (205, 210, 219), (36, 42, 54)
 SKIN, NOSE, HAIR = (250, 215, 182), (226, 158, 118), (84, 66, 58)
 SIDES = {"left": LEFT, "right": RIGHT, "middle": MIDDLE}
 OVERSAMPLING = 2
 
 
 class Painter:
-    """Paints one figure's frames into pictures of one size.
+    """Paints a figure's frames into pictures of one size.
 
     Args:
-        figure: Who is painted.
-        camera: Whence it is seen; its pixels are those of the enlarged picture.
+        figure: The figure.
+        camera: The camera, in pixels of the enlarged picture.
         size: Width and height in pixels of the finished picture.
     """
 
@@ -56,19 +56,19 @@ class Painter:
         return image
 
     def _paint_trajectory(self, draw: ImageDraw.ImageDraw, frame: int) -> None:
-        """The root's trajectory on the floor: past in a strong line, future in a faint one."""
+        """The root trajectory on the floor: the past as a strong line, the future as a faint one."""
         view = self.camera.to_view(self._trajectory, frame)
         visible = view[:, 2] < 0.8 * self.camera.distance
         pixels = self.camera.to_pixels(view)
         for part, colour, width in (
-            (slice(frame, None), WAY_AHEAD, 2 * OVERSAMPLING),
-            (slice(0, frame + 1), WAY_BEHIND, 3 * OVERSAMPLING),
+            (slice(frame, None), FUTURE, 2 * OVERSAMPLING),
+            (slice(0, frame + 1), PAST, 3 * OVERSAMPLING),
         ):
             line = _pixels(pixels[part][visible[part]])
             if len(line) > 1:
                 draw.line(line, fill=colour, width=width)
         if visible[0]:
-            _disc(draw, tuple(pixels[0]), 3.5 * OVERSAMPLING, WAY_BEHIND)
+            _disc(draw, tuple(pixels[0]), 3.5 * OVERSAMPLING, PAST)
 
     def _paint_person(self, draw: ImageDraw.ImageDraw, frame: int) -> None:
         points = self.figure.points[frame]
@@ -94,7 +94,7 @@ class Painter:
     def _paint_head(
         self, draw: ImageDraw.ImageDraw, pixels: list[Pixel], depths: np.ndarray, scales: list[float]
     ) -> None:
-        """Hair all round, a face and a nose towards the front: the direction of view shows at any size."""
+        """Hair, with a face and a nose at the front, so that the direction of view is visible at any size."""
         head, nose = self.figure.head
         radius = Figure.HEAD_RADIUS * scales[head]
         (x, y), (nose_x, nose_y) = pixels[head], pixels[nose]
@@ -113,7 +113,7 @@ class Painter:
             _disc(draw, tip, size, NOSE)
 
     def _scales(self, view: np.ndarray) -> list[float]:
-        """Pixels a metre at every point."""
+        """Pixels per metre at every point."""
         camera = self.camera
         return (camera.scale * camera.distance / np.maximum(camera.distance - view[:, 2], 0.2)).tolist()
 
@@ -130,13 +130,13 @@ def paint_part(
     """Fill a part's limbs and hull in one colour.
 
     Args:
-        draw: Where to paint.
-        part: What to paint.
+        draw: The picture.
+        part: The part.
         pixels: Every point of the figure, in pixels.
-        scales: Pixels a metre at every point.
+        scales: Pixels per metre at every point.
         colour: The colour.
         grow: Pixels by which the limbs are thickened.
-        narrow: Factor of their thickness; below 1 the hull is left out (the light along a limb).
+        narrow: Factor of their thickness; below 1 (highlights along limbs) the hull is left out.
     """
     if part.hull and narrow == 1.0:
         draw.polygon([pixels[index] for index in part.hull], fill=colour)
@@ -162,14 +162,14 @@ def paint_part(
 
 
 def enlarge(camera: Camera, left: float, top: float) -> Camera:
-    """The camera of the enlarged picture that a `Painter` works on, with a margin of `left` and `top` pixels."""
+    """The camera for a `Painter`'s enlarged picture, with a margin of `left` and `top` pixels."""
     x, y = camera.centre
     centre = ((x + left) * OVERSAMPLING, (y + top) * OVERSAMPLING)
     return replace(camera, scale=camera.scale * OVERSAMPLING, centre=centre)
 
 
 def floor_grid(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A rectangle of floor under all points, and its grid of half a metre (coarser on a very large floor).
+    """A rectangular floor under all points, and its grid of half a metre (coarser for a very large floor).
 
     Args:
         points: (F, P, 3) metres.

@@ -1,4 +1,4 @@
-"""The body that is drawn for a clip: rounded limbs, a head that shows where it looks, all in metres on the floor."""
+"""The body drawn for a clip, in metres: rounded limbs, and a head with a direction of view."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ import numpy as np
 from realign.motion.clip import MotionClip
 from realign.motion.skeleton import Skeleton, get_skeleton
 
-SOLE = 0.03  # metres of foot below its joints: the drawn floor lies at -SOLE, so that feet stand on it, not in it
+SOLE = 0.03  # metres of foot below its joints; the floor is drawn at -SOLE, so that feet stand on it
 STANDARD_HEIGHT = 1.7  # metres; clips in another unit are drawn at this height
-_PLAUSIBLE = (0.6, 3.0)  # metres between which a body's height is taken as it stands
-_FORWARD_FRAMES = 5  # the look of a noisy clip should not shake its head
+_PLAUSIBLE = (0.6, 3.0)  # metres; bodies of a height between these are not scaled
+_FORWARD_FRAMES = 5  # average over these, so that the head does not shake in noisy clips
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Figure:
 
     Attributes:
         points: (F, P, 3) metres, Y up: the joints, then heels, toe and hand tips, the head's centre and the nose.
-        forward: (F, 3) unit, horizontal: where the chest faces.
-        parts: What is painted between the points.
+        forward: (F, 3) horizontal unit vectors: the facing of the chest.
+        parts: Parts painted between the points.
         head: Indices of the head's centre and of the nose.
         fps: Frames per second.
         caption: The clip's caption.
@@ -66,14 +66,14 @@ class Figure:
     HEAD_RADIUS = 0.115
 
     def at(self, seconds: float) -> int:
-        """The frame shown at a time; the last one from the clip's end on."""
+        """The frame shown at a time; the last one after the clip's end."""
         return min(int(seconds * self.fps + 1e-6), len(self.points) - 1)
 
 
 def make_figure(clip: MotionClip) -> Figure:
     """Prepare a clip for drawing.
 
-    A clip that is not in metres (KIT-ML) is scaled to a person of 1.7 m; a clip far off the floor is put on it.
+    A clip that is not in metres (KIT-ML) is scaled to a person of 1.7 m; a clip far from the floor is moved onto it.
 
     Args:
         clip: The motion, its joints (F, J, 3).
@@ -84,7 +84,7 @@ def make_figure(clip: MotionClip) -> Figure:
     if not _PLAUSIBLE[0] <= height <= _PLAUSIBLE[1] and height > 0:
         joints = joints * (STANDARD_HEIGHT / height)
     floor = joints[..., 1].min()
-    if abs(floor) > 0.25:  # less is left alone: a foot in the floor or above it should be seen
+    if abs(floor) > 0.25:  # smaller errors should be visible
         joints = joints - (0.0, floor, 0.0)
     forward = _forward(joints, skeleton)
     spine, limbs = _split_chains(skeleton)
@@ -110,14 +110,14 @@ def make_figure(clip: MotionClip) -> Figure:
 
 
 def body_height(joints: np.ndarray, skeleton: Skeleton) -> float:
-    """Height of a person from bone lengths: the longest chain from a toe over the root to the head.
+    """Height of a person from the lengths of leg bones and spine.
 
     Args:
         joints: (F, J, 3).
         skeleton: The skeleton of the joints.
 
     Returns:
-        The height in the joints' unit; 0 where all joints fall together.
+        The height in the joints' unit; 0 if all joints are at one point.
     """
     first = joints[0]
     lengths = [0.0] + [
@@ -129,7 +129,7 @@ def body_height(joints: np.ndarray, skeleton: Skeleton) -> float:
 
 
 def _split_chains(skeleton: Skeleton) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
-    """The spine up to the head, and the free limbs from their hip or shoulder on."""
+    """The spine up to the head, and the limbs from hip or shoulder on."""
     limbs, spine = [], skeleton.chains[0]
     for chain in skeleton.chains:
         joined = [joint for joint in chain if joint in skeleton.facing]
@@ -164,7 +164,7 @@ def _leg(chain: tuple[int, ...], heel: int, toe: int, side: str) -> Part:
 
 
 def _heel(joints: np.ndarray, chain: tuple[int, ...]) -> np.ndarray:
-    """Below the ankle along the shin, and a little back from the toes."""
+    """Position of the heel: below the ankle along the shin, moved away from the toes."""
     return _beyond(joints, chain[1], chain[2], 0.05) - 0.035 * _direction(joints[:, chain[3]] - joints[:, chain[2]])
 
 
@@ -189,13 +189,13 @@ def _beyond(joints: np.ndarray, before: int, joint: int, metres: float) -> np.nd
 
 
 def _direction(vectors: np.ndarray) -> np.ndarray:
-    """Unit vectors; zero where there is no length."""
+    """Unit vectors; zero stays zero."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.where(length > 1e-9, length, 1.0)
 
 
 def _forward(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Where the shoulders face: up x (right - left), averaged over a few frames."""
+    """Facing of the shoulders, up x (right - left), averaged over a few frames."""
     across = joints[:, skeleton.facing[2]] - joints[:, skeleton.facing[3]]
     across = moving_average(across, _FORWARD_FRAMES)
     forward = np.stack([across[:, 2], np.zeros(len(across)), -across[:, 0]], axis=-1)
@@ -204,7 +204,7 @@ def _forward(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def moving_average(values: np.ndarray, frames: int) -> np.ndarray:
-    """Mean over a centred window of `frames` rows, the ends repeated.
+    """Mean over a centred window of `frames` rows, padded with the first and last row.
 
     Args:
         values: (F, D).

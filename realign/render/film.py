@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from realign.motion.clip import MotionClip
 from realign.render.camera import aim, choose_follow
-from realign.render.draw import BACKGROUND, WAY_AHEAD, WAY_BEHIND, Painter, enlarge
+from realign.render.draw import BACKGROUND, FUTURE, PAST, Painter, enlarge
 from realign.render.figure import make_figure
 from realign.render.lettering import FAINT_INK, font, line_height, wrap, write_legend, write_lines
 
@@ -15,15 +15,15 @@ _EDGE = 8  # pixels kept free around a panel
 
 
 class Film:
-    """Clips side by side, frame by frame; a clip that has ended shows its last pose until the longest ends.
+    """Frames with clips side by side; a clip that has ended shows its last pose until the longest ends.
 
     Args:
         clips: At least one motion.
         size: Height and width in pixels of a panel, without its caption.
         camera: "fixed" shows the whole trajectory, "follow" moves along, "auto" follows long trajectories.
-        azimuth: Degrees from straight in front of the first pose towards the person's right-hand side.
+        azimuth: Degrees from the front of the first pose towards the person's right.
         elevation: Degrees of the camera above the horizon.
-        most_fps: Frames are left out where the clips have more a second.
+        most_fps: Maximum frames per second of the film.
 
     Attributes:
         fps: Frames per second of the film: the highest of the clips', at most `most_fps`.
@@ -74,13 +74,13 @@ class Film:
         right = self.size[0] - _EDGE - letters.getlength(clock)
         draw.text((right, self._foot + 4), clock, fill=FAINT_INK, font=letters)
         done = self.size[0] * (number + 1) / self._count
-        draw.rectangle((0, self._foot - 1, self.size[0], self._foot), fill=WAY_AHEAD)
-        draw.rectangle((0, self._foot - 1, done, self._foot), fill=WAY_BEHIND)
+        draw.rectangle((0, self._foot - 1, self.size[0], self._foot), fill=FUTURE)
+        draw.rectangle((0, self._foot - 1, done, self._foot), fill=PAST)
         return image
 
 
 def column_count(panels: int) -> int:
-    """Panels in a row: up to four side by side, more in a square."""
+    """Number of panels in a row: all of up to four, otherwise as for a square."""
     return panels if panels <= 4 else math.ceil(math.sqrt(panels))
 
 

@@ -1,4 +1,4 @@
-"""Text in pictures: one font for all alphabets that it has, lines broken at the width of the picture."""
+"""Text in pictures, in one font, with lines broken at the width of the picture."""
 
 import functools
 import importlib.util
@@ -17,7 +17,7 @@ _MOST_LINES, _MOST_LETTERS = 5, 1000
 
 @functools.cache
 def font(size: int) -> Font:
-    """DejaVu Sans, which Matplotlib brings along; found without importing Matplotlib, which takes a second.
+    """DejaVu Sans from Matplotlib, found without importing Matplotlib, which takes a second.
 
     Args:
         size: Height in pixels.
@@ -28,7 +28,7 @@ def font(size: int) -> Font:
         candidates.insert(0, str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"))
     for name in candidates:
         try:
-            # The basic layout draws the same whether or not the system has an advanced one.
+            # The basic layout draws the same on all systems.
             return ImageFont.truetype(name, size, layout_engine=ImageFont.Layout.BASIC)
         except OSError:
             continue
@@ -36,13 +36,13 @@ def font(size: int) -> Font:
 
 
 def printable(text: str) -> str:
-    """Text on one line without control characters or broken surrogates, which fonts cannot draw."""
+    """Text on one line without control characters or unpaired surrogates, which fonts cannot draw."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
 
 
 def wrap(text: str, letters: Font, width: float) -> list[str]:
-    """Break text into lines no wider than `width` pixels; a longer word is cut, too many lines end in an ellipsis."""
+    """Break text into lines of at most `width` pixels; longer words are cut, and too many lines end in an ellipsis."""
     lines: list[str] = []
     line = ""
     words = printable(text[:_MOST_LETTERS]).split()
@@ -54,7 +54,7 @@ def wrap(text: str, letters: Font, width: float) -> list[str]:
         elif line:
             lines.append(line)
             line, words = "", [word, *words]
-        else:  # one word is wider than the picture: also sentences of alphabets without spaces
+        else:  # one word is wider than the picture, as in scripts without spaces
             fits = max(1, bisect_right(range(len(word)), width, key=lambda n: letters.getlength(word[:n])) - 1)
             lines.append(word[:fits])
             words = [word[fits:], *words] if word[fits:] else words
@@ -68,7 +68,7 @@ def wrap(text: str, letters: Font, width: float) -> list[str]:
 
 
 def line_height(size: int) -> int:
-    """Pixels from line to line of a font."""
+    """Line spacing of a font in pixels."""
     return round(1.3 * size)
 
 
@@ -81,7 +81,7 @@ def write_lines(image: Image.Image, lines: list[str], left: float, top: float, w
 
 
 def write_legend(image: Image.Image, left: float, top: float, size: int) -> None:
-    """Say which colour is which side of the body."""
+    """Write which colour is which side of the body."""
     draw, letters = ImageDraw.Draw(image), font(size)
     for name, colour in (("left", LEFT), ("right", RIGHT)):
         draw.text((left, top), "●", fill=colour, font=letters)

@@ -1,9 +1,9 @@
 "use strict";
-// An interactive player on plain 2-d canvases: the same rounded figure as the GIFs, turned, zoomed and scrubbed.
+// An interactive player on 2-d canvases: the rounded figure of the GIFs, with a camera and a time slider.
 const film = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = { left: [37, 106, 214], right: [240, 118, 30], middle: [120, 130, 146] };
 const element = (id) => document.getElementById(id);
-const mix = (c, to, share) => `rgb(${c.map((v) => Math.round(v + (to - v) * share)).join(",")})`;
+const mix = (c, to, fraction) => `rgb(${c.map((v) => Math.round(v + (to - v) * fraction)).join(",")})`;
 
 function decode(clip) {
   const bytes = Uint8Array.from(atob(clip.data), (letter) => letter.charCodeAt(0));
@@ -22,12 +22,12 @@ function decode(clip) {
   let top = 2;
   for (let i = 1; i < values.length; i += 3) top = Math.max(top, values[i]);
   clip.tall = 2 * (top - 0.85) + 0.3; // raised hands and jumps stay in the picture
-  clip.way = [];
-  for (let f = 0; f < clip.frames; f++) clip.way.push([values[f * clip.points * 3], film.floor, values[f * clip.points * 3 + 2]]);
-  clip.smooth = clip.way.map((_, f) => { // what a following camera looks at: the way without its sway
+  clip.trajectory = [];
+  for (let f = 0; f < clip.frames; f++) clip.trajectory.push([values[f * clip.points * 3], film.floor, values[f * clip.points * 3 + 2]]);
+  clip.smooth = clip.trajectory.map((_, f) => { // target of a following camera: the smoothed trajectory
     const half = Math.round(clip.fps / 2), sum = [0, 0];
     for (let k = f - half; k <= f + half; k++) {
-      const p = clip.way[Math.min(Math.max(k, 0), clip.frames - 1)];
+      const p = clip.trajectory[Math.min(Math.max(k, 0), clip.frames - 1)];
       sum[0] += p[0]; sum[1] += p[2];
     }
     return [sum[0] / (2 * half + 1), 0.85, sum[1] / (2 * half + 1)];
@@ -76,7 +76,7 @@ function arrange() {
   [...element("tabs").children].forEach((button, i) => button.setAttribute("aria-pressed", String(i - 1 === state.only)));
 }
 
-function fit(clip, width, height) { // pixels a metre at which all of a clip shows; the smallest serves all panels
+function fit(clip, width, height) { // pixels per metre that show a whole clip; all panels use the smallest
   if (state.follow) return Math.min(width / 1.9, height / clip.tall);
   const lift = Math.max(state.elevation * Math.PI / 180, 0.3);
   return Math.min(width / (1.2 + clip.wide), height / (clip.tall + 0.35 * clip.wide * Math.sin(lift)));
@@ -107,7 +107,7 @@ function toPixels(c, v) {
 }
 const project = (c, p) => toPixels(c, look(c, p));
 
-function line(ctx, c, a, b) { // cut where it would pass the camera
+function line(ctx, c, a, b) { // clipped in front of the camera
   let u = look(c, a), v = look(c, b);
   const limit = 0.9 * c.distance;
   if (u[2] > limit && v[2] > limit) return;
@@ -143,14 +143,14 @@ function drawFloor(ctx, c, clip) {
   ctx.stroke();
 }
 
-function drawWay(ctx, c, clip, frame) {
+function drawTrajectory(ctx, c, clip, frame) {
   for (const [from, to, colour, width] of [[frame, clip.frames - 1, "#bec7d3", 2], [0, frame, "#54627a", 3]]) {
     ctx.strokeStyle = colour; ctx.lineWidth = width; ctx.lineCap = ctx.lineJoin = "round";
     ctx.beginPath();
-    for (let f = from; f < to; f++) line(ctx, c, clip.way[f], clip.way[f + 1]);
+    for (let f = from; f < to; f++) line(ctx, c, clip.trajectory[f], clip.trajectory[f + 1]);
     ctx.stroke();
   }
-  const start = project(c, clip.way[0]);
+  const start = project(c, clip.trajectory[0]);
   if (start[3] < 0.9 * c.distance) { ctx.fillStyle = "#54627a"; disc(ctx, start[0], start[1], 4); }
 }
 
@@ -243,7 +243,7 @@ function drawClip(clip) {
   ctx.fillStyle = "#ffffff"; ctx.fillRect(0, 0, width, height);
   const frame = Math.min(Math.floor(state.time * clip.fps + 1e-6), clip.frames - 1), c = camera(clip, frame, width, height);
   drawFloor(ctx, c, clip);
-  drawWay(ctx, c, clip, frame);
+  drawTrajectory(ctx, c, clip, frame);
   const shadow = pose(clip, frame, c, true);
   for (const part of clip.parts) fillPart(ctx, shadow, part, "#cdd2db", 0);
   if (state.ghosts) {

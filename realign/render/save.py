@@ -1,4 +1,4 @@
-"""Motions to files; the suffix chooses the format."""
+"""Write motions to files; the suffix chooses the format."""
 
 import base64
 import json
@@ -18,18 +18,18 @@ from realign.render.camera import choose_follow
 from realign.render.figure import SOLE, Figure, make_figure
 
 SUFFIXES = (".gif", ".mp4", ".html", ".png", ".bvh", ".npy")
-SINGLE = (".bvh", ".npy")  # one clip a file: several clips make numbered files
+SINGLE = (".bvh", ".npy")  # one clip per file: several clips make numbered files
 CAMERAS = ("auto", "fixed", "follow")
 
 
 @dataclass(frozen=True)
 class Look:
-    """How motions are shown.
+    """Options of pictures and videos.
 
     Attributes:
         size: Height in pixels of a panel (GIF, MP4) or of a pose (PNG).
         camera: "fixed" shows the whole trajectory, "follow" moves along, "auto" follows long trajectories.
-        azimuth: Degrees from straight in front of the first pose towards the person's right-hand side.
+        azimuth: Degrees from the front of the first pose towards the person's right.
         elevation: Degrees of the camera above the horizon.
         poses: Number of poses in a PNG strip.
     """
@@ -48,13 +48,13 @@ class Look:
         if not np.isfinite(self.azimuth):
             raise InputError(f"azimuth {self.azimuth} is not an angle: give degrees, for example 40")
         if not -10 <= self.elevation <= 85:
-            raise InputError(f"an elevation of {self.elevation} degrees does not work: choose -10 to 85")
+            raise InputError(f"an elevation of {self.elevation} degrees cannot be drawn: choose -10 to 85")
         if not 2 <= self.poses <= 40:
             raise InputError(f"{self.poses} poses do not make a strip: choose 2 to 40")
 
 
 def check_suffix(path: str | Path) -> str:
-    """The suffix of an output path in lower case, when something writes it.
+    """The suffix of an output path in lower case.
 
     Args:
         path: The output path.
@@ -72,11 +72,11 @@ def save_motions(path: str | Path, clips: Sequence[MotionClip], **options: Any) 
     """Write motions; the suffix chooses the format.
 
     .gif and .mp4 show the clips side by side, .html is a self-contained interactive player, .png a strip of poses.
-    .bvh (an animated skeleton) and .npy (joints, float32, in the clip's unit) hold one clip: several clips go to
-    `name_0`, `name_1` and so on, numbered with as many digits as the last needs.
+    .bvh (an animated skeleton) and .npy (joints, float32, in the clip's unit) hold one clip: several clips are written
+    to `name_0`, `name_1` and so on, with the same number of digits.
 
     Args:
-        path: Where to write; its folder is created. Nothing half-written is left behind when writing fails.
+        path: Output path; its folder is created. If writing fails, no partial file is left behind.
         clips: At least one motion.
         **options: Fields of `Look`: size, camera, azimuth, elevation, poses.
 
@@ -110,7 +110,7 @@ def save_motions(path: str | Path, clips: Sequence[MotionClip], **options: Any) 
 
 
 def _check(clip: MotionClip) -> None:
-    """A clip may have been changed since it was made."""
+    """Check a clip again, since its fields may have been changed."""
     name = f"the motion {clip.caption!r}" if clip.caption else "a motion"
     joints = np.asarray(clip.joints)
     expected = get_skeleton(clip.skeleton).num_joints
@@ -163,7 +163,7 @@ def _write_png(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
 
 
 def _panel(clips: Sequence[MotionClip], usual: int) -> int:
-    """Side length of a panel: many clips together are about three panels wide."""
+    """Side length of a panel: smaller for many clips."""
     from realign.render.film import column_count
 
     columns = column_count(len(clips))
@@ -171,7 +171,7 @@ def _panel(clips: Sequence[MotionClip], usual: int) -> int:
 
 
 def _write_html(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
-    """Fill the player's template; nothing in the page refers to another file or host."""
+    """Fill the player's template; the page does not refer to any other file or host."""
     home = resources.files("realign.render")
     page = home.joinpath("player.html").read_text(encoding="utf-8")
     figures = [make_figure(clip) for clip in clips]
@@ -183,7 +183,7 @@ def _write_html(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
         "floor": -SOLE,
         "clips": [_describe(figure) for figure in figures],
     }
-    # Inside <script> only these characters could end the element or be read as markup; JSON allows the escapes.
+    # Inside <script> only these characters could end the element or be parsed as markup; JSON allows the escapes.
     text = json.dumps(data, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -193,7 +193,7 @@ def _write_html(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
 
 
 def _describe(figure: Figure) -> dict[str, Any]:
-    """What the player needs of a figure; positions as 16-bit steps, finer than 0.1 mm for a trajectory of 3 m."""
+    """Data of a figure for the player; positions are 16-bit steps, finer than 0.1 mm for a trajectory of 3 m."""
     step = max(float(np.abs(figure.points).max()), 1e-6) / 32767
     steps = np.rint(figure.points / step).astype("<i2")
     ahead = figure.forward[0]

@@ -1,4 +1,4 @@
-"""Pictures of motions: a row of poses in time, and the trajectory from above."""
+"""Pictures of motions: a row of poses, and the trajectory from above."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from realign.motion.clip import MotionClip
 from realign.render.camera import aim
-from realign.render.draw import BACKGROUND, OVERSAMPLING, WAY_AHEAD, Painter, enlarge
+from realign.render.draw import BACKGROUND, FUTURE, OVERSAMPLING, Painter, enlarge
 from realign.render.figure import Figure, make_figure
 from realign.render.lettering import FAINT_INK, font, line_height, wrap, write_legend, write_lines
 
@@ -20,9 +20,9 @@ def draw_strip(
     Args:
         clips: At least one motion.
         size: Height in pixels of a pose.
-        azimuth: Degrees from straight in front of the first pose towards the person's right-hand side.
+        azimuth: Degrees from the front of the first pose towards the person's right.
         elevation: Degrees of the camera above the horizon.
-        poses: Number of poses, evenly spread over the clip.
+        poses: Number of poses, evenly spaced over the clip.
 
     Returns:
         The picture, in RGB.
@@ -51,16 +51,16 @@ def draw_strip(
 
 
 def draw_map(figure: Figure, shown: Sequence[int], size: int) -> Image.Image:
-    """The trajectory from above, the first facing upwards: a left turn bends left; arrows show the facing.
+    """The trajectory from above, with the first facing upwards and left on the left; arrows show the facing.
 
     Args:
-        figure: Who walks.
-        shown: Frames that get an arrow, pale for the first and dark for the last.
+        figure: The figure.
+        shown: Frames with an arrow, from pale for the first to dark for the last.
         size: Width and height in pixels.
     """
     ahead = figure.forward[0]
     to_right = np.array([-ahead[2], 0.0, ahead[0]])
-    plane = np.stack([to_right, -ahead], axis=1)  # picture x to the person's first right, y against the first forward
+    plane = np.stack([to_right, -ahead], axis=1)  # picture x: right of the first pose; y: backwards
     trail = (figure.points[:, 0] - figure.points[0, 0]) @ plane
     large = size * OVERSAMPLING
     low, high = trail.min(axis=0), trail.max(axis=0)
@@ -68,15 +68,15 @@ def draw_map(figure: Figure, shown: Sequence[int], size: int) -> Image.Image:
     pixels = (trail - (low + high) / 2) * (0.68 * large / max(extent, 1.0)) + (0.5 * large, 0.53 * large)
     image = Image.new("RGB", (large, large), BACKGROUND)
     draw = ImageDraw.Draw(image)
-    draw.rectangle((10, 10, large - 11, large - 11), outline=WAY_AHEAD, width=OVERSAMPLING)
+    draw.rectangle((10, 10, large - 11, large - 11), outline=FUTURE, width=OVERSAMPLING)
     if len(trail) > 1:
-        draw.line([(x, y) for x, y in pixels.tolist()], fill=WAY_AHEAD, width=3 * OVERSAMPLING, joint="curve")
+        draw.line([(x, y) for x, y in pixels.tolist()], fill=FUTURE, width=3 * OVERSAMPLING, joint="curve")
     for number, frame in enumerate(shown):
         fade = 0.7 * (1 - number / max(len(shown) - 1, 1))
         r, g, b = (round(c + (255 - c) * fade) for c in (36, 42, 54))
         _arrow(draw, pixels[frame], figure.forward[frame] @ plane, 0.085 * large, (r, g, b))
     image = image.reduce(OVERSAMPLING)
-    label = f"from above, {extent:.1f} m wide" if extent >= 0.5 else "from above, on the spot"
+    label = f"from above, {extent:.1f} m wide" if extent >= 0.5 else "from above, in place"
     ImageDraw.Draw(image).text((11, 9), label, fill=FAINT_INK, font=font(max(10, round(size / 22))))
     return image
 

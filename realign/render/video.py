@@ -1,4 +1,4 @@
-"""Videos to disk: an animated GIF written here, and MP4 by ffmpeg."""
+"""Write videos: animated GIF, and MP4 by ffmpeg."""
 
 import contextlib
 import subprocess
@@ -11,12 +11,12 @@ from realign.errors import InputError
 from realign.render.draw import BACKGROUND, FLOOR, GRID, LEFT, MIDDLE, OUTLINE, RIGHT
 from realign.render.film import Film
 
-_LONGEST_DELAY = 0xFFFF  # hundredths of a second: what the format can hold
-GIF_MOST_FPS = 50.0  # viewers slow down anything shorter than 2 hundredths of a second
+_LONGEST_DELAY = 0xFFFF  # hundredths of a second; the limit of the format
+GIF_MOST_FPS = 50.0  # viewers slow down frames shorter than 2 hundredths of a second
 
 
 def gif_delays(frames: int, fps: float) -> list[int]:
-    """Hundredths of a second each frame is shown: whole numbers whose sum stays true to the duration.
+    """Delay of each frame in whole hundredths of a second; their sum is the rounded duration.
 
     Args:
         frames: Number of frames.
@@ -30,7 +30,7 @@ def write_gif(path: Path, film: Film) -> None:
     """Write an endless GIF with one shared palette; each frame holds only the rectangle that changed.
 
     Args:
-        path: Where to write.
+        path: Output path.
         film: The pictures.
     """
     palette = _shared_palette(film)
@@ -45,7 +45,7 @@ def write_gif(path: Path, film: Film) -> None:
         for picture, delay in zip(film, delays, strict=True):
             frame = picture.quantize(palette=palette, dither=Image.Dither.NONE)
             box = (0, 0, width, height) if before is None else _changed(before, frame)
-            file.write(b"\x21\xf9\x04\x04" + _short(delay) + b"\x00\x00")  # keep what is there, paint over it
+            file.write(b"\x21\xf9\x04\x04" + _short(delay) + b"\x00\x00")  # keep the previous picture
             file.writelines(GifImagePlugin.getdata(frame.crop(box), box[:2]))  # rectangle, then LZW by Pillow's encoder
             before = frame
         file.write(b"\x3b")
@@ -55,25 +55,18 @@ def write_mp4(path: Path, film: Film) -> None:
     """Write an H.264 film that browsers and slides play (yuv420p, even size).
 
     Args:
-        path: Where to write.
+        path: Output path.
         film: The pictures.
 
     Raises:
-        InputError: No ffmpeg is at hand, or it fails.
+        InputError: ffmpeg is missing or fails.
     """
     command = [
         *(_ffmpeg(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
         *("-s", f"{film.size[0]}x{film.size[1]}", "-r", f"{film.fps:g}", "-i", "-", "-an"),
         *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-preset", "fast", "-threads", "1"),
-        *(
-            "-fflags",
-            "+bitexact",
-            "-flags:v",
-            "+bitexact",
-            "-movflags",
-            "+faststart",
-            f"file:{path}",
-        ),  # else "a: b.mp4" is read as a protocol, and "-a.mp4" as an option
+        *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart"),
+        f"file:{path}",  # else "a: b.mp4" is read as a protocol, and "-a.mp4" as an option
     ]
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints)
@@ -83,7 +76,7 @@ def write_mp4(path: Path, film: Film) -> None:
                 if pipe is not None:
                     pipe.write(picture.tobytes())
         except BrokenPipeError:
-            process.wait()  # ffmpeg has stopped: its own message, below, says why
+            process.wait()  # ffmpeg has stopped; its message is reported below
         except BaseException:
             process.kill()
             raise
@@ -107,12 +100,12 @@ def _ffmpeg() -> str:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
         raise InputError(
-            "an .mp4 needs ffmpeg and none was found: pip install imageio-ffmpeg, or write a .gif or .html"
+            "an .mp4 needs ffmpeg, which was not found: pip install imageio-ffmpeg, or write a .gif or .html"
         ) from error
 
 
 def _shared_palette(film: Film) -> Image.Image:
-    """256 colours: the main ones exactly, the others chosen over frames from the whole film."""
+    """256 colours: the main ones exactly, the others chosen from frames of the whole film."""
     numbers = sorted({round(i * (len(film) - 1) / 4) for i in range(5)})
     sheet = Image.new("RGB", (film.size[0], film.size[1] * len(numbers)))
     for row, number in enumerate(numbers):
@@ -122,7 +115,7 @@ def _shared_palette(film: Film) -> Image.Image:
     found = (palette.getpalette("RGB") or [])[: 3 * (256 - len(exact))]
     colours = list(exact)
     for colour in zip(found[::3], found[1::3], found[2::3], strict=True):
-        # Pillow looks colours up in cells of 4 steps a channel, by a corner: an exact colour bears no near ones.
+        # Pillow looks colours up in cells of 4 steps per channel, so no other colour may be near an exact one.
         near = [e for e in exact if max(abs(a - b) for a, b in zip(e, colour, strict=True)) <= 7]
         colours.append(near[0] if near else colour)
     palette.putpalette([channel for colour in colours for channel in colour])
@@ -130,7 +123,7 @@ def _shared_palette(film: Film) -> Image.Image:
 
 
 def _changed(before: Image.Image, frame: Image.Image) -> tuple[int, int, int, int]:
-    """The rectangle in which two frames differ; one pixel where they do not, since a frame must hold something."""
+    """The rectangle in which two frames differ; one pixel if they are equal, since a frame must not be empty."""
     size = frame.size
     old, new = (Image.frombytes("L", size, image.tobytes()) for image in (before, frame))  # indices as grey values
     return ImageChops.difference(old, new).getbbox() or (0, 0, 1, 1)

@@ -159,7 +159,7 @@ def test_a_checkpoint_in_a_configuration_of_another_task_or_that_is_absent_but_a
         (["--trainer.max_epochs=-5"], "You passed in -5"),
         (["--seed_everything=-1"], "-1 is not in bounds"),
         (["--model.init_args.optimizer.init_args.lr=-1"], "Invalid learning rate: -1.0"),
-        (["--data=realign.data.MotionDataModule", "--data.data=nowhere"], "No prepared motions in nowhere"),
+        (["--data=realign.data.MotionDataModule", "--data.data=nowhere"], "nowhere holds no prepared set"),
         (["--data.init_args.batch_size=0"], "batch_size=0 must be at least 1"),
         (["--modle.kl_weight=1"], "did you mean 'model'?"),
         (["--quux"], "'quux' is not an option of realign fit"),
@@ -303,7 +303,7 @@ def test_a_process_ends_in_one_sentence_and_exit_code_2() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--data.global_batch_size=4"], "global_batch_size=4 cannot be shared evenly by 3 processes; take a number"),
+        (["--data.global_batch_size=4"], "global_batch_size=4 cannot be divided evenly among 3 processes; use a"),
         (["--data.global_batch_size=6", "--data.batch_size=6"], "makes a global batch of 18, but global_batch_size=6"),
     ],
 )

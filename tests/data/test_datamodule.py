@@ -198,8 +198,8 @@ def test_a_process_takes_its_part_of_the_global_batch(prepared, given, world, ow
 
 
 @pytest.mark.parametrize(("given", "world", "told"), [
-    ({"global_batch_size": 12}, 5, "global_batch_size=12 cannot be shared evenly by 5 processes; take a number of"),
-    ({"global_batch_size": 12}, 24, "global_batch_size=12 cannot be shared evenly by 24 processes"),
+    ({"global_batch_size": 12}, 5, "global_batch_size=12 cannot be divided evenly among 5 processes; use a number of"),
+    ({"global_batch_size": 12}, 24, "global_batch_size=12 cannot be divided evenly among 24 processes"),
     ({"global_batch_size": 12, "batch_size": 12}, 2, "a global batch of 24, but global_batch_size=12 is set"),
 ])  # fmt: skip
 def test_a_global_batch_is_never_changed_silently(prepared, given, world, told):

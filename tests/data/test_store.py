@@ -69,7 +69,7 @@ def test_a_file_that_is_cut_off_is_named(prepared, tmp_path, name):
 
 def test_pickled_objects_are_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{}], dtype=object))
-    with pytest.raises(InputError, match="broken"):
+    with pytest.raises(InputError, match="damaged"):
         read_array(tmp_path / "x.npy", mapped=False)
 
 

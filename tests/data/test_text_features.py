@@ -150,7 +150,7 @@ def test_a_set_that_cannot_be_written_has_its_features_in_the_cache(
     assert table.folder.is_relative_to(cache) and open_features(packed, reader) is not None
     shutil.rmtree(cache)
     cache.write_text("in the way")
-    with pytest.warns(InputWarning, match="kept in no file .* set REALIGN_CACHE to a folder that can be written"):
+    with pytest.warns(InputWarning, match="not kept in a file .* set REALIGN_CACHE to a folder that can be written"):
         assert keep_features(packed, reader) is None
 
 
@@ -161,7 +161,7 @@ def test_what_half_precision_cannot_hold_is_kept_in_no_file(packed: PackedMotion
 
 
 def test_encoders_whose_features_are_not_kept_are_refused(packed: PackedMotions) -> None:
-    with pytest.raises(InputError, match="hashing/8 are kept in no file; wrap the encoder in CachedTextEncoder"):
+    with pytest.raises(InputError, match="hashing/8 are not kept in a file; wrap the encoder in CachedTextEncoder"):
         keep_features(packed, TextReader(HashingEncoder(8), True))
 
 

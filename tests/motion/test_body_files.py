@@ -68,7 +68,7 @@ def test_the_same_body_for_both_genders_is_a_mistake(tmp_path):
 def test_two_different_models_of_a_gender_are_not_chosen_between(tmp_path):
     write_bodies(tmp_path)
     np.savez(tmp_path / "SMPLH_MALE.npz", **made_body("smplh", 9))
-    with pytest.raises(InputError, match="are different male SMPL.H models; leave one of them there"):
+    with pytest.raises(InputError, match="are different male SMPL.H models; keep one of them"):
         BodyModels.open(tmp_path)
     np.savez(tmp_path / "SMPLH_MALE.npz", **made_body("smplh", 0))
     assert BodyModels.open(tmp_path).get("smplh", "male").num_betas == 16

@@ -55,7 +55,7 @@ def test_bad_files_are_one_sentence(tmp_path):
         (joints[:, :20], r"shape \(30, 20, 3\)"),
         (np.zeros((30, 100)), r"shape \(30, 100\)"),
         (joints[:0], "no frames"),
-        (np.array(["a"]), "no array of numbers"),
+        (np.array(["a"]), "not hold an array of numbers"),
         (np.array([{}], dtype=object), "damaged"),
     ):
         with pytest.raises(InputError, match=reason):

@@ -73,7 +73,7 @@ def test_the_body_of_smpl_is_taken(load, joints, flat):
 @pytest.mark.parametrize("width", [63, 66, 72, 156, 165])
 def test_rotations_in_rows_are_not_positions(load, width):
     poses = 0.5 * np.random.default_rng(0).normal(size=(30, width)) * np.sin(np.arange(30))[:, None]
-    with pytest.raises(InputError, match=f"rows of {width} numbers.*if they are rotations, as of SMPL"):
+    with pytest.raises(InputError, match=f"rows of {width} numbers.*if they are rotations, such as those of SMPL"):
         load(poses)
 
 
@@ -106,7 +106,7 @@ def test_units_are_told_by_the_legs(load, skeleton, factor, unit):
 
 @pytest.mark.parametrize("factor", [0.01, 10, 1e5, 1e200])
 def test_no_person_is_so_large(load, factor):
-    with pytest.raises(InputError, match="those of no person"):
+    with pytest.raises(InputError, match="are not a person"):
         load(factor * real().astype(np.float64))
 
 

@@ -1,4 +1,4 @@
-"""HumanML3D from its sources: AMASS recordings, body models, and the repository's index and captions."""
+"""HumanML3D made from AMASS recordings, body models, and the index and captions of its repository."""
 
 import io
 import warnings
@@ -32,15 +32,15 @@ from realign.motion.smpl import NAMES
 
 @dataclass(kw_only=True)
 class AmassFolder(Source):
-    """AMASS recordings, cut, mirrored and captioned as HumanML3D's index and texts say.
+    """AMASS recordings, cut, mirrored and captioned by HumanML3D's index and texts.
 
     Attributes:
-        models: Bodies that the motions are shown on.
+        models: Body models.
         repository: Index, captions, split lists.
-        splits_option: Folder with split lists, or per cent such as "80/5/15"; the repository's lists when None.
-        resampled: True 20 frames per second instead of every int(fps / 20)-th frame.
-        cuts: Clips by name, mirrored ones too.
-        paths: Files of the clips that are there, by name.
+        splits_option: Folder with split lists, or percentages such as "80/5/15"; the repository's lists when None.
+        resampled: Resample to true 20 frames per second instead of taking every int(fps / 20)-th frame.
+        cuts: Clips by name, with mirrored ones.
+        paths: Files of the clips that were found, by name.
     """
 
     models: BodyModels
@@ -60,7 +60,7 @@ class AmassFolder(Source):
         splits: str | None = None,
         resampled: bool = False,
     ) -> "AmassFolder":
-        """Look for everything that the index names.
+        """Find everything that the index names.
 
         Args:
             root: Folder of AMASS downloads.
@@ -70,7 +70,7 @@ class AmassFolder(Source):
             resampled: As the attribute.
 
         Raises:
-            InputError: One of them is missing or is not what it should be.
+            InputError: One of them is missing or cannot be used.
         """
         if not root.is_dir():
             raise InputError(f"The folder {root} does not exist; give the folder of AMASS downloads.")
@@ -89,7 +89,7 @@ class AmassFolder(Source):
         return source
 
     def _find(self) -> None:
-        """Find the file of every clip; what is not there goes to `problems`."""
+        """Find the file of every clip; missing clips go to `problems`."""
         cuts, self.problems = self.repository.cuts()
         recordings = Recordings(self.root)
         for name, cut in cuts.items():
@@ -102,7 +102,7 @@ class AmassFolder(Source):
         recordings.check()
 
     def _recorded(self, cut: Cut, recordings: Recordings) -> Path | tuple[str, str]:
-        """The file of AMASS that a clip is cut from, else why there is none."""
+        """The AMASS file that a clip is cut from, or why there is none."""
         path = recordings.find(cut.source)
         if path is None:
             return recordings.missing(cut.source)
@@ -112,14 +112,14 @@ class AmassFolder(Source):
         return path
 
     def _whole(self, cut: Cut) -> Path | tuple[str, str]:
-        """The folder or archive that holds a clip of HumanAct12, else why there is none."""
+        """The folder or archive that holds a clip of HumanAct12, or why there is none."""
         clips, name = self.repository.humanact12, Path(cut.source).stem
         if clips is None:
             return "HumanAct12 missing: pose_data/humanact12.zip of the repository", cut.source
         return clips.path if name in clips.names else ("no motion file", f"{name} is not in {clips.path}")
 
     def files(self) -> Iterable[Path]:
-        """Recordings, body models, and what is read of the repository."""
+        """Recordings, body models, and the files of the repository that are read."""
         yield from {path for path in self.paths.values() if path.suffix.lower() == ".npz"}
         yield from self.models.paths.values()
         yield from self.repository.files()
@@ -127,7 +127,7 @@ class AmassFolder(Source):
             yield from (path for name in SPLITS if (path := Path(self.splits_option) / f"{name}.txt").is_file())
 
     def items(self) -> list[Item]:
-        """Every clip whose file is there, those of one recording one after the other."""
+        """Every clip whose file was found; clips of one recording are adjacent."""
         splitter = Splitter(self.splits_option, self.repository.lists)
         items = []
         for name, cut in sorted(self.cuts.items(), key=lambda pair: (pair[1].source, pair[0].lstrip("M"), pair[0])):
@@ -139,11 +139,11 @@ class AmassFolder(Source):
         return items
 
     def __getstate__(self) -> dict[str, Any]:
-        """What loading needs."""
+        """State that worker processes need."""
         return super().__getstate__() | {"paths": {}, "_last": None}
 
     def captions(self, item: Item) -> Sequence[Caption]:
-        """Captions of a clip; of a resampled one their times are those of the same frames."""
+        """Captions of a clip; for a resampled clip their times are scaled to the same frames."""
         cut = self.cuts[item.id]
         try:
             found = self.repository.captions(item.id[1:] if cut.mirrored else item.id, cut.mirrored)
@@ -170,7 +170,7 @@ class AmassFolder(Source):
         return cut.apply(joints).astype(np.float32)
 
     def _recording(self, item: Item, cut: Cut) -> Recording:
-        """A recording; that of the clip before is kept, since a recording has several."""
+        """A recording; the last one is kept, since several clips come from one."""
         if self._last is None or self._last[0] != cut.source:
             self._last = None
             found: Recording | LeftOut
@@ -187,7 +187,7 @@ class AmassFolder(Source):
         return found
 
     def _read_whole(self, cut: Cut) -> Recording:
-        """A clip of HumanAct12 out of the repository."""
+        """A clip of HumanAct12 from the repository."""
         name = Path(cut.source).stem
         if self.repository.humanact12 is None:
             raise LeftOut("no motion file", name)
@@ -197,16 +197,16 @@ class AmassFolder(Source):
         return Recording(joints[:, :BODY_JOINTS].astype(np.float64))
 
     def finish(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[str]]:
-        """The published sign of the yaw velocity, but not in a resampled set."""
+        """Give the yaw velocity its published sign, except in a resampled set."""
         if self.resampled:
             return features, []
         published = published_yaw(torch.from_numpy(features)).numpy()
         changed = (published[:, 0] != features[:, 0]).any()
-        remark = "the yaw velocity has the published, wrong sign at the frames where the facing passes Z-"
+        remark = "the yaw velocity has the published, wrong sign in frames where the facing passes Z-"
         return published, [remark] if changed else []
 
     def about(self) -> dict[str, Any]:
-        """What holds for all clips."""
+        """How all clips were made."""
         frames = "true 20 frames per second" if self.resampled else "every int(fps / 20)-th frame"
         bodies = " and ".join(sorted(NAMES[kind] for kind in self.models.kinds()))
         return {
@@ -215,13 +215,13 @@ class AmassFolder(Source):
         }
 
     def about_statistics(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> str:
-        """How far they are from those that the repository publishes."""
+        """Their differences from the statistics that the repository publishes."""
         published = self.repository.statistics()
         if published is None or published[0].shape != mean.shape or published[1].shape != std.shape:
             return ""
         far = float(np.abs(mean - published[0]).max())
         ratio = float(np.abs(std / np.maximum(published[1], 1e-12) - 1).max())
-        return f"; from those of HumanML3D at most {far:.2g} (Mean) and {ratio:.2%} (Std)"
+        return f"; they differ from those of HumanML3D by at most {far:.2g} (Mean) and {ratio:.2%} (Std)"
 
 
 def prepare_amass(
@@ -236,15 +236,15 @@ def prepare_amass(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> PrepareReport:
-    """Make HumanML3D, or what can be made of it, from recordings of AMASS.
+    """Make HumanML3D, or the part of it that the downloads contain, from recordings of AMASS.
 
     Args:
         source: Folder of AMASS downloads.
         out: Folder to make.
         body_models: Folder of SMPL+H models.
         humanml3d: The repository of HumanML3D.
-        splits: Folder with train.txt, val.txt, test.txt, or per cent; the repository's lists when None.
-        resample: Take true 20 frames per second instead of every int(fps / 20)-th frame.
+        splits: Folder with train.txt, val.txt, test.txt, or percentages; the repository's lists when None.
+        resample: Resample to true 20 frames per second instead of taking every int(fps / 20)-th frame.
         overwrite: As in `prepare`.
         workers: As in `prepare`.
         progress: As in `prepare`.

@@ -1,4 +1,4 @@
-"""Where the recordings that HumanML3D's index names lie in a folder of AMASS downloads."""
+"""Find the recordings of HumanML3D's index in a folder of AMASS downloads."""
 
 from collections import Counter
 from functools import cached_property
@@ -6,9 +6,10 @@ from pathlib import Path
 
 from realign.errors import InputError
 from realign.files import data_files
+from realign.motion.body_files import PACKED
 
 NEWER = "_stageii"
-"""What names of SMPL-X downloads end in, where those of SMPL+H end in _poses."""
+"""End of the file names of SMPL-X downloads; those of SMPL+H end in _poses."""
 _SITE = {
     "BioMotionLab_NTroje": ("BMLrub",),
     "DFaust_67": ("DFaust",),
@@ -19,15 +20,14 @@ _SITE = {
     "TCD_handMocap": ("TCDHands",),
     "Transitions_mocap": ("Transitions",),
 }
-"""Folders of older releases, which the index names, and what the site calls them now."""
-_PACKED = (".bz2", ".xz", ".gz", ".zip", ".tar")
+"""Folders of older releases, which the index names, with their present names on the AMASS site."""
 
 
 class Recordings:
     """The .npz files of a folder of AMASS downloads.
 
     Args:
-        root: The folder that holds KIT, CMU and others, unpacked; they may lie one folder deeper, under either name.
+        root: The folder with the unpacked subsets (KIT, CMU ...), one folder deeper if need be, under either name.
     """
 
     def __init__(self, root: Path) -> None:
@@ -51,7 +51,7 @@ class Recordings:
         return found
 
     def missing(self, source: str) -> tuple[str, str]:
-        """Reason and detail of a recording that is not there."""
+        """Reason and detail for a recording that is missing."""
         subset = source.partition("/")[0]
         site = _SITE.get(subset, (subset,))[0]
         if self._folders(subset):
@@ -61,7 +61,7 @@ class Recordings:
         return f"AMASS subset missing: {site} (folder {subset}){told}", f"{source.removesuffix('.npy')}.npz"
 
     def check(self) -> None:
-        """Refuse a folder that holds none of the recordings that were looked for.
+        """Refuse a folder without any of the recordings that `find` looked for.
 
         Raises:
             InputError: There are none.
@@ -72,34 +72,34 @@ class Recordings:
         what = self._packed[0].name if self._packed else "the downloads"
         raise InputError(
             f"{self.root} holds none of the {len(self._lost)} recordings that the index names ({', '.join(subsets)}, "
-            f"...); unpack {what} there, so that {self._lost[0].removesuffix('.npy')}.npz is found; they are the "
-            "'SMPL+H G' downloads of amass.is.tue.mpg.de."
+            f"...); unpack {what} there ('SMPL+H G' of amass.is.tue.mpg.de), so that it holds "
+            f"{self._lost[0].removesuffix('.npy')}.npz."
         )
 
     @cached_property
     def _places(self) -> dict[str, list[Path]]:
-        """Folders that may be subsets, by name without what differs between spellings; the nearest first."""
+        """Folders that may be subsets, by normalised name, the deepest first."""
         near = [self.root, *sorted(path for path in self.root.iterdir() if path.is_dir())]
         far = [path for folder in near[1:] for path in sorted(folder.iterdir()) if path.is_dir()]
         places: dict[str, list[Path]] = {}
-        for path in [*far, *near]:  # what lies deeper holds less that is not meant
+        for path in [*far, *near]:  # deeper folders hold fewer unrelated files
             places.setdefault(_plain(path.resolve().name), []).append(path)
         return places
 
     @cached_property
     def _packed(self) -> list[Path]:
-        return [path for path in sorted(self.root.iterdir()) if path.suffix.lower() in _PACKED]
+        return [path for path in sorted(self.root.iterdir()) if path.suffix.lower() in PACKED]
 
     def _folders(self, subset: str) -> list[Path]:
         names = (subset, *_SITE.get(subset, ()))
         return [path for name in names for path in self._places.get(_plain(name), [])]
 
     def _like(self, folder: Path, rest: str) -> Path | None:
-        """A file whose path differs in blanks and in how its release ends names."""
+        """A file whose path differs only in blanks and in the ending of its release."""
         if folder not in self._alike:
             files = data_files(folder, ".npz", recursive=True)
             pairs = [(_key(path.relative_to(folder).with_suffix("").as_posix()), path) for path in files]
-            self._alike[folder] = dict(reversed(pairs))  # of two, the first counts: _poses before _stageii
+            self._alike[folder] = dict(reversed(pairs))  # the first of two wins: _poses before _stageii
         return self._alike[folder].get(_key(rest))
 
 

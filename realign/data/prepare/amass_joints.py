@@ -1,4 +1,4 @@
-"""Joints of AMASS recordings at the rate and on the bodies that HumanML3D's program takes."""
+"""Joints of AMASS recordings with the frame rate and the bodies that HumanML3D's program uses."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from realign.motion.body_files import BodyModels
 from realign.motion.smpl import NAMES, BodyModel
 
 BETAS = 10
-"""Shape coefficients of SMPL and SMPL+H that the published program takes of the files' 16."""
+"""Shape coefficients of SMPL and SMPL+H that the published program uses of the files' 16."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +22,10 @@ class Recording:
     """Joints of a recording.
 
     Attributes:
-        joints: (T, 22, 3) metres; Z up, but for those that are taken whole.
-        step: Frames of it for each that the index counts.
+        joints: (T, 22, 3) metres; Z up, except for recordings taken unchanged.
+        step: Number of its frames per frame of the index.
         fps: Frames per second.
-        remarks: What is odd about it, and how the published program takes it.
+        remarks: Its peculiarities, and how the published program treats them.
     """
 
     joints: NDArray[np.float64]
@@ -35,24 +35,24 @@ class Recording:
 
 
 def body_of(motion: BodyMotion, models: BodyModels) -> tuple[BodyModel, list[str]]:
-    """The body model that a motion is shown on, with remarks.
+    """The body model for a motion, with remarks.
 
-    Of SMPL+H the published program takes the male model where the gender is the text "male", else the female one; the
-    other kinds are shown on the model of their gender.
+    For SMPL+H the published program uses the male model if the gender is the text "male", otherwise the female one. The
+    other kinds use the model of their gender.
 
     Raises:
         InputError: There is no such model.
     """
     if motion.kind != "smplh":
         model = models.get(motion.kind, motion.gender)
-        told = f"{motion.body} poses on a body of {NAMES[model.kind]}"
-        return model, [told] if model.kind != motion.kind else []
+        remark = f"{motion.body} poses on a body of {NAMES[model.kind]}"
+        return model, [remark] if model.kind != motion.kind else []
     gender = "male" if motion.gender == "male" and not motion.gender_is_bytes else "female"
     model = models.get("smplh", gender)
     remarks = [] if model.kind == "smplh" else ["SMPL+H poses on a body of SMPL: features are not the published ones"]
     if gender != motion.gender:
         stored = f"the bytes {motion.gender!r}" if motion.gender_is_bytes else repr(motion.gender)
-        remarks.append(f"gender {stored} takes the female body, as published")
+        remarks.append(f"gender {stored} uses the female body, as published")
     return model, remarks
 
 
@@ -62,10 +62,10 @@ def motion_joints(
     """Positions (T, count, 3) of the first joints of every step-th frame, Z up.
 
     Args:
-        motion: What was recorded.
-        models: Bodies to show it on.
-        step: Every which frame.
-        count: How many joints.
+        motion: The recorded motion.
+        models: Body models.
+        step: Step between frames.
+        count: Number of joints.
 
     Raises:
         InputError: There is no model for it, or its shape has too few coefficients.
@@ -74,7 +74,7 @@ def motion_joints(
     betas = motion.betas[: model.num_betas if motion.kind == "smplx" else BETAS]
     if motion.kind != "smplx" and len(betas) < BETAS:
         raise InputError(f"its shape has {len(betas)} betas, but the body model takes {BETAS}; download it again")
-    # hands of SMPL are where SMPL+H has fingers
+    # SMPL has hands where SMPL+H has fingers
     own = count if model.kind == motion.kind else min(count, BODY_JOINTS)
     return model.joints(motion.poses[::step, :own], betas, motion.trans[::step], count)
 
@@ -84,12 +84,12 @@ def read_recording(path: Path, models: BodyModels, resampled: bool = False) -> R
 
     Args:
         path: The file.
-        models: Bodies to show it on.
-        resampled: Every frame, to be resampled, instead of every int(fps / 20)-th.
+        models: Body models.
+        resampled: Take every frame, for resampling, instead of every int(fps / 20)-th.
 
     Raises:
-        LeftOut: Its frame rate has no step, or there is no model for it.
-        InputError: It is damaged, or no such file.
+        LeftOut: Its frame rate is below 20, or there is no model for it.
+        InputError: It is damaged, or not a file of AMASS.
         OSError: It cannot be read.
     """
     motion = BodyMotion.read(path)
@@ -97,22 +97,22 @@ def read_recording(path: Path, models: BodyModels, resampled: bool = False) -> R
     if step == 0 and not resampled:
         raise LeftOut(
             "frame rate below 20",
-            f"{path.name}: int({motion.fps:g} / {RATE}) frames are no step; --resample takes it",
+            f"{path.name}: int({motion.fps:g} / {RATE}) is not a step; use --resample",
         )
     try:
         model, remarks = body_of(motion, models)
     except InputError as error:
         raise LeftOut("no body model", f"{path.name}: {error}") from None
     if motion.kind == "smplx":
-        remarks.append("SMPL-X: another body than the published one, so that features are near it, not equal to it")
+        remarks.append("SMPL-X: not the published body, so features are close to the published ones, not equal")
         if len(motion.betas) > model.num_betas:
-            remarks.append(f"{model.num_betas} of {len(motion.betas)} betas are taken, as many as the body model has")
+            remarks.append(f"{model.num_betas} of {len(motion.betas)} betas are used, as many as the body model has")
     step = max(step, 1)
     rate = motion.fps / step
     if abs(rate - RATE) > 1e-6 and not resampled:
         remarks.append(
-            f"{motion.fps:g} frames per second: one frame in {step} is taken, {rate:.4g} a second, and counts as "
-            f"{RATE} a second, as published (--resample gives true {RATE})"
+            f"{motion.fps:g} frames per second: one frame in {step} is taken, {rate:.4g} per second, and treated as "
+            f"{RATE} per second, as published (--resample gives true {RATE})"
         )
     joints = motion_joints(motion, models, 1 if resampled else step)
     return Recording(joints, step, motion.fps, tuple(remarks))

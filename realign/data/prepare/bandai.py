@@ -1,8 +1,8 @@
 """Captions for one public data set, Bandai-Namco Research Motiondataset, which has labels but no captions.
 
-`prepare` uses them for a folder whose `index.csv` holds these labels and that has no `texts/`. The label gives the
-action; turns, directions, hands, heights and counts are measured on the joints (`bandai_measures`), so a caption never
-contradicts its clip: a file labelled "turn left" whose body turns right is described as turning right. Words are in
+`prepare` uses them for a folder without `texts/` whose `index.csv` holds these labels. The label gives the action.
+Turns, directions, hands, heights and counts are measured on the joints (`bandai_measures`), so a caption does not
+contradict its clip: a file labelled "turn left" whose body turns right is described as turning right. The words are in
 `bandai_words`.
 """
 
@@ -18,7 +18,7 @@ from realign.data.prepare.bandai_words import ACTS, NUMBERS, PARTS, STYLES, SUBJ
 
 @dataclass(frozen=True)
 class Part:
-    """One action in four wordings: `plain`, `other`, `doing` (participle), and `exact` with measures."""
+    """One action in four wordings: `plain`, `other`, `doing` (participle), and `exact` with measurements."""
 
     plain: str
     other: str
@@ -27,7 +27,7 @@ class Part:
 
 
 def number(count: int) -> str:
-    """A count in words up to twelve, in digits from there on."""
+    """A count in words up to twelve, in digits above."""
     return NUMBERS[count] if 0 <= count < len(NUMBERS) else str(count)
 
 
@@ -82,7 +82,7 @@ def _level(hand: Hand) -> str:
 
 
 def _hands(label: str, m: Measures) -> Part:
-    """A raise or a wave; the hands named are those that the joints show raised."""
+    """A raise or a wave of the hands that the label names."""
     kind, _, which = label.rpartition("-")[0].rpartition("-")
     verb, other, doing = PARTS[kind]
     hand = "both hands" if which == "both" else f"the {which} hand"
@@ -102,7 +102,7 @@ def _act(label: str, m: Measures) -> Part:
     plain, other, doing = ACTS[label]
     raised = [name for name, hand in (("left", m.left), ("right", m.right)) if hand.raised]
     if label == "bye" and m.right.raised:
-        raised = ["right"]  # one-handed by its label; the other hand may be up for the action it is joined with
+        raised = ["right"]  # a one-handed action; the other hand may be up for a second action
     hand = "both hands" if len(raised) == 2 else f"the {raised[0]} hand" if raised else "a hand"
     plain, other, doing = (text.format(hand=hand) for text in (plain, other, doing))
     exact = plain
@@ -113,14 +113,14 @@ def _act(label: str, m: Measures) -> Part:
 
 
 def part(label: str, m: Measures) -> Part:
-    """Words for one content label, with turns, directions and heights from the measures."""
+    """Words for one content label, with measured turns, directions and heights."""
     if label in TRAVEL:
         return _travel(label, m)
     return _hands(label, m) if label.endswith(("-hand", "-hands")) else _act(label, m)
 
 
 def knows(content: str) -> bool:
-    """Whether every label of a content field ("a", "a+b" at once, "a>b" in turn) has words here."""
+    """Whether there are words for every label of a content field ("a", "a+b" at once, "a>b" in turn)."""
     return all(
         label in TRAVEL or label in ACTS or label.endswith(("-hand", "-hands"))
         for label in content.replace(">", "+").split("+")
@@ -128,7 +128,7 @@ def knows(content: str) -> bool:
 
 
 def in_order(content: str, m: Measures) -> bool | None:
-    """Whether "a>b" shows in that order on the joints; None where hands and trunk cannot tell."""
+    """Whether the joints show "a>b" in that order; None if hands and trunk do not show an order."""
     first, second = (_moments(label, m) for label in content.split(">"))
     alone = [(first[k], second[k]) for k in first.keys() & second.keys() if None not in (first[k], second[k])]
     a = [first[k] for k in first if k not in second]
@@ -139,7 +139,7 @@ def in_order(content: str, m: Measures) -> bool | None:
 
 
 def _moments(label: str, m: Measures) -> dict[str, float]:
-    """Times (s) at which the body parts that a label moves are most moved."""
+    """Times (s) of the largest movement of the body parts that a label moves."""
     if label == "bow":
         return {"trunk": m.bow_when}
     both = "both" in label or label == "byebye"
@@ -151,11 +151,11 @@ def describe(clip_id: str, content: str, style: str, joints: NDArray[np.floating
     """Write four captions of one clip; the first is the plainest.
 
     Args:
-        clip_id: Name of the clip: equal names get equal wordings.
-        content: Label, "a+b" for a walk or run while doing b, "a>b" for a and then b.
-        style: Manner in which the actor moves, may be empty.
+        clip_id: Name of the clip; equal names get equal wordings.
+        content: Label; "a+b" for a walk or run while doing b, "a>b" for a and then b.
+        style: Manner in which the actor moves; may be empty.
         joints: Positions (F, 22, 3), metres, Y up.
-        fps: Frames a second.
+        fps: Frames per second.
     """
     m = measure(joints, fps)
     rng = random.Random(clip_id)

@@ -1,4 +1,4 @@
-"""What the joints of a clip show, in metres, degrees, seconds and counts: the facts in the captions of `bandai`."""
+"""Measurements of a clip's joints in metres, degrees, seconds and counts, for the captions of `bandai`."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 PELVIS, NECK, HEAD = 0, 12, 15
 HIPS, SHOULDERS, ELBOWS, WRISTS, ANKLES = (1, 2), (16, 17), (18, 19), (20, 21), (7, 8)
 _STEP_SWING = 0.10  # m: the feet pass each other by at least this much in the direction of walking
-_WAVE_SWING = 0.03  # m: a waving hand travels at least this far, seen from its elbow, between two turning points
-_TURN_SWING = 45.0  # degrees: smaller changes of the facing are sway
-_RAISED = -0.12  # m against the shoulder: a hand from here on counts as raised
+_WAVE_SWING = 0.03  # m: a waving hand travels at least this far relative to its elbow between two turning points
+_TURN_SWING = 45.0  # degrees: smaller changes of the facing count as sway
+_RAISED = -0.12  # m relative to the shoulder: a hand above this counts as raised
 
 Array = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Hand:
-    """One hand: `peak` m above its shoulder, over the head or not, when it is up (s), and how often it waves."""
+    """One hand: its largest height above the shoulder (m), whether it passes the head, the time (s), and its waves."""
 
     peak: float
     over_head: bool
@@ -28,16 +28,16 @@ class Hand:
 
 @dataclass(frozen=True)
 class Measures:
-    """Facts of one clip, in metres, seconds and degrees.
+    """Measurements of one clip in metres, seconds and degrees.
 
     Attributes:
         seconds: Length of the clip.
-        walked: Length of the pelvis' trajectory over the ground.
+        walked: Length of the pelvis trajectory on the ground.
         forward: Distance in the direction that the body faces, negative backward.
         leftward: Distance to the body's left.
         turns: Successive turns of at least 45 degrees, positive to the left.
         steps: Steps of the feet.
-        bow: Largest forward lean of the trunk against its first frames.
+        bow: Largest forward lean of the trunk relative to its first frames.
         bow_when: Time of that lean.
         left: The left hand.
         right: The right hand.
@@ -62,7 +62,7 @@ def facing_yaw(joints: Array) -> Array:
 
 
 def turning_points(signal: Array, swing: float) -> list[int]:
-    """Frames at which a signal turns around after moving by at least `swing` (its first extreme included)."""
+    """Frames at which a signal reverses after moving by at least `swing`, with its first extreme."""
     found: list[int] = []
     low = high = 0
     direction = 0
@@ -112,7 +112,7 @@ def _hand(joints: Array, yaw: Array, side: int, fps: float) -> Hand:
 
 
 def _waves(signal: Array) -> int:
-    """Full swings to and fro: a raise and a lowering alone give two turning points at most, hence none."""
+    """Full swings to and fro; a raise and a lowering have at most two turning points and count as none."""
     return max(0, (len(turning_points(signal, _WAVE_SWING)) - 1) // 2)
 
 
@@ -121,11 +121,11 @@ def measure(joints: Array, fps: float = 20.0) -> Measures:
 
     Args:
         joints: Positions (F, 22, 3) of the HumanML3D skeleton, metres, Y up.
-        fps: Frames a second.
+        fps: Frames per second.
     """
     joints = np.asarray(joints, dtype=np.float64)
     yaw = facing_yaw(joints)
-    root = _smooth(joints[:, PELVIS], 9)  # nine frames: the hip sway of a step is not travel
+    root = _smooth(joints[:, PELVIS], 9)  # nine frames: removes the hip sway of steps
     travel = _to_body(np.diff(root, axis=0), yaw[:-1])
     walked = np.linalg.norm(np.diff(root[:, [0, 2]], axis=0), axis=1).sum()
     feet = _to_body(joints[:, ANKLES[0]] - joints[:, ANKLES[1]], yaw)

@@ -31,7 +31,7 @@ TRAVEL = {  # label -> (verb, participle, paraphrase of the verb)
     "run": ("runs", "running", "jogs"),
     "dash": ("dashes", "dashing", "sprints"),
 }
-ACTS = {  # label -> (plain, paraphrase, participle); hands are named only where the joints say which
+ACTS = {  # label -> (plain, paraphrase, participle); the joints show which hand is used
     "bow": ("bows", "bends forward in a bow", "bowing"),
     "call": ("leans forward and calls out to someone", "calls out while bending forward", "calling out to someone"),
     "dance-short": ("dances", "performs a short dance", "dancing"),

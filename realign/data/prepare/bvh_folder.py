@@ -1,4 +1,4 @@
-"""Any folder of BVH recordings with a captions file."""
+"""A folder of BVH recordings with a captions file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ def bvh_files(folder: Path) -> list[Path]:
 
 @dataclass
 class BvhFolder(Source):
-    """BVH files, each retargeted to the reference skeleton and resampled; rows with times cut parts out of them."""
+    """BVH files, retargeted to the reference skeleton and resampled; captions with times cut parts out of them."""
 
     captions_file: Path | None = None
     splits_option: str | None = None
@@ -47,25 +47,25 @@ class BvhFolder(Source):
         fps: float | None = None,
         up: str | None = None,
     ) -> "BvhFolder":
-        """Look at a folder.
+        """Open a folder.
 
         Args:
-            root: The folder, searched with its subfolders.
+            root: The folder; subfolders are searched too.
             captions: CSV or JSONL with id or file, caption and optionally start, end, split.
-            skeleton: Name of the skeleton to bring the recordings to; HumanML3D when None.
+            skeleton: Name of the target skeleton; HumanML3D when None.
             rig: YAML map of joint names for rigs that are not recognised.
-            splits: Folder with split lists, or per cent such as "80/5/15".
-            fps: True frames per second of the recordings, where their headers are wrong.
-            up: The axis that points up in them; found when None.
+            splits: Folder with split lists, or percentages such as "80/5/15".
+            fps: True frames per second of the recordings, if their headers are wrong.
+            up: The axis that points up in them; detected when None.
         """
         if captions is None:
-            raise InputError(f"{root} holds BVH files without captions; give --captions FILE with file, caption in it.")
+            raise InputError(f"{root} holds BVH files without captions; give --captions FILE with file and caption.")
         if rig is not None and not rig.is_file():
             raise InputError(f"The rig map {rig} does not exist; check the path given with --rig.")
         found = HUMANML3D if skeleton is None else get_skeleton(skeleton)
         if found.rest_offsets is None:
             raise InputError(
-                f"--skeleton {found.name} is for folders in its own layout: BVH files are brought to the skeleton "
+                f"--skeleton {found.name} is for folders in its own layout: BVH files are retargeted to the skeleton "
                 f"{HUMANML3D.name}; drop the option."
             )
         return cls(
@@ -106,7 +106,7 @@ class BvhFolder(Source):
         captioned = {key for key, _, _ in groups}
         self.problems += [(name, "no caption", "") for name in names.paths if name not in captioned]
         for name, found in sorted(unknown.items()):
-            several = f"{' and '.join(found)}: write the path"
+            several = f"{' and '.join(found)}: give the path"
             self.problems.append(
                 (name, "name of several files", several) if found else (name, "no motion file", "captioned only")
             )
@@ -119,10 +119,10 @@ class BvhFolder(Source):
                 continue
             captions = tuple(Caption(row.caption.text) for row in rows)
             items.append(Item(name, names.paths[key], captions, split, start=start, end=end))
-        return sorted(items, key=lambda item: (str(item.path), item.start))  # parts of one file one after the other
+        return sorted(items, key=lambda item: (str(item.path), item.start))  # parts of one file are adjacent
 
     def __getstate__(self) -> dict[str, Any]:
-        """What loading needs."""
+        """State that worker processes need."""
         return super().__getstate__() | {"_last": None}
 
     def load(self, item: Item) -> NDArray[np.float32]:
@@ -147,7 +147,7 @@ class BvhFolder(Source):
 
 
 class _Names:
-    """Recordings of a folder by id: the file's name, or its path if files of several folders have the same name.
+    """Recordings of a folder by id: the file's name, or its path if several files have that name.
 
     Args:
         root: The folder.
@@ -159,7 +159,7 @@ class _Names:
         found: dict[str, Path] = {}
         for path in bvh_files(root):
             where = path.relative_to(root).with_suffix("").as_posix()
-            if where in found:  # suffixes in capitals and in small letters
+            if where in found:  # suffixes that differ only in case
                 self.twice.append((where, path.relative_to(root)))
             found.setdefault(where, path)
         for where, path in found.items():
@@ -171,7 +171,7 @@ class _Names:
         return where if len(self._alike[stem]) > 1 else stem
 
     def match(self, key: str) -> list[str]:
-        """Ids of the files that a key of a captions file may mean: the path may begin above the folder, or below."""
+        """Ids of the files that a key of a captions file may mean; its path may begin above or below the folder."""
         alike = self._alike.get(key.rsplit("/", 1)[-1], [])
         above = [where for where in alike if f"/{key}".endswith(f"/{where}")]  # the longest of them is exact
         below = [where for where in alike if f"/{where}".endswith(f"/{key}")]

@@ -1,4 +1,4 @@
-"""Captions of motions: reading them from text files, and swapping left and right in them."""
+"""Captions of motions: read them from text files, and swap left and right in them."""
 
 import math
 import re
@@ -19,13 +19,13 @@ _SIDES = re.compile(
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption of a motion or, where `end` > 0, about its part from `start` to `end` (seconds).
+    """A caption of a motion or, if `end` > 0, of its part from `start` to `end` (seconds).
 
     Attributes:
         text: The caption.
         start: Beginning of the part.
         end: End of the part; 0 for the whole motion.
-        tokens: "word/POS word/POS ..." where known, for evaluators that read parts of speech.
+        tokens: "word/POS word/POS ..." if known, for evaluators that read parts of speech.
     """
 
     text: str
@@ -35,12 +35,12 @@ class Caption:
 
     @property
     def whole(self) -> bool:
-        """Whether the caption is about the whole motion."""
+        """Whether the caption describes the whole motion."""
         return self.start == 0 and self.end == 0
 
 
 def swap_sides(text: str) -> str:
-    """Exchange left and right, clockwise and counterclockwise, word by word and keeping capitals.
+    """Exchange left and right, clockwise and counterclockwise, and keep capitals.
 
     Examples:
         >>> swap_sides("Left hand up, turns rightward, counterclockwise; bright light left over")
@@ -62,12 +62,12 @@ def swap_sides(text: str) -> str:
 
 
 def read_seconds(value: Any, where: str, remedy: str = "") -> float:
-    """A time in a motion; 0 for none, and for NaN as published files have it.
+    """A time in a motion; 0 for None, empty text, and NaN, which published files contain.
 
     Args:
-        value: A number, or text with a point or a comma in it.
-        where: Named in errors.
-        remedy: Said in errors, after that a number is needed.
+        value: A number, or text with a decimal point or comma.
+        where: Location for error messages.
+        remedy: Further remedy for error messages.
 
     Raises:
         InputError: It is not a time.
@@ -89,14 +89,14 @@ def read_seconds(value: Any, where: str, remedy: str = "") -> float:
 def parse_line(line: str, where: str = "caption") -> Caption | None:
     """Read one line of a HumanML3D text file, `caption#word/POS ...#from#to`; None for a line without words.
 
-    The caption may hold `#` itself, and may stand alone or with the tagged words alone.
+    The caption may contain `#`. The times, or the tagged words and the times, may be missing.
 
     Args:
-        line: The line; a plain caption is about the whole motion.
-        where: Named in errors.
+        line: The line; a plain caption describes the whole motion.
+        where: Location for error messages.
 
     Raises:
-        InputError: A time is wrong, or a part of the line is neither of these.
+        InputError: A time is wrong, or the line has another form.
     """
     pieces = [piece.strip() for piece in line.rsplit("#", 3)]
     if len(pieces) == 4 and any(map(_is_time, pieces[2:])):
@@ -104,14 +104,14 @@ def parse_line(line: str, where: str = "caption") -> Caption | None:
     elif len(pieces) > 1 and all(map(_is_tagged, pieces[-1].split() or ["no"])):
         text, tokens, times = line.rpartition("#")[0], pieces[-1], ["", ""]
     elif any(map(_is_tagged, pieces[1:])) or (len(pieces) == 3 and all(map(_is_time, pieces[1:]))):
-        raise InputError(f"{where}: {line.strip()!r} has too few marks #; write caption#word/POS word/POS#from#to.")
+        raise InputError(f"{where}: {line.strip()!r} has too few # signs; write caption#word/POS word/POS#from#to.")
     else:
         text, tokens, times = line, "", ["", ""]
     start, end = (read_seconds(time, where) for time in times)
     if tokens and not _is_tagged(tokens):
         raise InputError(
-            f"{where}: {tokens!r} holds no words with tags (walk/VERB) though it stands before the times; write "
-            "caption#word/POS word/POS#from#to, or ## where there are no tags."
+            f"{where}: {tokens!r} before the times does not hold words with tags (walk/VERB); write "
+            "caption#word/POS word/POS#from#to, or ## if there are no tags."
         )
     text = plain_caption(text)
     return Caption(text, start, end, tokens) if text else None
@@ -130,11 +130,11 @@ def _is_tagged(piece: str) -> bool:
 
 
 def read_text_file(path: Path) -> list[Caption]:
-    """All captions of one `texts/<id>.txt`; raises what `read_text` and `parse_line` do."""
+    """All captions of one file `texts/<id>.txt`; raises as `read_text` and `parse_line` do."""
     return parse_text(read_text(path), path.name)
 
 
 def parse_text(text: str, name: str) -> list[Caption]:
-    """All captions of the text of such a file, which messages call by `name`."""
+    """All captions of the text of such a file; error messages use `name`."""
     found = (parse_line(line, f"{name}, line {i}") for i, line in enumerate(text.split("\n"), 1))
     return [caption for caption in found if caption is not None]

@@ -1,4 +1,4 @@
-"""Files with the captions of many motions: CSV, JSON lines, JSON."""
+"""Files with captions of many motions: CSV, JSON lines, JSON."""
 
 import re
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ class CaptionRow:
     """One caption of a captions file.
 
     Attributes:
-        key: Which motion: an id, or the path of a file without its suffix and with plain slashes.
+        key: An id, or the path of a motion file with forward slashes and without suffix.
         caption: The caption.
-        split: Where the file names one.
+        split: The split, if the file names one.
     """
 
     key: str
@@ -39,11 +39,11 @@ def read_captions_file(path: str | Path) -> list[CaptionRow]:
     """Read a file of captions: CSV with a header, JSON lines, or JSON with a list of objects or captions by id.
 
     Args:
-        path: Columns or keys `id` or `file`, `caption` (in JSON a text or a list of them), and optionally `start`,
-            `end` (seconds), `split` (train, val or test). One that ends in .gz is unpacked.
+        path: A file with columns or keys `id` or `file`, `caption` (in JSON a text or a list of texts), and optionally
+            `start`, `end` (seconds), `split` (train, val or test). A file that ends in .gz is unpacked.
 
     Raises:
-        InputError: The file is missing, not readable, or a row is incomplete or would lose a part of its caption.
+        InputError: The file is missing or not readable, or a row is incomplete or would lose a part of its caption.
     """
     path = Path(path)
     is_json = any(suffix.lower() in (".jsonl", ".json", ".ndjson") for suffix in path.suffixes[-2:])
@@ -59,12 +59,12 @@ def read_captions_file(path: str | Path) -> list[CaptionRow]:
 
 
 def _read(record: dict[str, Any], where: str, quote: str) -> Iterator[CaptionRow]:
-    """The captions of one row; `quote` is a further remedy where a caption may have been cut."""
+    """The captions of one row; `quote` is a further remedy in case that a caption was cut."""
     key = next((record[name] for name in ("id", "file") if str(record.get(name) or "").strip()), None)
     if key is None or record.get("caption") is None:
         raise InputError(f"{where}: needs 'id' or 'file', and 'caption'; it has {sorted(record)}.")
     if isinstance(key, bool) or not isinstance(key, str | int):
-        raise InputError(f"{where}: {key!r} names no motion; write an id or a file as text.")
+        raise InputError(f"{where}: {key!r} does not name a motion; write an id or a file as text.")
     texts = record["caption"] if isinstance(record["caption"], list) else [record["caption"]]
     start, end = (read_seconds(record.get(name), where, quote) for name in ("start", "end"))
     if (start or end) and end <= start:

@@ -1,4 +1,4 @@
-"""A set that exists already: its report, and whether it is up to date."""
+"""The report of a prepared set, and the check whether an existing set is up to date."""
 
 import hashlib
 import json
@@ -12,22 +12,22 @@ from realign.data.store import FORMAT_VERSION, PackedMotions
 from realign.errors import InputError
 from realign.files import content_digest, read_lines, sweep
 
-_BY_CONTENT = "content:"  # earlier versions named a source by times of files
+_BY_CONTENT = "content:"  # earlier versions identified a source by the times of its files
 
 DOUBTFUL = "read with a remark"
 
 
 @dataclass
 class PrepareReport:
-    """What `prepare` did.
+    """Result of `prepare`.
 
     Attributes:
         folder: The prepared set.
         meta: Contents of its meta.json.
-        left_out: One record a clip that is not in it, with id, reason and detail.
-        outside: Records of clips that are in it, but whose length only protocols without a length limit take.
-        doubtful: Records of clips that are in it, with what was put right or looks wrong in their files.
-        up_to_date: The set was there already, made from the same source with the same options.
+        left_out: A record with id, reason and detail of each clip that is not in the set.
+        outside: Records of stored clips whose length only protocols without a length limit take.
+        doubtful: Records of stored clips with corrections or doubtful content in their files.
+        up_to_date: The set existed already, made from the same source with the same options.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class PrepareReport:
 
 
 def fingerprint_of(source: Source, given: tuple[Any, ...]) -> str:
-    """Digest of the names and contents of all files read, and of the options: a copy of the source has the same."""
+    """Digest of the names and contents of all files read, and of the options; equal for a copy of the source."""
     options = repr((FORMAT_VERSION, type(source).__name__, *given))
     names = (
         (path.relative_to(source.root).as_posix() if path.is_relative_to(source.root) else path.name, path)
@@ -54,8 +54,8 @@ def fingerprint_of(source: Source, given: tuple[Any, ...]) -> str:
 
 
 def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport | None:
-    """The set that is already there, if it is what would be made; refuses to replace anything but a prepared set."""
-    sweep(out)  # brings back what a killed process had taken away
+    """The existing set, if it is up to date; refuses to replace anything but a prepared set."""
+    sweep(out)  # restores what a killed process had moved away
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not out.is_dir() or not (out / "meta.json").is_file() or not (out / "clips.npy").is_file():
@@ -66,15 +66,14 @@ def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport 
     known = str(packed.meta.get("fingerprint"))
     if not known.startswith(_BY_CONTENT):
         raise InputError(
-            f"{out} is of an earlier version, which did not record what its source held; add --overwrite to make it "
-            "again or choose another -o."
+            f"{out} is from an earlier version, which did not record its source; add --overwrite or choose another -o."
         )
     if known != fingerprint:
         raise InputError(f"{out} was made from another source or other options; add --overwrite or choose another -o.")
     if packed.meta.get("content") != packed.identity:
         raise InputError(f"{out} was changed after it was made; add --overwrite or choose another -o.")
     report = PrepareReport(out, packed.meta, up_to_date=True)
-    for line in read_lines(out / "report.jsonl"):  # not splitlines: names may hold further separators
+    for line in read_lines(out / "report.jsonl"):  # not splitlines: names may contain other separators
         record = json.loads(line)
         doubtful = report.doubtful if record["reason"] == DOUBTFUL else report.outside
         (doubtful if record["stored"] else report.left_out).append(record)

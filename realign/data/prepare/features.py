@@ -1,4 +1,4 @@
-"""The motions of a source as features, a group at a time, in this process or in several."""
+"""Features of a source's motions, computed in groups, in this process or in several."""
 
 import os
 import signal
@@ -22,19 +22,19 @@ from realign.errors import InputError, collect_input_warnings
 from realign.motion.canonical import clip_fault
 from realign.motion.features import clips_to_features
 
-LEAST = 4  # frames of features: one unit of length, less is left out altogether
-GROUP = 64  # motions computed at once: their number changes the last bits
+LEAST = 4  # frames of features: one unit of length; shorter motions are left out
+GROUP = 64  # motions computed at once; their number affects the last bits
 
 
 @dataclass
 class Loaded:
-    """What became of an item.
+    """Result of loading an item.
 
     Attributes:
-        features: (F, C); None where it is left out, unless statistics count it.
+        features: (F, C); None if it is left out, unless statistics count it.
         captions: Its captions.
         why: Why it is left out.
-        remarks: What was put right or looks wrong in its file.
+        remarks: Corrections and doubtful content of its file.
     """
 
     features: NDArray[np.float32] | None = None
@@ -44,15 +44,15 @@ class Loaded:
 
 
 def loaded_items(source: Source, items: Sequence[Item], workers: int = 1) -> Iterator[tuple[Item, Loaded]]:
-    """All items in order, each with what became of it; only a few groups are in memory.
+    """All items in order, each with its result; only a few groups are in memory.
 
     Args:
-        source: Where they come from.
+        source: Their source.
         items: The items.
-        workers: Processes to load and compute in; the results do not depend on it.
+        workers: Processes to load and compute in; the results do not depend on their number.
 
     Raises:
-        InputError: What loading refuses for all items, or a process that ended before its work was done.
+        InputError: An input that all items need is wrong, or a process ended before its work was done.
     """
     groups = [items[begin : begin + GROUP] for begin in range(0, len(items), GROUP)]
     found = (_load_group(source, group) for group in groups) if workers == 1 else _in_workers(source, groups, workers)
@@ -61,7 +61,7 @@ def loaded_items(source: Source, items: Sequence[Item], workers: int = 1) -> Ite
 
 
 def _in_workers(source: Source, groups: Sequence[Sequence[Item]], workers: int) -> Iterator[list[Loaded]]:
-    """Groups in order, computed by other processes, at most two for each of them ahead."""
+    """Groups in order, computed by other processes, at most two per process ahead."""
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (source,))
     ahead: deque[Future[list[Loaded]]] = deque()
     try:
@@ -73,7 +73,7 @@ def _in_workers(source: Source, groups: Sequence[Sequence[Item]], workers: int) 
             yield ahead.popleft().result()
     except BrokenProcessPool as error:
         raise InputError(
-            f"One of {workers} worker processes ended before its clips were done, as when the memory is full; use "
+            f"One of {workers} worker processes ended before its clips were done, perhaps because memory ran out; use "
             "fewer --workers."
         ) from error
     finally:
@@ -84,15 +84,15 @@ _source: Source | None = None  # of this worker process
 
 
 def _begin(source: Source) -> None:
-    """What a worker process does first."""
+    """Start a worker process."""
     global _source
     _source = source
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End when the process that started this one is killed: nobody else would tell."""
+    """End when the process that started this one is killed."""
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -126,7 +126,7 @@ def _load_group(source: Source, group: Sequence[Item]) -> list[Loaded]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute in one thread, as workers do: how a sum is shared among threads may change its last bits."""
+    """Compute in one thread, as workers do: the number of threads may change the last bits of a sum."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -136,7 +136,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _load(source: Source, item: Item) -> Loaded:
-    """Read an item and check it; joints come where features would be."""
+    """Read an item and check it; `features` of the result holds joints, unless the source gives features."""
     loaded = Loaded()
     try:
         loaded.captions = source.captions(item)
@@ -166,7 +166,7 @@ def _check(source: Source, array: NDArray[np.float32]) -> None:
 
 
 def _fault(source: Source, array: NDArray[np.float32]) -> LeftOut | None:
-    """Why a motion that is long enough cannot be used, if it cannot."""
+    """Why a motion that is long enough cannot be used; None if it can."""
     if not np.isfinite(array).all():
         return LeftOut("NaN", f"{int((~np.isfinite(array)).any(axis=tuple(range(1, array.ndim))).sum())} frames")
     if not source.gives_features:

@@ -35,12 +35,12 @@ def _array(path: Path) -> NDArray[np.float32]:
     except (ValueError, OSError) as error:
         raise LeftOut("unreadable", f"{path.name}: {error}") from None
     if array.dtype.kind not in "fiu":
-        raise LeftOut("unreadable", f"{path.name} holds no array of numbers")
+        raise LeftOut("unreadable", f"{path.name} does not hold an array of numbers")
     return array.astype(np.float32, copy=False)
 
 
 def _detect(folder: Path, features: bool) -> Skeleton:
-    """The skeleton by the width of the first readable file."""
+    """The skeleton that the first readable file's width shows."""
     for path in data_files(folder, ".npy")[:20]:
         try:
             found = split_clips(_array(path), path.name)
@@ -54,7 +54,7 @@ def _detect(folder: Path, features: bool) -> Skeleton:
 
 @dataclass
 class LayoutFolder(Source):
-    """A folder of this layout; features are used as they are where it has them, with the Mean and Std beside them."""
+    """A folder of this layout; if it has features, they are used unchanged, with the Mean and Std of the folder."""
 
     captions_file: Path | None = None
     splits_option: str | None = None
@@ -71,20 +71,20 @@ class LayoutFolder(Source):
         splits: str | None = None,
         up: str | None = None,
     ) -> "LayoutFolder":
-        """Look at a folder.
+        """Open a folder.
 
         Args:
             root: The folder.
-            captions: A captions file instead of `texts`.
-            skeleton: Name of the skeleton; found from the files when None.
-            splits: Folder with split lists, or per cent such as "80/5/15".
+            captions: A captions file to use instead of `texts`.
+            skeleton: Name of the skeleton; detected from the files when None.
+            splits: Folder with split lists, or percentages such as "80/5/15".
             up: The axis that points up in new_joints; Y when None.
         """
         features = (root / "new_joint_vecs").is_dir()
         folder = root / ("new_joint_vecs" if features else "new_joints")
         found = _detect(folder, features)
         if skeleton is not None and get_skeleton(skeleton) != found:
-            raise InputError(f"--skeleton {skeleton}, but the files in {folder} are of {found.name}; drop the option.")
+            raise InputError(f"--skeleton {skeleton}, but the files in {folder} have {found.name}; drop the option.")
         if up is not None and features:
             raise InputError(f"--up {up} is for joints, but {folder} holds features; drop the option.")
         source = cls(root, found, features, captions_file=captions, splits_option=splits, up=up)
@@ -104,7 +104,7 @@ class LayoutFolder(Source):
         yield from (path for path in [*names, self.root.parent / _CAPTIONS_FILE] if path.is_file())
 
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """The folder's Mean.npy and Std.npy, which belong to its new_joint_vecs and which papers use."""
+        """Mean.npy and Std.npy of the folder, which papers use with its new_joint_vecs."""
         paths = [self.root / "Mean.npy", self.root / "Std.npy"]
         if not self.gives_features or not all(path.is_file() for path in paths):
             return None
@@ -143,11 +143,11 @@ class LayoutFolder(Source):
         return items
 
     def __getstate__(self) -> dict[str, Any]:
-        """What loading needs."""
+        """State that worker processes need."""
         return super().__getstate__() | {"_paths": []}
 
     def captions(self, item: Item) -> Sequence[Caption]:
-        """The captions of one motion, out of its file in texts where there is such a folder."""
+        """The captions of one motion, from its file in texts if the folder has texts."""
         if self._texts is None:
             return item.captions
         try:
@@ -168,7 +168,7 @@ class LayoutFolder(Source):
                 raise LeftOut("unreadable", f"{name} does not hold one clip of (frames, {wanted})")
             array = found.arrays[0]
             if not len(array) or not np.isfinite(array).all():
-                return array  # the caller reports it
+                return array  # `features` reports it
             if not self.gives_features:
                 return to_joints(found, name, self.up)[0]
             check_features(array, self.skeleton, name)
@@ -193,10 +193,10 @@ class LayoutFolder(Source):
             return by_id, dict(kinds), splits
         if (self.root / "texts").is_dir():
             self.captions_from = "texts"
-            self._texts = self.root / "texts"  # read with the motions: those of a million clips fill the memory
+            self._texts = self.root / "texts"  # read with each motion: those of a million clips would fill memory
             return {}, dict(kinds), {}
         if labels:
-            self.captions_from = "described from index.csv and what the joints show (the folder has no texts)"
+            self.captions_from = "written from index.csv and measurements of the joints (the folder has no texts)"
             return self._written(), labels, {}
         raise InputError(
             f"{self.root} has no captions: give --captions FILE (CSV or JSONL with id, caption), "
@@ -218,7 +218,7 @@ class LayoutFolder(Source):
         return labels
 
     def _written(self) -> dict[str, list[Caption]]:
-        """Captions of HumanML3D by id, from the file beside the folder."""
+        """Captions of HumanML3D by id, from a captions file in the folder or beside it."""
         for path in (self.root / _CAPTIONS_FILE, self.root.parent / _CAPTIONS_FILE):
             if path.is_file():
                 captions: dict[str, list[Caption]] = {}

@@ -1,8 +1,8 @@
-"""How HumanML3D cuts its clips out of recordings: frame rates, beginnings, axes and mirror images, as published.
+"""Clips cut out of recordings as HumanML3D publishes them: frame rates, dropped beginnings, axes and mirror images.
 
-Its program takes every int(fps / 20)-th frame and counts the result as 20 frames per second, whatever the true rate. It
-drops the beginnings of some data sets, then takes the index's frames, which are whole numbers of those. Everything here
-does the same, with the same results where they are odd.
+HumanML3D's program takes every int(fps / 20)-th frame and treats the result as 20 frames per second, whatever the true
+rate. It drops the first frames of some data sets and then applies the frame numbers of the index. This module does the
+same, errors included.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from realign.motion.skeleton import HUMANML3D
 
 RATE = 20
 TRIMMED = {"Eyes_Japan_Dataset": 60, "MPI_HDM05": 60, "TotalCapture": 20, "MPI_Limits": 20, "Transitions_mocap": 10}
-"""Frames dropped at the beginning, by what the path of a recording holds."""
+"""Frames dropped at the beginning, by a part of the recording's path."""
 WITHOUT_CUT = "humanact12"
-"""Recordings whose path holds this are taken as they are: no cut, no change of axes."""
+"""Recordings whose path contains this are neither cut nor turned."""
 _FINGERS = ("index", "middle", "pinky", "ring", "thumb")  # of SMPL+H, three joints each
 _RIGHT_OF = {"index": "pinky", "middle": "middle", "pinky": "thumb", "ring": "index", "thumb": "ring"}
 _LEFT_HAND, _RIGHT_HAND = 22, 37
@@ -28,9 +28,9 @@ class Cut:
     """One row of the index, or its mirror image.
 
     Attributes:
-        source: Path of the recording, as the index has it.
-        start: First frame, after the data set's beginning is dropped.
-        end: Frame behind the last one, as in Python's slices; it may lie past the recording.
+        source: Path of the recording in the index.
+        start: First frame, counted after the dropped beginning.
+        end: Frame after the last one, as in Python's slices; it may exceed the recording.
         mirrored: Left and right are exchanged.
     """
 
@@ -41,26 +41,26 @@ class Cut:
 
     @property
     def whole(self) -> bool:
-        """Whether the recording is taken as it is."""
+        """Whether the recording is taken unchanged."""
         return WITHOUT_CUT in self.source
 
     @property
     def trims(self) -> dict[str, int]:
-        """What is dropped at the beginning, by the part of the path that says so."""
+        """Frames dropped at the beginning, by the part of the path that matches `TRIMMED`."""
         return {} if self.whole else {name: frames for name, frames in TRIMMED.items() if name in self.source}
 
     def frames(self, total: int) -> range:
-        """Which frames of a recording it takes.
+        """The frames of a recording that it takes.
 
         Args:
-            total: Frames of the recording, every int(fps / 20)-th counted.
+            total: Frames of the recording, counting every int(fps / 20)-th.
         """
         if self.whole:
             return range(total)
         return range(total)[sum(self.trims.values()) :][self.start : self.end]
 
     def remarks(self, total: int) -> list[str]:
-        """What is odd about it, in a recording of so many frames."""
+        """Remarks about the cut in a recording of `total` frames."""
         if self.whole:
             return []
         found = [f"{frames} frames at the beginning of {name} are dropped" for name, frames in self.trims.items()]
@@ -72,28 +72,28 @@ class Cut:
         """The clip, Y up.
 
         Args:
-            joints: The recording, Z up; with Y up where it is taken as it is.
+            joints: The recording, Z up; Y up if it is taken unchanged.
         """
         frames = self.frames(len(joints))
         return self.turn(joints[frames.start : frames.start + len(frames)])
 
     def turn(self, joints: Float[ndarray, "F J 3"]) -> Float[ndarray, "F J 3"]:
-        """Frames of the recording with Y up, mirrored where the clip is."""
+        """Turn frames of the recording to Y up, and mirror them if the clip is mirrored."""
         if not self.whole:
             joints = joints[..., [0, 2, 1]] * [-1.0, 1.0, 1.0]
         return mirrored(joints) if self.mirrored else joints
 
 
 def stride_of(fps: float) -> int:
-    """Every which frame of a recording is taken; 0 below 20 frames per second."""
+    """Step between the frames taken of a recording; 0 below 20 frames per second."""
     return int(fps / RATE)
 
 
 def mirrored(joints: Float[ndarray, "F J 3"]) -> Float[ndarray, "F J 3"]:
     """The mirror image: x negated, left and right exchanged.
 
-    Of 52 joints the hands are exchanged as published: the left index finger takes the right little finger's place, the
-    thumb the ring finger's, and so on. Joints 22 and 23 of 24 keep their places.
+    With 52 joints, the hands are exchanged as published: the left index finger becomes the right little finger, the
+    left thumb the right ring finger, and so on. With 24 joints, joints 22 and 23 are not exchanged.
     """
     order = np.arange(joints.shape[1])
     order[: HUMANML3D.num_joints] = HUMANML3D.mirror_order

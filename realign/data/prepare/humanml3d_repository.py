@@ -1,4 +1,4 @@
-"""What the repository of HumanML3D holds beside motions: index, captions, split lists, and the clips of HumanAct12."""
+"""Contents of the HumanML3D repository other than motions: index, captions, split lists and HumanAct12's clips."""
 
 import zipfile
 from collections.abc import Iterable
@@ -17,16 +17,16 @@ from realign.errors import InputError
 from realign.files import data_files, decode_text, load_npy
 
 _COLUMNS = ("source_path", "start_frame", "end_frame", "new_name")
-_INSIDE = "HumanML3D"  # the folder of the repository that is the data set
+_INSIDE = "HumanML3D"  # the data set's folder in the repository
 _REMEDY = "clone https://github.com/EricGuo5513/HumanML3D and give its folder with --humanml3d"
 
 
 class Members:
-    """Files of a folder with its subfolders, or of a zip archive, by their names without suffix.
+    """Files of a folder with its subfolders, or of a zip archive, by name without suffix.
 
     Args:
         path: The folder or archive.
-        suffix: Of the files, such as ".txt".
+        suffix: Suffix of the files, such as ".txt".
 
     Raises:
         InputError: The archive is damaged.
@@ -59,8 +59,8 @@ class Members:
             name: One of `names`.
 
         Raises:
-            InputError: It is damaged in the archive.
-            OSError: It cannot be read.
+            InputError: The file is damaged in the archive.
+            OSError: The file cannot be read.
         """
         if self.path.is_dir():
             return Path(self.names[name]).read_bytes()
@@ -73,14 +73,14 @@ class Members:
 
 @dataclass
 class Repository:
-    """The repository, as cloned: archives may be unpacked or not.
+    """A clone of the repository; archives may be unpacked or not.
 
     Attributes:
         root: Its folder.
-        index: Which frames of which recording make each clip.
+        index: Table with the recording and the frames of each clip.
         lists: Folder with train.txt, val.txt, test.txt.
         texts: Captions of each clip.
-        humanact12: Its clips, by name.
+        humanact12: Clips of HumanAct12, by name.
     """
 
     root: Path
@@ -91,13 +91,13 @@ class Repository:
 
     @classmethod
     def open(cls, root: str | Path) -> "Repository":
-        """Look for everything in its usual places.
+        """Find everything in its usual places.
 
         Args:
-            root: The clone, or the folder HumanML3D in it if the index lies there.
+            root: The clone, or its folder HumanML3D if that holds the index.
 
         Raises:
-            InputError: There is no index, or there are no captions.
+            InputError: The index or the captions are missing.
         """
         root = Path(root)
         if not root.is_dir():
@@ -133,7 +133,8 @@ class Repository:
                 problems.append((name, "unreadable index row", f"{where}: its frames are not whole numbers"))
                 continue
             if ".." in source.split("/") or source.startswith("/") or not name:
-                problems.append((name or row["new_name"], "unreadable index row", f"{where}: {source} is no such path"))
+                detail = f"{where}: {source} is not a path in AMASS"
+                problems.append((name or row["new_name"], "unreadable index row", detail))
             elif name in cuts:
                 problems.append((name, "same name twice", where))
             else:
@@ -143,10 +144,10 @@ class Repository:
         return cuts, problems
 
     def captions(self, name: str, mirrored: bool) -> list[Caption]:
-        """Captions of a clip; a mirrored one without its own has the other's with sides exchanged.
+        """Captions of a clip; a mirrored clip without its own has those of the original with sides exchanged.
 
         Args:
-            name: Of the clip, without the M of a mirrored one.
+            name: Name of the clip, without the M of a mirrored clip.
             mirrored: Whether it is mirrored.
 
         Raises:
@@ -163,7 +164,7 @@ class Repository:
         return [Caption(swap_sides(c.text), c.start, c.end, swap_sides(c.tokens)) for c in found]
 
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """The Mean and Std that the repository publishes, if they lie there."""
+        """The Mean and Std that the repository publishes, if they are there."""
         paths = [self.lists / "Mean.npy", self.lists / "Std.npy"]
         try:
             mean, std = (load_npy(path) for path in paths)

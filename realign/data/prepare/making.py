@@ -1,4 +1,4 @@
-"""Making a prepared set of a source: features, statistics, splits, captions and a report."""
+"""Make a prepared set from a source: features, statistics, splits, captions and a report."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from realign.data.dataset import LONGEST
 from realign.data.prepare.existing import DOUBTFUL, PrepareReport, existing_set, fingerprint_of
 from realign.data.prepare.features import GROUP, LEAST, Loaded, loaded_items
 from realign.data.prepare.source import Item, LeftOut, Source
@@ -20,10 +21,9 @@ from realign.errors import InputError
 from realign.files import atomic_path, unfinished
 from realign.motion.skeleton import Skeleton
 
-MAX_FRAMES = 199  # longer motions are stored, but neither trained on nor part of the usual tests
-_TOLD = 64  # clips between two reports of the progress
-_KEPT = "unfinished.json"
-_KEEP = 30.0  # seconds after which a run writes down how far it is
+_REPORTED = 64  # clips between two calls of `progress`
+_STATE = "unfinished.json"
+_INTERVAL = 30.0  # seconds after which a run saves its state
 Progress = Callable[[int, int], None]
 
 
@@ -35,29 +35,29 @@ def prepare_source(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> PrepareReport:
-    """Make a prepared set of a source, all of it or nothing; a set that is there already is left as it is.
+    """Make a prepared set completely or not at all; an up-to-date set is left as it is.
 
-    What a killed run had done is found and continued by the next one of the same source and options.
+    After a run was killed, the next run with the same source and options continues it.
 
     Args:
-        source: Where the motions come from.
+        source: The source of the motions.
         out: Folder to make.
-        options: What the result depends on beside the source's files.
-        overwrite: Make the set again even when it is there.
-        workers: Processes that read motions and compute features; the set does not depend on their number.
-        progress: Called with the clips done and the clips in all.
+        options: The options that the result depends on.
+        overwrite: As in `prepare`.
+        workers: As in `prepare`.
+        progress: As in `prepare`.
 
     Raises:
         InputError: The source cannot be used, no clip is left, or `out` holds something else.
     """
     if workers < 1:
-        raise InputError(f"--workers {workers} prepares nothing; give at least 1.")
+        raise InputError(f"--workers {workers} is too few; give at least 1.")
     out = Path(out)
     fingerprint = fingerprint_of(source, options)
     done = existing_set(out, fingerprint, overwrite)
     if done is not None:
         return done
-    with unfinished(out, fingerprint, _KEPT) as folder:
+    with unfinished(out, fingerprint, _STATE) as folder:
         about = {"source": str(source.root), **source.about(), "fingerprint": fingerprint}
         report = _Run(source, folder, progress).go(about, workers)
         with atomic_path(out) as staging:
@@ -68,7 +68,7 @@ def prepare_source(
 
 
 class _Run:
-    """One pass over the source, or what is left of it after a run that was killed."""
+    """One pass over the source, or the rest of a pass that was killed."""
 
     def __init__(self, source: Source, folder: Path, progress: Progress | None) -> None:
         self.source, self.folder, self.progress = source, folder, progress
@@ -83,9 +83,9 @@ class _Run:
             kept = time.monotonic()
             for done, (item, loaded) in enumerate(loaded_items(self.source, items[start:], workers), start + 1):
                 self._take(writer, item, loaded)
-                if self.progress and (done % _TOLD == 0 or done == len(items)):
+                if self.progress and (done % _REPORTED == 0 or done == len(items)):
                     self.progress(done, len(items))
-                if done % GROUP == 0 and time.monotonic() - kept >= _KEEP:  # groups are computed together
+                if done % GROUP == 0 and time.monotonic() - kept >= _INTERVAL:  # groups are computed together
                     self._keep(writer, done)
                     kept = time.monotonic()
             for name, reason, detail in self.source.problems:
@@ -93,9 +93,9 @@ class _Run:
             clips = writer.finish()
         finally:
             writer.close()
-        (self.folder / _KEPT).unlink(missing_ok=True)
+        (self.folder / _STATE).unlink(missing_ok=True)
         if len(clips) == 0:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self.report.reasons.items()) or "it is empty"
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.report.reasons.items()) or "it has none"
             detail = next((f"; {record['id']}: {record['detail']}" for record in self.report.left_out), "")
             raise InputError(f"No clip of {self.source.root} can be used ({reasons}{detail}).")
         written = set(writer.motions)
@@ -103,30 +103,30 @@ class _Run:
         return self.report
 
     def _keep(self, writer: PackedWriter, done: int) -> None:
-        """Write down how far this run is."""
+        """Save the state of this run."""
         state = {
             "done": done,
             "writer": writer.checkpoint(),
             "short": [features.tolist() for features in self.short],  # few and of a few rows
             "records": [self.report.left_out, self.report.outside, self.report.doubtful],
         }
-        with atomic_path(self.folder / _KEPT) as path:
+        with atomic_path(self.folder / _STATE) as path:
             path.write_text(json.dumps(state), encoding="utf-8")
 
     def _continued(self) -> tuple[PackedWriter, int]:
-        """A writer that goes on where a killed run was, and how many items that had done."""
+        """A writer that continues a killed run, and the number of items which that had done."""
         width = self.skeleton.num_features
         try:
-            state = json.loads((self.folder / _KEPT).read_text(encoding="utf-8"))
+            state = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
             writer = PackedWriter(self.folder, width, state["writer"])
-        except (OSError, ValueError, KeyError):  # there is none, or the machine went down while it was written
+        except (OSError, ValueError, KeyError):  # none exists, or the machine went down while it was written
             return PackedWriter(self.folder, width), 0
         self.short = [np.array(rows, dtype=np.float32) for rows in state["short"]]
         self.report.left_out, self.report.outside, self.report.doubtful = state["records"]
         return writer, int(state["done"])
 
     def _take(self, writer: PackedWriter, item: Item, loaded: Loaded) -> None:
-        """Write what became of an item, or report why not."""
+        """Write the features of an item, or report why there are none."""
         features = loaded.features
         if features is None or loaded.why is not None:
             self._leave(item.id, loaded.why or LeftOut("unreadable"))
@@ -137,9 +137,9 @@ class _Run:
             self.report.doubtful.append(record)
         fps, least = self.skeleton.fps, self.skeleton.min_frames
         for name in writer.add(item.id, features, loaded.captions, item.splits, item.kind, fps, LEAST):
-            self._leave(name, LeftOut("too short", "the captioned part holds less than four frames"))
-        if not least <= len(features) <= MAX_FRAMES:
-            reason = f"stored, but not of {least} to {MAX_FRAMES} frames"
+            self._leave(name, LeftOut("too short", f"the captioned part has fewer than {LEAST} frames"))
+        if not least <= len(features) <= LONGEST:  # neither trained on nor part of the usual tests
+            reason = f"stored, but not of {least} to {LONGEST} frames"
             record = {"id": item.id, "reason": reason, "detail": f"{len(features)} frames", "stored": True}
             self.report.outside.append(record)
 
@@ -148,7 +148,7 @@ class _Run:
         self.report.left_out.append(record)
 
     def _write_tables(self, items: list[Item], clips: NDArray[np.void], about: dict[str, Any]) -> None:
-        """Everything beside the packed arrays: statistics, splits, report and meta.json."""
+        """Write statistics, splits, report and meta.json."""
         stored = np.load(self.folder / "features.npy", mmap_mode="r")
         names = {item.id for item in items}
         mirrored = any(name.startswith("M") and name[1:] in names for name in names)
@@ -190,12 +190,12 @@ class _Run:
     def _statistics(
         self, stored: NDArray[np.float32], clips: NDArray[np.void], mirrored: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
-        """Mean, standard deviation, and where they are from."""
+        """Mean, standard deviation, and their origin."""
         if given := self.source.statistics():
             return *given, "Mean.npy and Std.npy of the source"
         if self.source.statistics_as_published:
             mean, std = published_statistics(stored, self.short, self.skeleton)
             return mean, std, f"computed over all clips, as published{self.source.about_statistics(mean, std)}"
-        over = "the train split" if (clips["splits"] & 1).any() else "all clips, as there is no train split"
+        over = "the train split" if (clips["splits"] & 1).any() else "all clips, since there is no train split"
         mean, std = dataset_statistics(stored, clips, self.skeleton, symmetric=not mirrored)
         return mean, std, f"computed over {over}"

@@ -1,4 +1,4 @@
-"""From a folder of motions, of whatever kind, to one prepared set."""
+"""Prepare a set from a folder of motions of any known kind."""
 
 from pathlib import Path
 
@@ -21,10 +21,10 @@ def open_source(
     fps: float | None = None,
     up: str | None = None,
 ) -> Source:
-    """Recognise what kind of folder a source is; arguments are those of `prepare`.
+    """Recognise the kind of a source folder; arguments are those of `prepare`.
 
     Raises:
-        InputError: It is missing, or neither of HumanML3D or KIT-ML layout nor a folder of BVH files.
+        InputError: It is missing, or has neither HumanML3D or KIT-ML layout nor BVH files.
     """
     if not source.is_dir():
         raise InputError(f"The folder {source} does not exist; give a folder of motions.")
@@ -55,20 +55,20 @@ def prepare(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> PrepareReport:
-    """Make a prepared set, all of it or nothing.
+    """Make a prepared set completely or not at all.
 
     Args:
         source: Folder of HumanML3D or KIT-ML layout, or of BVH files.
         out: Folder to make.
         captions: CSV or JSONL file of captions; needed for BVH files.
-        skeleton: "humanml3d" or "kit"; found from the files, or HumanML3D for BVH, when None.
+        skeleton: "humanml3d" or "kit"; when None, detected from the files, or HumanML3D for BVH.
         rig: YAML map of joint names for BVH rigs that are not recognised.
         splits: Folder with train.txt, val.txt, test.txt, or per cent such as "80/5/15".
         fps: True frames per second of BVH files whose headers are wrong.
-        up: The axis that points up in joints or BVH files, one of `upright.UP_AXES`; Y, or found for BVH, when None.
-        overwrite: Make the set again even when it is there.
+        up: Up axis of joints or BVH files, one of `upright.UP_AXES`; when None, Y, or detected for BVH.
+        overwrite: Replace a set that exists.
         workers: Processes that read motions and compute features; the set does not depend on their number.
-        progress: Called with the clips done and the clips in all.
+        progress: Called with the number of clips done and their total.
 
     Raises:
         InputError: The source cannot be used, no clip is left, or `out` holds something else.

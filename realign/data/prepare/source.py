@@ -1,4 +1,4 @@
-"""What `prepare` reads from: a list of items with captions and splits, and how the motion of one is loaded."""
+"""Sources that `prepare` reads: a list of items with captions and splits, and a method that loads the motion of one."""
 
 import hashlib
 import os
@@ -17,11 +17,11 @@ from realign.errors import InputError
 from realign.files import read_lines
 from realign.motion.skeleton import Skeleton
 
-FRACTIONS = (80, 5, 15)  # per cent of train, val and test if a folder has no split lists
+FRACTIONS = (80, 5, 15)  # percentages of train, val and test if a folder has no split lists
 
 
 class LeftOut(Exception):
-    """A clip that cannot be used: a reason that groups, and a detail."""
+    """A clip that cannot be used: a reason, by which the report counts clips, and a detail."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -35,12 +35,12 @@ class Item:
     Attributes:
         id: Its name.
         path: Its file.
-        captions: May be empty if `label` lets them be written.
+        captions: Its captions; may be empty if `label` is given.
         splits: Bits of `store.SPLITS`.
         kind: One of `store.KINDS`.
-        label: Content and style, from which captions are described.
-        start: First second to keep of the file.
-        end: Last second to keep; 0 for all.
+        label: Content and style, from which captions are written.
+        start: First second of the file to keep.
+        end: Last second to keep; 0 for the whole file.
     """
 
     id: str
@@ -61,9 +61,9 @@ class Source(ABC):
         root: The folder.
         skeleton: Its joints.
         gives_features: Whether `load` gives features (F, C) instead of joints (T, J, 3).
-        captions_from: Said in the report: where the captions come from.
+        captions_from: Origin of the captions, for the report.
         statistics_as_published: Mean and Std are computed as HumanML3D's program does, see `published_statistics`.
-        problems: (id, reason, detail) of what was left out before loading.
+        problems: (id, reason, detail) of motions left out before loading.
     """
 
     root: Path
@@ -75,7 +75,7 @@ class Source(ABC):
 
     @abstractmethod
     def items(self) -> list[Item]:
-        """All motions that can be tried; what cannot goes to `problems`."""
+        """All motions that can be loaded; the others go to `problems`."""
 
     @abstractmethod
     def load(self, item: Item) -> NDArray[np.float32]:
@@ -90,23 +90,23 @@ class Source(ABC):
         """Every file that the result depends on."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """What loading needs: what one process found is not sent to all others."""
+        """State that worker processes need; problems stay in this process."""
         return self.__dict__ | {"problems": []}
 
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """Mean and standard deviation that come with the data, if any."""
+        """Mean and standard deviation that the source provides, if any."""
         return None
 
     def finish(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[str]]:
-        """The last change to features that were computed, with remarks for the report."""
+        """Apply the last change to computed features; return them with remarks for the report."""
         return features, []
 
     def about(self) -> dict[str, Any]:
-        """What meta.json says beside what it says of every set."""
+        """Further entries of meta.json."""
         return {}
 
     def about_statistics(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> str:
-        """What the report says of statistics that were computed, after how they were."""
+        """Text that meta.json adds about computed statistics."""
         return ""
 
 
@@ -114,7 +114,7 @@ def parse_fractions(text: str) -> tuple[float, ...]:
     """Read "80/5/15" (train/val/test) as proportions.
 
     Raises:
-        InputError: Not three numbers that add up to more than 0.
+        InputError: It is not three numbers of 0 or more with a positive sum.
     """
     try:
         fractions = tuple(float(piece) for piece in text.replace(",", "/").split("/"))
@@ -122,13 +122,13 @@ def parse_fractions(text: str) -> tuple[float, ...]:
         fractions = ()
     if len(fractions) != 3 or min(fractions) < 0 or sum(fractions) <= 0:
         raise InputError(
-            f"--splits {text!r} is neither a folder with train.txt, val.txt, test.txt nor per cent such as 80/5/15."
+            f"--splits {text!r} is neither a folder with train.txt, val.txt, test.txt nor percentages such as 80/5/15."
         )
     return fractions
 
 
 def hash_split(key: str, fractions: Iterable[float] = FRACTIONS) -> int:
-    """Split bits drawn from a name: the same name falls into the same split in every folder."""
+    """Split bits drawn from a name: a name falls into the same split in every folder."""
     train, val, test = fractions
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     draw = int.from_bytes(digest, "little") / 2**64 * (train + val + test)
@@ -136,7 +136,7 @@ def hash_split(key: str, fractions: Iterable[float] = FRACTIONS) -> int:
 
 
 def read_split_lists(folder: Path) -> dict[str, int]:
-    """Ids with their split bits, from train.txt, val.txt and test.txt; empty where none of them exists."""
+    """Ids with their split bits, from train.txt, val.txt and test.txt; empty if none of them exists."""
     splits: dict[str, int] = {}
     for k, name in enumerate(SPLITS):
         path = folder / f"{name}.txt"
@@ -147,16 +147,16 @@ def read_split_lists(folder: Path) -> dict[str, int]:
 
 
 def split_option(option: str | None) -> str | None:
-    """What a set depends on of `--splits` beside its files: a folder's lists are among those, wherever it lies."""
+    """The part of `--splits` that a set depends on: of a folder, the files count, not its path."""
     return "lists" if option is not None and os.path.isdir(option) else option
 
 
 class Splitter:
-    """Gives every id its split: lists of a folder, else proportions.
+    """Assigns splits to ids: by the lists of a folder, otherwise by proportions.
 
     Args:
-        option: `--splits`: a folder with lists, per cent such as "80/5/15", or None.
-        fallback: Folder whose lists count when there is no option.
+        option: `--splits`: a folder with lists, percentages such as "80/5/15", or None.
+        fallback: Folder whose lists are used without the option.
     """
 
     def __init__(self, option: str | None, fallback: Path) -> None:
@@ -172,11 +172,11 @@ class Splitter:
             self.fractions = parse_fractions(option)
 
     def __call__(self, clip_id: str, key: str | None = None) -> int:
-        """Split bits of a clip; 0 where there are lists and it is in none.
+        """Split bits of a clip; 0 if there are lists and none has it.
 
         Args:
-            clip_id: Looked up in the lists.
-            key: What the random split is drawn by: parts of one recording and mirrored doubles belong together.
+            clip_id: The id to look up in the lists.
+            key: The name to draw a random split from: parts of one recording and mirrored clips share it.
         """
         if self.lists:
             return self.lists.get(clip_id, self.lists.get(key or clip_id, 0))

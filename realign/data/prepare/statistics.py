@@ -17,13 +17,13 @@ _ROWS = 1 << 16
 def dataset_statistics(
     features: NDArray[np.float32], clips: NDArray[np.void], skeleton: Skeleton, symmetric: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and grouped standard deviation over the train split, or over all clips where there is none.
+    """Mean and grouped standard deviation over the train split, or over all clips without one.
 
     Args:
         features: (total frames, C).
         clips: Table of clips.
-        skeleton: Whose features.
-        symmetric: Over the motions and their mirror images, which training draws from too.
+        skeleton: Skeleton of the features.
+        symmetric: Include the mirror images, from which training draws too.
 
     Returns:
         Mean and standard deviation (C,); the latter is averaged in each feature group.
@@ -31,7 +31,7 @@ def dataset_statistics(
     train = clips[(clips["splits"] & 1) > 0]
     rows = train if len(train) else clips
     if (rows["part"] == 0).any():
-        rows = rows[rows["part"] == 0]  # parts lie within, and would count twice
+        rows = rows[rows["part"] == 0]  # frames of parts would count twice
     total = np.zeros(features.shape[1])
     squares, frames = np.zeros_like(total), 0
     for start, length in zip(rows["start"].tolist(), rows["frames"].tolist(), strict=True):
@@ -52,13 +52,13 @@ def published_statistics(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and grouped standard deviation as HumanML3D's program computes them.
 
-    It takes all clips, of every split and length, and adds their rows one by one in float32, whose rounding shows in
-    the published values: over 4 million rows they are up to 0.2 % away from exact ones.
+    It uses the clips of every split and length, and adds their rows one by one in float32. Its rounding errors show in
+    the published values: over 4 million rows they differ by up to 0.2 % from exact ones.
 
     Args:
         features: (total frames, C) of all clips.
         short: Features of clips that are too short to be stored.
-        skeleton: Whose features.
+        skeleton: Skeleton of the features.
 
     Returns:
         Mean and standard deviation (C,); the latter is averaged in each feature group.
@@ -69,7 +69,7 @@ def published_statistics(
         for part in (features, *short):
             for begin in range(0, len(part), _ROWS):
                 rows = change(part[begin : begin + _ROWS])
-                total = np.concatenate([total, rows]).sum(axis=0, keepdims=True)  # along this axis row by row
+                total = np.concatenate([total, rows]).sum(axis=0, keepdims=True)  # this axis is summed row by row
         return total[0]
 
     count = np.float32(len(features) + sum(map(len, short)))
@@ -79,7 +79,7 @@ def published_statistics(
 
 
 def _grouped(std: Tensor, skeleton: Skeleton) -> NDArray[np.float32]:
-    """Deviations averaged in each group; one that never changes, as contacts in a clip of jumps, stays as it is."""
+    """Deviations averaged in each group; a group that never changes, such as contacts in a jump, gets 1."""
     grouped = grouped_std(std, skeleton)
     grouped[grouped < 1e-6] = 1.0
     return np.asarray(grouped.numpy())

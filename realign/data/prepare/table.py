@@ -1,4 +1,4 @@
-"""Rows of CSV files, as spreadsheets and editors write them, and records of JSON files, each with its line."""
+"""Rows of CSV files, as spreadsheets and editors write them, and records of JSON files, with their line numbers."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from realign.files import read_text
 _DELIMITERS = ",;\t|"
 _EXAMPLE = '{"id": ..., "caption": ...}'
 Records = Iterator[tuple[str, dict[str, Any]]]
-"""Where each stands, as errors say it, and its values by column or key; these are in lower case."""
+"""The location of each record for error messages, and its values by column or key in lower case."""
 
 
 def read_csv(path: Path, known: Collection[str], remedy: str | None = None) -> Records:
@@ -22,15 +22,15 @@ def read_csv(path: Path, known: Collection[str], remedy: str | None = None) -> R
 
     Args:
         path: The file.
-        known: Names of columns, by which the delimiter is found.
-        remedy: Said where none of them is there; None takes such a header as it stands.
+        known: Names of columns, from which the delimiter is detected.
+        remedy: Remedy for a header with none of them; None accepts such a header.
 
     Raises:
-        InputError: There is no header, a column is there twice, or a row does not fit the header; its line is named.
+        InputError: The header is missing, has a column twice, or does not fit a row; the message names the line.
     """
     text = read_text(path)
     first, _, rest = text.partition("\n")
-    if first.lower().startswith("sep="):  # a remark of Excel's to itself
+    if first.lower().startswith("sep="):  # written by Excel
         text = "\n" + rest
     header = next((line for line in text.split("\n") if line.strip()), "")
     delimiter, columns = _header(path, header, known, remedy)
@@ -49,14 +49,14 @@ def read_csv(path: Path, known: Collection[str], remedy: str | None = None) -> R
         for before, cell, name in zip(cells, cells[1:], columns[1:], strict=False):
             if cell.startswith(" ") and cell.strip() and not spaced and name not in known and delimiter not in before:
                 raise InputError(
-                    f"{where}: the column {name!r} begins with a blank ({cell!r}), as when a text was cut at "
+                    f"{where}: the column {name!r} begins with a blank ({cell!r}), perhaps because a text was cut at "
                     f'{delimiter!r}; put the text in quotes, "...", or drop the blank.'
                 )
         yield where, {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}
 
 
 def _header(path: Path, header: str, known: Collection[str], remedy: str | None) -> tuple[str, list[str]]:
-    """The delimiter that finds most of the known columns, and the columns."""
+    """The delimiter that yields most of the known columns, and the columns."""
     found = {}
     for delimiter in _DELIMITERS:
         _, row = next(_rows(path, header, delimiter, True), (1, []))
@@ -66,12 +66,12 @@ def _header(path: Path, header: str, known: Collection[str], remedy: str | None)
     if remedy is not None and not set(columns) & set(known):
         raise InputError(f"{path} begins with {header.strip()[:80]!r}, not with names of columns; {remedy}.")
     if twice := [name for name in columns if name and columns.count(name) > 1]:
-        raise InputError(f"{path} has two columns {twice[0]!r}; keep one, and give each caption a row.")
+        raise InputError(f"{path} has two columns {twice[0]!r}; keep one, and write one caption per row.")
     return best, columns
 
 
 def _rows(path: Path, text: str, delimiter: str, spaced: bool) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not empty, with the line that each begins in: one may go over several lines."""
+    """Rows that are not empty, with the line where each begins; a row may span several lines."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=spaced, strict=True)
     while True:
         line = reader.line_num + 1
@@ -82,22 +82,22 @@ def _rows(path: Path, text: str, delimiter: str, spaced: bool) -> Iterator[tuple
         except csv.Error as error:
             raise InputError(
                 f"{path}, line {line}: the quotes of this row do not match ({error}); put the whole text in quotes and "
-                "double those within."
+                "double the quotes inside."
             ) from None
         if cells:
             yield line, cells
 
 
 def read_json(path: Path, key: str, value: str) -> Records:
-    """Objects of a file with one a line, of a file with a list of them, or of a file with one mapping of ids.
+    """Objects of a file with one object per line, with a list of objects, or with one mapping of ids.
 
     Args:
         path: The file.
-        key: Name that the ids of a mapping get.
-        value: Name that its values get.
+        key: Name for the ids of a mapping.
+        value: Name for its values.
 
     Raises:
-        InputError: Something is not JSON, not an object, or named twice; its line is named.
+        InputError: Something is not JSON, is not an object, or has a key twice; the message names the line.
     """
     text = read_text(path)
     content = _document(path, text)
@@ -115,7 +115,7 @@ def read_json(path: Path, key: str, value: str) -> Records:
 
 
 def _document(path: Path, text: str) -> Any:
-    """What a file holds that is JSON as a whole; None for JSON lines."""
+    """Content of a file that is one JSON document; None for JSON lines."""
     try:
         return _parse(text, str(path))
     except InputError:
@@ -130,7 +130,7 @@ def _parse(text: str, where: str) -> Any:
         return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         line = "" if ", line " in where else f", line {error.lineno}"
-        raise InputError(f"{where}{line}: not a JSON object ({error.msg}); write {_EXAMPLE}, one a line.") from None
+        raise InputError(f"{where}{line}: not a JSON object ({error.msg}); write {_EXAMPLE}, one per line.") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not a JSON object that can be read ({error}); write {_EXAMPLE}.") from None
 
@@ -139,7 +139,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name.strip().lower() for name, _ in pairs]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
+        raise ValueError(f"the key {twice!r} appears twice")
     return dict(pairs)
 
 

@@ -1,4 +1,4 @@
-"""Writing the features of all captions of a prepared set, in one pass and without holding them in memory."""
+"""Write the text features of all captions of a prepared set, in one pass, without holding them in memory."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,20 +23,20 @@ Progress = Callable[[int, int], None]
 
 
 class BeyondHalf(InputError):
-    """Features that are too large for half precision, or no numbers."""
+    """Features that are too large for half precision or not finite."""
 
 
 class DistinctCaptions:
-    """The distinct captions of a set, with left and right as they are and exchanged, and the empty one first.
+    """The distinct captions of a set, plain and with left and right exchanged; the empty caption comes first.
 
-    Short ones come first, so that those of similar lengths are encoded together. Only numbers are kept of them.
+    They are sorted by length, so that captions of similar lengths are encoded together; only numbers stay in memory.
 
     Args:
         packed: The set.
 
     Attributes:
-        keys: (2, N): the keys of all, sorted, and their numbers.
-        rows: (captions of the set, 2): the number of each caption, and of the same with left and right exchanged.
+        keys: (2, N): the sorted keys of all captions, and their numbers.
+        rows: (captions of the set, 2): the numbers of each caption and of its mirrored form.
     """
 
     def __init__(self, packed: PackedMotions) -> None:
@@ -75,15 +75,15 @@ def write_features(
     about: dict[str, Any],
     progress: Progress | None = None,
 ) -> None:
-    """Write what `FeatureTable` reads.
+    """Write the files that `FeatureTable` reads.
 
     Args:
         packed: The set.
         encoder: A frozen encoder.
         folder: Folder to make.
-        words: Keep the words beside the sentences.
-        about: Noted in meta.json.
-        progress: Called with the captions done and the captions in all.
+        words: Keep the features of words too.
+        about: Further entries of meta.json.
+        progress: Called with the number of captions done and their total.
 
     Raises:
         BeyondHalf: A feature has no value in half precision.
@@ -112,7 +112,7 @@ def write_features(
 
 
 def _encode(encoder: TextEncoder, texts: list[str], words: bool) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-    """Of each caption the sentence and then, if wanted, its words, in half precision; and how many rows these are."""
+    """Features of each caption and then, if wanted, of its words, in half precision; and the rows of each caption."""
     features = encoder(texts)
     values, there = features.pooled[:, None], features.mask.new_ones(len(texts), 1)
     if words:
@@ -123,6 +123,6 @@ def _encode(encoder: TextEncoder, texts: list[str], words: bool) -> tuple[NDArra
     if not np.isfinite(half).all():
         raise BeyondHalf(
             f"The text encoder {encoder.fingerprint} gives {np.abs(kept).max():.4g}, but half precision ends at 65504; "
-            "its features are kept in no file, train without one."
+            "its features are not kept in a file, train without one."
         )
     return half, there.sum(1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Writing a packed set, clip by clip, in one pass and without holding it in memory."""
+"""Write a packed set clip by clip, in one pass, without holding it in memory."""
 
 import math
 import os
@@ -17,13 +17,13 @@ _TEXTS = ("ids", "captions", "tokens")
 
 
 class ArrayFile:
-    """A .npy file that grows row by row; its header says how many there are when it is finished.
+    """A .npy file that grows row by row; `finish` writes the number of rows into its header.
 
     Args:
         path: The file.
-        dtype: Of the values.
-        shape: Of a row.
-        rows: Rows to go on after, of a file that is there; a new file when 0.
+        dtype: Type of the values.
+        shape: Shape of a row.
+        rows: Rows of an existing file to continue after; a new file when 0.
     """
 
     def __init__(self, path: Path, dtype: DTypeLike, shape: tuple[int, ...] = (), rows: int = 0) -> None:
@@ -41,7 +41,7 @@ class ArrayFile:
 
     def _write_header(self) -> None:
         header = {"shape": (self.rows, *self.shape), "fortran_order": False}
-        # NumPy leaves room for the rows to grow
+        # NumPy pads the header, so that the number of rows may grow
         np.lib.format.write_array_header_1_0(self._file, {**header, "descr": np.lib.format.dtype_to_descr(self.dtype)})
 
     def add(self, values: Any) -> None:
@@ -54,12 +54,12 @@ class ArrayFile:
         """Write the final header.
 
         Raises:
-            RuntimeError: It takes more room than the first one.
+            RuntimeError: It is longer than the first one.
         """
         self._file.seek(0)
         self._write_header()
         if self._file.tell() != self._start:
-            raise RuntimeError("this NumPy leaves no room for an array to grow")
+            raise RuntimeError("this NumPy does not pad the header of an array that grows")
         self.close()
 
     def flush(self) -> None:
@@ -73,12 +73,12 @@ class ArrayFile:
 
 
 class _Texts:
-    """Texts as one growing array of UTF-8 bytes, and where each begins.
+    """Texts as one growing array of UTF-8 bytes, and the offset of each.
 
     Args:
         folder: Existing folder to write into.
-        name: Of the array.
-        offsets: Where each text of a file begins that is there, and the end of the last.
+        name: Name of the array.
+        offsets: Where each text of an existing file begins, and the end of the last.
     """
 
     def __init__(self, folder: Path, name: str, offsets: Sequence[int] = (0,)) -> None:
@@ -93,7 +93,7 @@ class _Texts:
             self.offsets.append(self.offsets[-1] + len(piece))
 
     def finish(self, offsets: Path | None = None) -> None:
-        """Complete the array, and write where each text begins."""
+        """Complete the array and write the offsets."""
         if not self.bytes.rows:
             self.bytes.add([0])  # an empty array cannot be mapped
         self.bytes.finish()
@@ -102,15 +102,15 @@ class _Texts:
 
 
 class PackedWriter:
-    """Writes features, captions and the table of clips as they come.
+    """Writes features, captions and the table of clips, motion by motion.
 
     Args:
         folder: Existing folder to write into.
         num_features: Width C.
-        state: What `checkpoint` gave for the same folder, to go on from there.
+        state: State that `checkpoint` returned for the same folder, to continue from.
 
     Attributes:
-        motions: Ids of the motions added, but for those without any part that is long enough.
+        motions: Ids of the motions added, except those without any part that is long enough.
     """
 
     def __init__(self, folder: Path, num_features: int, state: dict[str, Any] | None = None) -> None:
@@ -121,7 +121,7 @@ class PackedWriter:
         self._ids, self._captions, self._tokens = (_Texts(folder, name, state[name]) for name in _TEXTS)
 
     def checkpoint(self) -> dict[str, Any]:
-        """Bring all on the disk, and give what a new writer needs to go on from here."""
+        """Flush everything to disk and return the state from which a new writer can continue."""
         for each in (self._features, self._clips, self._ids.bytes, self._captions.bytes, self._tokens.bytes):
             each.flush()
         texts = zip(_TEXTS, (self._ids, self._captions, self._tokens), strict=True)
@@ -143,15 +143,15 @@ class PackedWriter:
         fps: float,
         min_part: int,
     ) -> list[str]:
-        """Add a motion: one clip with the captions about the whole of it and one for each captioned part.
+        """Add a motion: one clip with the captions of the whole motion, and one for each captioned part.
 
         Args:
             clip_id: Name of the motion.
             features: (F, C) finite values.
             captions: At least one.
-            splits: Bits of `packed.SPLITS`.
-            kind: One of `packed.KINDS`.
-            fps: Frames a second, to turn the parts' seconds into frames.
+            splits: Bits of `store.SPLITS`.
+            kind: One of `store.KINDS`.
+            fps: Frames per second, to convert the times of parts into frames.
             min_part: Parts with fewer frames are left out.
 
         Returns:
@@ -182,7 +182,7 @@ class PackedWriter:
         return left_out
 
     def finish(self) -> NDArray[np.void]:
-        """Complete all arrays; give the table of clips."""
+        """Complete all arrays and return the table of clips."""
         self._clips.finish()
         self._ids.finish()
         self._captions.finish(self.folder / "caption_offsets.npy")

@@ -1,4 +1,4 @@
-"""BVH in and out: the public names, gathered from the modules that hold them."""
+"""Reading, retargeting and writing BVH files."""
 
 from realign.motion.bvh.reader import Bvh, read_bvh
 from realign.motion.bvh.retarget import import_bvh

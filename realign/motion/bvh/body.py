@@ -5,19 +5,19 @@ import numpy as np
 from realign.motion.bvh.reader import Bvh
 from realign.motion.bvh.rig_map import ResolvedRig
 
-# Where HumanML3D has the joints that other rigs put elsewhere or lack, in metres on a body with the reference leg, in
-# frames (left, up, ahead): hips from the pelvis (mean directions of motions in that dataset's skeleton times its bone
-# lengths), the base of the toes from the ankle, the neck from between the shoulders, the head from the neck.
+# HumanML3D's offsets of joints that other rigs place elsewhere or lack, in metres on a body with the reference leg, in
+# frames (left, up, ahead): hips from the pelvis (mean directions in that dataset times its bone lengths), the base of
+# the toes from the ankle, the neck from the middle of the shoulders, the head from the neck.
 LEG = 0.8158
 _LEFT_HIP, _RIGHT_HIP = np.array([0.0590, -0.0828, -0.0175]), np.array([-0.0604, -0.0908, -0.0137])
 _TOES, _NECK, _HEAD = np.array([0.0, -0.055, 0.13]), np.array([0.0, 0.07, 0.0]), np.array([0.0, 0.089, 0.050])
-# A bone shorter than this fraction of the legs counts as absent: its end is at its beginning.
+# A bone shorter than this fraction of the legs counts as absent.
 _NO_LENGTH = 1e-3
-# Heights of spine1 and spine2 as fractions of the line from between the hips to the neck. If the rig has a joint within
-# `_SNAP` of one, that joint is taken: the back bends there.
+# Heights of spine1 and spine2 as fractions of the line from the middle of the hips to the neck. A joint of the rig
+# within `_SNAP` of one replaces it, since the back bends there.
 _SPINE1, _SPINE2, _SNAP = 0.34, 0.58, 0.08
-# Fractions of the line from spine2 to the neck: spine3, and the top of the breastbone, from where collars reach half
-# the way to the shoulders.
+# Fractions of the line from spine2 to the neck: spine3, and the top of the breastbone; collars are halfway between it
+# and the shoulders.
 _SPINE3, _BREASTBONE = 0.2, 2 / 3
 _LEG_BONES = (("hip", "knee"), ("knee", "ankle"))
 _TINY = 1e-9
@@ -26,13 +26,13 @@ _TINY = 1e-9
 def place_joints(positions: np.ndarray, rig: ResolvedRig) -> dict[str, np.ndarray]:
     """The HumanML3D joints of a foreign body, in its own size.
 
-    Limbs, neck and head are the rig's joints. Unless the rig names them: pelvis and hips get HumanML3D's places about
-    the middle of the hips, the spine is shared out along the rig's own, neck, collars, head and toes stand in the
-    body's proportions. A joint at the end of a bone without length counts as one that the rig does not name.
+    Limbs, neck and head are the rig's joints. If the rig does not name them, pelvis and hips get HumanML3D's offsets
+    from the middle of the hips, spine joints are distributed along the rig's spine, and neck, collars, head and toes
+    follow the body's proportions. A joint at the end of a bone without length counts as not named.
 
     Args:
         positions: (T, S, 3) positions of the file's joints, Y up.
-        rig: Where the rig's joints are among them.
+        rig: Indices of the rig's joints among them.
 
     Returns:
         (T, 3) positions of each of the 22 joints by name.
@@ -42,7 +42,7 @@ def place_joints(positions: np.ndarray, rig: ResolvedRig) -> dict[str, np.ndarra
     size = leg / LEG
     hips, middle = body["left_hip"] - body["right_hip"], (body["left_hip"] + body["right_hip"]) / 2
     shoulders = body["left_shoulder"] - body["right_shoulder"]
-    if _mean_length(hips) < _NO_LENGTH * leg:  # hips that stand in the pelvis turn with the shoulders
+    if _mean_length(hips) < _NO_LENGTH * leg:  # hips without a distance turn with the shoulders
         hips = shoulders
     if "neck" not in body:
         between = (body["left_shoulder"] + body["right_shoulder"]) / 2
@@ -68,7 +68,7 @@ def place_joints(positions: np.ndarray, rig: ResolvedRig) -> dict[str, np.ndarra
 
 
 def _with_length(body: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The joints without those at the end of bones of no length; limbs go straight on there."""
+    """Remove joints at the end of bones without length; limbs continue straight there."""
     kept, least = dict(body), _NO_LENGTH * leg_length(body)
     above = {"head": "neck", **{name: name.replace("_foot", "_ankle") for name in body if name.endswith("_foot")}}
     above |= {"spine1": "pelvis", "spine2": "spine1", "spine3": "spine2"}
@@ -105,27 +105,27 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def body_frame(across: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """(T, 3, 3) rotations whose columns are: left, up at right angles to it, ahead."""
+    """(T, 3, 3) rotations with the columns left, up (perpendicular to left) and ahead."""
     left = _unit(across)
     upright = _unit(up - (up * left).sum(axis=-1, keepdims=True) * left)
     return np.stack([left, upright, np.cross(left, upright)], axis=-1)
 
 
 def _ends(points: np.ndarray) -> np.ndarray:
-    """Fractions (K,) of a polyline's mean length at which its points (K, T, 3) stand."""
+    """Positions (K,) of a polyline's points (K, T, 3) as fractions of its mean length."""
     lengths = np.linalg.norm(np.diff(points, axis=0), axis=-1).mean(axis=1)
     return np.concatenate([[0.0], np.cumsum(lengths)]) / max(float(lengths.sum()), _TINY)
 
 
 def _snapped(points: np.ndarray, fraction: float) -> float:
-    """The fraction of the polyline's nearest inner point if that is near enough, else the fraction itself."""
+    """The fraction of the polyline's nearest inner point if it is near enough, else the fraction itself."""
     inner = _ends(points)[1:-1]
     nearest = float(inner[np.abs(inner - fraction).argmin()]) if inner.size else fraction
     return nearest if abs(nearest - fraction) < _SNAP else fraction
 
 
 def _beyond(fraction: float, part: float) -> float:
-    """A fraction moved by `part` of what remains to 1."""
+    """A fraction moved towards 1 by `part` of the rest."""
     return fraction + part * (1 - fraction)
 
 
@@ -143,7 +143,7 @@ def has_added_pose(bvh: Bvh, positions: np.ndarray, rig: ResolvedRig) -> bool:
     Args:
         bvh: The file.
         positions: (T, J, 3) joints of its first frames, Y up.
-        rig: Where the rig's joints are among them.
+        rig: Indices of the rig's joints among them.
     """
     if len(positions) < 3:
         return False

@@ -1,14 +1,14 @@
-"""Joint names as files write them: what they share, which side they are on, which part they name."""
+"""Joint names in files: their common prefixes, their side and their body part."""
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-# What names of joints share is cut off where so many do.
+# Prefixes and numbers that more than this fraction of the names have are removed.
 _MOST = 0.6
 _SIDES = {"l": "left", "r": "right", "left": "left", "right": "right"}
-# Parts that some files write in small letters right after the side, as in lfemur.
+# Parts that some files write in lower case directly after the side, as in lfemur.
 _LOWER_CASE = "femur|tibia|foot|toes?|humerus|radius|wrist|hand|thigh|shin|calf|knee|ankle|hip|shoulder|elbow|forearm"
 
 
@@ -19,9 +19,9 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_\-]", "", name).lower()
 
 
-@lru_cache(maxsize=16)  # asked for every rig in turn
+@lru_cache(maxsize=16)  # called once for each rig
 def lookup(names: tuple[str, ...]) -> dict[str, int]:
-    """Name as written, plain name, plain name without what most names share, and side/part -> first index."""
+    """First index by name as written, plain name, plain name without common prefixes, and side/part."""
     bare = _bare(names)
     table: dict[str, int] = {}
     for forms in (names, map(_plain, names), map(_plain, bare), map(_side_and_part, bare)):
@@ -31,7 +31,7 @@ def lookup(names: tuple[str, ...]) -> dict[str, int]:
 
 
 def _bare(names: Sequence[str]) -> list[str]:
-    """Names without namespaces, and without first words (``Bip01``) and running numbers that most of them have."""
+    """Names without namespaces, and without prefixes (``Bip01``) and running numbers that most of them have."""
     bare = [re.split(r"[:|]", name)[-1].strip() for name in names]
     while True:
         firsts = [re.match(r"([A-Za-z0-9]+)[\s_.\-]+(?=\w)", name) for name in bare]
@@ -50,7 +50,7 @@ def _bare(names: Sequence[str]) -> list[str]:
 
 
 def _side_and_part(name: str) -> str:
-    """``left/thigh`` for Thigh_L, l_thigh, LThigh, thigh.L, LeftThigh and their like; ``/spine1`` for spine_01."""
+    """``left/thigh`` for Thigh_L, l_thigh, LThigh, thigh.L, LeftThigh and similar; ``/spine1`` for spine_01."""
     side = ""
     for pattern in (
         r"^(left|right)|(left|right)$",
@@ -62,13 +62,13 @@ def _side_and_part(name: str) -> str:
             side = _SIDES[next(group for group in match.groups() if group).lower()]
             name = name[: match.start()] + name[match.end() :]
             break
-    else:  # some mark the joints of the middle, too
+    else:  # some files mark joints of the middle, too
         name = re.sub(r"^[cm][\s_.\-]+|[\s_.\-]+[cm]$", "", name, flags=re.IGNORECASE)
     part = re.sub(r"[^a-z0-9]", "", re.sub(r"[\s_.\-]?(jnt|joint|bone)$", "", name.lower()))
     return f"{side}/{re.sub(r'0+(?=[0-9])', '', part)}"
 
 
 def first(candidates: Sequence[str], table: Mapping[str, int]) -> int | None:
-    """Index of the first candidate that exists, as written or plain."""
+    """Index of the first candidate that exists, by its written or plain name."""
     keys = (key for name in candidates for key in (name, _plain(name)))
     return next((table[key] for key in keys if key in table), None)

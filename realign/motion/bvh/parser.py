@@ -15,7 +15,7 @@ _HEAD = re.compile(
 def read_text(path: Path) -> str:
     """The file's text with plain newlines."""
     try:
-        text = files.read_text(path, errors="replace")  # joints may be named in any encoding
+        text = files.read_text(path, errors="replace")  # joint names may have any encoding
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path.") from None
     except IsADirectoryError:
@@ -28,7 +28,7 @@ def read_text(path: Path) -> str:
 
 
 def split_motion(text: str) -> tuple[str, str, str]:
-    """Everything before the line MOTION, that word, and everything after."""
+    """The text before the line MOTION, that word, and the text after it."""
     mark = re.search(r"^[ \t]*MOTION\b", text, flags=re.MULTILINE | re.IGNORECASE)
     return (text[: mark.start()], "MOTION", text[mark.end() :]) if mark else (text, "", "")
 
@@ -42,7 +42,7 @@ def parse_hierarchy(
     offsets: list[list[float]] = []
     channels: list[tuple[str, ...]] = []
     open_joints: list[int] = []
-    # Braces may share a line with anything; keywords begin a line otherwise.
+    # Braces may be on a line with other words; keywords begin a line.
     for line in re.sub(r"([{}])", r"\n\1\n", header).split("\n"):
         words = line.split()
         keyword = words[0].upper() if words else ""
@@ -73,7 +73,7 @@ def parse_hierarchy(
 
 
 def _end_name(parent: str, names: list[str]) -> str:
-    """A name for an End Site that no joint has yet."""
+    """An unused name for an End Site."""
     name, count = f"{parent}.end", 2
     while name in names:
         name, count = f"{parent}.end{count}", count + 1
@@ -93,12 +93,12 @@ def _offset(words: list[str], joint: str, path: str | Path) -> list[float]:
 
 
 def _channel_names(words: list[str], joint: str, path: str | Path) -> tuple[str, ...]:
-    """Channels of a CHANNELS line, in its order, spelt like ``Xposition``."""
+    """Channels of a CHANNELS line in order, spelt like ``Xposition``."""
     matches = [_CHANNEL.match(word) for word in words[1:]]
     channels = tuple(match.group(1).upper() + match.group(2).lower() for match in matches if match)
     if not words or words[0] != str(len(words) - 1) or len(channels) != len(matches):
         raise InputError(
-            f"{path}: CHANNELS of joint {joint!r} is {' '.join(words)!r}; give the count, then as many of "
+            f"{path}: CHANNELS of joint {joint!r} is {' '.join(words)!r}; give the count and then as many channels, "
             "Xposition ... Zrotation."
         )
     return channels
@@ -107,11 +107,11 @@ def _channel_names(words: list[str], joint: str, path: str | Path) -> tuple[str,
 def parse_motion(
     body: str, width: int, first_line: int, path: str | Path, fps: float | None
 ) -> tuple[np.ndarray, float]:
-    """Channel values (T, width) and seconds a frame from the text after MOTION; the latter of `fps` where given."""
+    """Channel values (T, width) and seconds per frame from the text after MOTION; `fps` overrules the latter."""
     match = _HEAD.match(body)
     if not match:
         raise InputError(
-            f"{path}: after MOTION come 'Frames: N' and 'Frame Time: S'; the file is cut off, export it again."
+            f"{path}: 'Frames: N' and 'Frame Time: S' are missing after MOTION; the file is cut off, export it again."
         )
     try:
         frames, frame_time = int(match.group(1)), float(match.group(2)) if fps is None else 1.0 / fps
@@ -119,8 +119,8 @@ def parse_motion(
         frames, frame_time = 0, 0.0
     if frames < 1 or not 0.0 < frame_time < np.inf:
         raise InputError(
-            f"{path}: it says 'Frames: {match.group(1)}' and 'Frame Time: {match.group(2)}'; "
-            "both must be positive numbers; correct them, or give the true rate with --fps."
+            f"{path}: 'Frames: {match.group(1)}' and 'Frame Time: {match.group(2)}' must be positive numbers; correct "
+            "them, or give the true rate with --fps."
         )
     rows = body[match.end() :]
     line = first_line + body[: match.end()].count("\n") + 1
@@ -134,12 +134,12 @@ def parse_motion(
 
 
 def _comma(word: str) -> str:
-    """What else to do about a number with a decimal comma."""
+    """A further remedy for a number with a decimal comma."""
     return ", with points for decimals" if re.fullmatch(r"[-+\d.]*,[\d,eE+-]*", word) else ""
 
 
 def _what_is_wrong(rows: str, frames: int, width: int, line: int) -> str:
-    """Name the first faulty line of the motion values, and the remedy."""
+    """The first faulty line of the motion values, and the remedy."""
     complete = 0
     for number, row in enumerate(rows.split("\n"), start=line):
         words = row.split()

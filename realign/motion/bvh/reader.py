@@ -38,20 +38,20 @@ class Bvh:
 
     @property
     def fps(self) -> float:
-        """Frames per second; 0.0333333 s is read as 30 exactly, as the header rounds it."""
+        """Frames per second; the rounded 0.0333333 s of a header is read as exactly 30."""
         rate = 1.0 / self.frame_time
         return float(round(rate)) if abs(rate - round(rate)) < 1e-3 * rate and round(rate) else rate
 
     def frames(self, start: int, stop: int) -> "Bvh":
-        """The same hierarchy with frames `start` to `stop` (excluded) only."""
+        """The same hierarchy with only the frames from `start` to before `stop`."""
         return replace(self, motion=self.motion[start:stop])
 
     def columns(self, kind: str, root: bool) -> np.ndarray:
-        """Which columns of the motion are channels of a kind.
+        """Columns of the motion with channels of a kind.
 
         Args:
             kind: "rotation" or "position".
-            root: True for those of joints without a parent, False for those of all the others.
+            root: True for joints without a parent, False for all others.
 
         Returns:
             (n,) column indices.
@@ -62,11 +62,11 @@ class Bvh:
         return np.array([i for i, (top, name) in enumerate(owners) if top == root and name.endswith(kind)], dtype=int)
 
     def local_transforms(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rotation (with scale, where there is one) and translation of every joint in its parent's frame.
+        """Rotation (with scale, if any) and translation of every joint in its parent's frame.
 
-        Rotation channels multiply in file order (the first listed is outermost); position channels replace the
-        joint's OFFSET, as Blender reads them and as the files that write them for every joint mean them. Where a joint
-        with an OFFSET has positions of nothing but zeros they are left aside: else its bone would vanish.
+        Rotation channels multiply in file order (the first listed is outermost). Position channels replace the joint's
+        OFFSET, as in Blender and in files that write them for every joint. Positions of a joint other than a root are
+        ignored if all of them are zero, since its bone would vanish.
 
         Returns:
             Rotations (T, J, 3, 3) and translations (T, J, 3) in file units.
@@ -126,7 +126,7 @@ def read_bvh(path: str | Path, fps: float | None = None) -> Bvh:
 
     Args:
         path: The file.
-        fps: True frames per second, where the Frame Time of the file must not be looked at.
+        fps: True frames per second, to use instead of the file's Frame Time.
 
     Returns:
         The hierarchy with its motion.

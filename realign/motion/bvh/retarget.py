@@ -14,7 +14,7 @@ from realign.motion.skeleton import HUMANML3D, Skeleton, check_fps
 from realign.motion.upright import find_up, is_mirrored, parse_up, turn_up
 
 _TINY = 1e-9
-# KIT joint -> HumanML3D joints whose mean it is.
+# KIT joint -> HumanML3D joints to average.
 _KIT_SOURCES = {
     "root": ("pelvis",),
     "spine2": ("spine3",),
@@ -34,23 +34,23 @@ def import_bvh(
 ) -> np.ndarray:
     """Read a BVH file of any known rig as joints of a reference skeleton.
 
-    Bones keep their directions and take the skeleton's lengths; the root's path is scaled by the ratio of the legs, so
-    the file's unit does not matter. Heading and place on the floor stay those of the file. An `InputWarning` tells what
-    looks wrong in the file or was put right.
+    Bones keep their directions and take the skeleton's lengths. The root trajectory is scaled by the ratio of leg
+    lengths, so the file's unit does not matter. Heading and position on the floor are those of the file. An
+    `InputWarning` reports what is doubtful in the file or was corrected.
 
     Args:
         path: The .bvh file.
-        rig: A rig map or the YAML file of one; None recognises the rig by its joint names.
-        skeleton: The skeleton to give; it must have bone lengths.
-        fps: Frames per second of the result, None for the skeleton's.
-        recorded_fps: True frames per second of the file, where its header is wrong; it overrules the rig map's.
-        up: The axis of the file that points up, one of `upright.UP_AXES`; None takes the rig map's, else finds it.
+        rig: A rig map or its YAML file; None recognises the rig by its joint names.
+        skeleton: The target skeleton; it must have bone lengths.
+        fps: Frames per second of the result; None for the skeleton's.
+        recorded_fps: True frames per second of the file, if its header is wrong; it overrules the rig map's.
+        up: The axis of the file that points up, one of `upright.UP_AXES`; None uses the rig map's, or detects it.
 
     Returns:
         (T, J, 3) float32 positions in the skeleton's unit, Y up, the lowest point of the clip at height 0.
 
     Raises:
-        InputError: The file is damaged, its rig unknown, its body has no size, or its rate is none.
+        InputError: The file is damaged, its rig is unknown, its body has no size, or its rate is not a frame rate.
     """
     own = rig if isinstance(rig, RigMap) or rig is None else load_rig(rig)
     given = own.fps if own is not None and recorded_fps is None else recorded_fps
@@ -72,8 +72,8 @@ def import_bvh(
         raise InputError(f"{path} has {bvh.num_frames} frames and the rig skips them all; lower skip_frames.")
     body = resolved.body(positions)
     if given is None and (doubt := doubt_rate(body, leg_length(body), bvh.fps)):
-        told = f"{path}: its header says {bvh.fps:g} frames per second, but {doubt}; give the true rate with --fps"
-        warnings.warn(told, InputWarning, stacklevel=2)
+        remark = f"{path}: its header says {bvh.fps:g} frames per second, but {doubt}; give the true rate with --fps"
+        warnings.warn(remark, InputWarning, stacklevel=2)
     positions = resample(positions, bvh.fps, fps or skeleton.fps)
     joints = scale_to_skeleton(_in_order(place_joints(positions, resolved), skeleton), skeleton)
     joints[..., 1] -= joints[..., 1].min()
@@ -85,7 +85,7 @@ def _motion(bvh: Bvh, rig: RigMap, joints: ResolvedRig, path: str | Path) -> np.
     positions = bvh.global_positions()
     leg = leg_length(joints.body(positions))
     if leg < _TINY:
-        raise InputError(f"{path}: hips, knees and ankles stand at one point; correct the rig map or the OFFSETs.")
+        raise InputError(f"{path}: hips, knees and ankles are at one point; correct the rig map or the OFFSETs.")
     up = rig.up or find_up(positions, joints.body(positions), leg, joints.body(bvh.rest_positions()))
     skip = rig.skip_frames
     if skip is None:
@@ -97,8 +97,8 @@ def _motion(bvh: Bvh, rig: RigMap, joints: ResolvedRig, path: str | Path) -> np.
             positions = replace(bvh, motion=motion).global_positions()
     positions = turn_up(positions[skip:], up)
     if len(positions) and is_mirrored(joints.body(positions), leg):
-        told = f"{path}: feet point backwards, as in a left-handed world; the motion is mirrored back"
-        warnings.warn(told, InputWarning, stacklevel=3)
+        remark = f"{path}: feet point backwards, as in left-handed coordinates; the motion is mirrored back"
+        warnings.warn(remark, InputWarning, stacklevel=3)
         positions = positions * [-1.0, 1.0, 1.0]
     return positions
 
@@ -109,7 +109,7 @@ def resample(positions: np.ndarray, fps: float, target: float) -> np.ndarray:
     Args:
         positions: (T, ..., 3) positions at `fps`.
         fps: Frames per second of the positions.
-        target: Frames per second of the result, which begins at the same moment and does not outlast them.
+        target: Frames per second of the result, which begins at the same time and does not end later.
 
     Returns:
         (floor((T - 1) * target / fps) + 1, ..., 3) positions.
@@ -123,11 +123,11 @@ def resample(positions: np.ndarray, fps: float, target: float) -> np.ndarray:
 
 
 def scale_to_skeleton(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Give every bone the skeleton's length and keep its direction; scale the root's path by the legs' ratio.
+    """Give every bone the skeleton's length and keep its direction; scale the root trajectory by the leg lengths.
 
     Args:
         joints: (T, J, 3) positions in any unit.
-        skeleton: The skeleton with the lengths to give.
+        skeleton: The skeleton with the target lengths.
 
     Returns:
         (T, J, 3) positions in the skeleton's unit.
@@ -145,7 +145,7 @@ def scale_to_skeleton(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     legs = [*skeleton.leg_joints, *(skeleton.mirror_order[joint] for joint in skeleton.leg_joints)]
     ratio = lengths[legs].sum() / norms[:, [leg - 1 for leg in legs], 0].mean(axis=0).sum()
     scaled = np.empty_like(joints)
-    # A body of the reference size up to rounding keeps its path: what is written as BVH comes back.
+    # A body of the reference size up to rounding keeps its trajectory, so that writing and reading BVH is exact.
     scaled[:, 0] = joints[:, 0] * (1.0 if abs(ratio - 1) < 1e-3 else ratio)
     for joint in _outwards(parents):
         scaled[:, joint] = scaled[:, parents[joint]] + directions[:, joint - 1] * lengths[joint]
@@ -153,17 +153,17 @@ def scale_to_skeleton(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def _neutral(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """(T, J - 1, 3) directions of the neutral pose, turned with the body: for bones that have no length."""
+    """(T, J - 1, 3) directions of the neutral pose, turned with the body, for bones without length."""
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[:, joint] for joint in skeleton.facing)
     across = left_hip - right_hip + left_shoulder - right_shoulder
     frames = body_frame(across, left_shoulder + right_shoulder - left_hip - right_hip)
     neutral = np.array(skeleton.raw_offsets)[1:]
-    neutral[:, 0] *= np.sign(neutral[skeleton.facing[1] - 1, 0])  # KIT's point the other way along x
+    neutral[:, 0] *= np.sign(neutral[skeleton.facing[1] - 1, 0])  # KIT's have the opposite sign along x
     return np.asarray(neutral @ frames.swapaxes(-1, -2))
 
 
 def _outwards(parents: list[int]) -> list[int]:
-    """Joints but the root, parents before children (KIT's order has no such promise)."""
+    """All joints except the root, parents before children (KIT's own order is different)."""
     depth: list[int] = []
     for joint in range(len(parents)):
         steps, above = 0, joint

@@ -14,12 +14,12 @@ from realign.motion.upright import UP_AXES
 
 _LIMBS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 REQUIRED = (*(f"{side}_{limb}" for side in ("left", "right") for limb in _LIMBS), "neck")
-PLACED = ("neck",)  # of those: put between the shoulders where a rig has none
+PLACED = ("neck",)  # of these, placed between the shoulders if a rig has none
 OPTIONAL = (
     *("head", "left_foot", "right_foot", "left_collar", "right_collar"),
     *("pelvis", "spine1", "spine2", "spine3"),
 )
-RIG_EXAMPLE = """joints:                      # ours: theirs, sides as the person feels them; left out: known names
+RIG_EXAMPLE = """joints:                      # HumanML3D joint: joint in the file, person's sides; optional if known
   left_hip: LeftUpLeg        # the same for right_...
   left_knee: LeftLeg
   left_ankle: LeftFoot
@@ -30,30 +30,30 @@ RIG_EXAMPLE = """joints:                      # ours: theirs, sides as the perso
   neck: Neck                 # optional
   head: Head                 # optional
 spine: [Spine, Spine1]       # optional: from the bottom up, without hips and neck
-up: y                        # optional: x, y, z, -x, -y or -z, else found from the poses
-fps: 60                      # optional: the true rate where the header is wrong
-skip_frames: 1               # optional: leading frames to leave out, else an added T-pose is detected
+up: y                        # optional: x, y, z, -x, -y or -z; detected if left out
+fps: 60                      # optional: the true rate if the header is wrong
+skip_frames: 1               # optional: leading frames to drop; an added T-pose is detected if left out
 """
 _FORMAT = "{joints: {left_hip: NAME, left_knee: NAME, ..., neck: NAME}, spine: [NAME, ...]}"
 
 
 @dataclass(frozen=True)
 class RigMap:
-    """Which joints of a foreign skeleton stand for the HumanML3D joints.
+    """Joints of a foreign skeleton that correspond to HumanML3D joints.
 
-    A joint that is named is taken where it stands. Pelvis, spine and collars are better left out unless the rig puts
-    them where HumanML3D does: they are then placed in the body's proportions from hips, spine and neck.
+    A named joint keeps its position. Pelvis, spine and collars are best left out unless the rig places them as
+    HumanML3D does: they are then placed in the body's proportions from hips, spine and neck.
 
     Attributes:
-        name: What messages call the rig.
-        joints: HumanML3D joint name -> names in the file, the first that exists is used. `REQUIRED` must be there;
-            empty where a map only says the rest about a rig that is recognised.
-        spine: Joints between hips and neck, from the bottom up; those absent from a file are skipped.
-        up: One of `UP_AXES`, or None to find it from the poses.
-        fps: True frame rate where headers are known to be wrong, else None.
-        skip_frames: Leading frames to drop, None to drop an added T-pose where there is one.
-        settle_frames: Frames after an added T-pose in which the limbs still come out of it; they get the next pose.
-        strict: Refuse a file in which any of the names is absent, as is right for a map made for it.
+        name: Name of the rig in messages.
+        joints: HumanML3D joint name -> names in the file, of which the first that exists is used. `REQUIRED` must be
+            there; empty if a map only adds to a recognised rig.
+        spine: Joints between hips and neck, from the bottom up; joints that a file does not have are skipped.
+        up: One of `UP_AXES`, or None to detect it from the poses.
+        fps: True frame rate if headers are known to be wrong, else None.
+        skip_frames: Leading frames to drop; None drops an added T-pose if there is one.
+        settle_frames: Frames after an added T-pose in which the limbs still leave it; they get the next pose.
+        strict: Refuse a file that lacks any of the names, as for a map made for that file.
     """
 
     name: str
@@ -66,19 +66,19 @@ class RigMap:
     strict: bool = False
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        """Required HumanML3D joints that are absent from a file with these joint names."""
+        """Required HumanML3D joints that a file with these joint names lacks."""
         table = lookup(tuple(names))
         needed = (joint for joint in REQUIRED if joint not in PLACED)
         return [joint for joint in needed if first(self.joints.get(joint, ()), table) is None]
 
     def resolve(self, names: Sequence[str]) -> "ResolvedRig":
-        """Find the rig's joints among a file's.
+        """Find the rig's joints among those of a file.
 
         Args:
             names: Joint names of the file.
 
         Raises:
-            InputError: A joint that must be there is not.
+            InputError: A required joint is missing.
         """
         if missing := self.missing(names):
             raise InputError(unmapped(f"rig {self.name}", missing, names))
@@ -94,7 +94,7 @@ class RigMap:
             {joint: index for joint, index in found.items() if index is not None},
             tuple(
                 backbone if self.strict else sorted(backbone)
-            ),  # files write parents first; some number from the neck
+            ),  # files list parents first; some rigs number from the neck
         )
 
 
@@ -106,15 +106,15 @@ class ResolvedRig:
     spine: tuple[int, ...] = ()
 
     def body(self, positions: np.ndarray) -> dict[str, np.ndarray]:
-        """(..., 3) positions of the rig's joints by HumanML3D name, from (..., S, 3) of the file's."""
+        """(..., 3) positions of the rig's joints by HumanML3D name, from (..., S, 3) positions of the file's joints."""
         return {name: positions[..., index, :] for name, index in self.joints.items()}
 
 
 def unmapped(rig: str, missing: Sequence[str], names: Sequence[str]) -> str:
-    """An error message: joints that a rig needs are absent from a file."""
+    """Error message for joints that a rig needs and a file lacks."""
     found = ", ".join(name for name in names if not re.search(r"\.end\d*$", name))
     return (
-        f"{rig}: no joint stands for {', '.join(missing)} (the file has {found[:600]}); "
+        f"{rig}: no joint corresponds to {', '.join(missing)} (the file has {found[:600]}); "
         f"give a YAML rig map (--rig FILE) that names them: {_FORMAT}"
     )
 
@@ -126,7 +126,7 @@ def load_rig(path: str | Path) -> RigMap:
         path: The YAML file.
 
     Raises:
-        InputError: The file is missing or no such map.
+        InputError: The file is missing or not such a map.
     """
     path = Path(path)
     try:
@@ -143,10 +143,10 @@ def rig_from_dict(content: object, name: str = "own") -> RigMap:
 
     Args:
         content: A mapping with the keys of `RIG_EXAMPLE`.
-        name: What messages call the rig.
+        name: Name of the rig in messages.
 
     Raises:
-        InputError: A key or value is not one of those.
+        InputError: A key or value is not valid.
     """
     content = {**content} if isinstance(content, dict) else {}
     named = content.pop("joints", None)
@@ -167,8 +167,8 @@ def rig_from_dict(content: object, name: str = "own") -> RigMap:
     whole = skip is None or (isinstance(skip, int) and not isinstance(skip, bool) and skip >= 0)
     if not isinstance(spine, list) or up not in (None, *UP_AXES) or not positive or not whole:
         raise InputError(
-            f"rig map {name!r}: spine is a list of joints, up one of {', '.join(UP_AXES)}, fps a positive number up to "
-            f"{MOST_FPS}, skip_frames a whole number; write {_FORMAT}"
+            f"rig map {name!r}: spine must be a list of joints, up one of {', '.join(UP_AXES)}, fps a positive number "
+            f"up to {MOST_FPS}, skip_frames a whole number; write {_FORMAT}"
         )
     rate = None if fps is None else float(fps)
     return RigMap(name, joints, tuple(map(str, spine)), up, rate, skip, strict=True)

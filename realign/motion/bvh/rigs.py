@@ -10,13 +10,13 @@ __all__ = ["REQUIRED", "RIGS", "RIG_EXAMPLE", "RigMap", "choose_rig", "load_rig"
 
 
 def _body(limbs: str, side: tuple[str, str], neck: str, spine: str, head: str = "Head") -> dict[str, Any]:
-    """Maps of a rig from its left limbs: hip knee ankle foot shoulder elbow wrist, alternatives split by ``|``.
+    """Fields of a rig map from its left limbs: hip knee ankle foot shoulder elbow wrist.
 
     Args:
-        limbs: Names of the seven left joints, split by blanks.
-        side: What marks the left joints and what the right ones; its first occurrence is replaced.
+        limbs: Names of the seven left joints, separated by blanks; alternatives are separated by ``|``.
+        side: Marks of left and right joints; the first occurrence of the left mark is replaced.
         neck: Name of the neck.
-        spine: Names from hips to neck, split by blanks.
+        spine: Names from hips to neck, separated by blanks.
         head: Name of the head.
     """
     parts = ("hip", "knee", "ankle", "foot", "shoulder", "elbow", "wrist")
@@ -38,7 +38,7 @@ _KIT_PLACES = {"pelvis": ("root",), "spine1": ("spine1",), "spine3": ("spine2",)
 
 
 def _in_place(name: str, body: dict[str, Any], placed: Mapping[str, tuple[str, ...]]) -> RigMap:
-    """A rig whose trunk joints already stand where HumanML3D has them."""
+    """A rig whose trunk joints have HumanML3D's positions."""
     return RigMap(name, {**body["joints"], **placed}, body["spine"])
 
 
@@ -59,7 +59,7 @@ RIGS: tuple[RigMap, ...] = (
     RigMap(
         "CMU (Daz-friendly)",
         **_body("lThigh lShin lFoot lToe|lFoot.end lShldr lForeArm lHand", ("l", "r"), "neck", "abdomen chest", "head"),
-        settle_frames=7,  # the converter smoothed the limbs over the edge of the pose it added
+        settle_frames=7,  # the converter smoothed the limbs across the end of the added pose
     ),
     RigMap("CMU (MotionBuilder-friendly)", **_body(_AUTODESK, ("Left", "Right"), "Neck1", "LowerBack Spine Spine1")),
     RigMap(
@@ -73,7 +73,7 @@ RIGS: tuple[RigMap, ...] = (
     ),
     RigMap("Mixamo", **_body(_AUTODESK, ("Left", "Right"), "Neck", "Spine Spine1 Spine2 Spine3")),
     RigMap(
-        "Rigify",  # its pelvis is called spine, its neck and head are further numbers of it
+        "Rigify",  # pelvis, neck and head are numbered spine joints
         **_body(
             "thigh.L shin.L foot.L toe.L upper_arm.L forearm.L hand.L",
             (".L", ".R"),
@@ -86,7 +86,7 @@ RIGS: tuple[RigMap, ...] = (
 
 
 def _common() -> RigMap:
-    """Joints by the words that most rigs use (Biped, VRM, Unreal, OptiTrack, Rokoko, Xsens, ASF ...)."""
+    """Joints by the names that most rigs use (Biped, VRM, Unreal, OptiTrack, Rokoko, Xsens, ASF ...)."""
     parts = {
         "hip": "upleg upperleg thigh uleg thighbend femur hip",
         "knee": "lowerleg lowleg shin calf lleg tibia knee leg",
@@ -117,11 +117,11 @@ def recognise_rig(names: Sequence[str]) -> RigMap:
         names: Joint names of the file, End Sites included.
 
     Returns:
-        The rig with all its required joints present that finds the most joints.
+        The rig with the most joints in the file, among those with all required joints.
 
     Raises:
-        InputError: No built-in rig finds all the joints that must be there; the message names those that the nearest
-            one misses and shows the YAML map to give instead.
+        InputError: No built-in rig finds all required joints; the message names those that the nearest rig misses and
+            shows the YAML map to give instead.
     """
     best = min(RIGS, key=lambda rig: (len(rig.missing(names)), -_score(rig, names)))
     if missing := best.missing(names):
@@ -135,14 +135,14 @@ def recognise_rig(names: Sequence[str]) -> RigMap:
 
 
 def choose_rig(own: RigMap | None, names: Sequence[str]) -> RigMap:
-    """The map to read a file with these joint names by.
+    """The rig map for a file with these joint names.
 
     Args:
-        own: A person's map; one without joints adds what it says to the rig that is recognised.
+        own: The user's map; without joints, it adds to the recognised rig.
         names: Joint names of the file, End Sites included.
 
     Raises:
-        InputError: The rig has to be recognised and is not.
+        InputError: The rig is not recognised and `own` does not name joints.
     """
     if own is not None and own.joints:
         return own
@@ -154,7 +154,7 @@ def choose_rig(own: RigMap | None, names: Sequence[str]) -> RigMap:
 
 
 def _score(rig: RigMap, names: Sequence[str]) -> int:
-    """How many of a rig's joints a file has."""
+    """Number of a rig's joints in a file."""
     table = lookup(tuple(names))
     return sum(
         first(candidates, table) is not None for candidates in (*rig.joints.values(), *((n,) for n in rig.spine))

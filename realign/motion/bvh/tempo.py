@@ -1,4 +1,4 @@
-"""Whether a motion can have been recorded at the rate that its file gives."""
+"""Check whether a motion can have been recorded at the frame rate of its file."""
 
 from collections.abc import Mapping
 
@@ -7,23 +7,23 @@ import numpy as np
 from realign.errors import InputError
 from realign.motion.skeleton import MOST_FPS
 
-_LEAST = 1.0  # frames per second that any recording has
+_LEAST = 1.0  # lowest frame rate of recordings
 _USUAL = (8.0, 500.0)
-# Leg lengths a second: sprinters reach 14 with the body; 25 is beyond any hand but for an instant.
+# Leg lengths per second: the body of a sprinter reaches 14; a hand exceeds 25 only for an instant.
 _BODY, _HAND = 14.0, 25.0
-# Seconds between two steps: a sprinter's 0.2, a funeral march's 1.2.
+# Seconds between two steps: 0.2 for a sprinter, 1.2 for a funeral march.
 _STEPS = (0.17, 1.8)
-_ENOUGH = 10  # frames without which speeds say nothing
+_ENOUGH = 10  # fewest frames to judge speeds
 
 
 def check_header(fps: float) -> None:
-    """Refuse a header's rate that no recording has.
+    """Refuse a rate in a header that recordings do not have.
 
     Args:
         fps: Frames per second.
 
     Raises:
-        InputError: As said.
+        InputError: The rate is refused.
     """
     if not _LEAST <= fps <= MOST_FPS:
         raise InputError(
@@ -33,7 +33,7 @@ def check_header(fps: float) -> None:
 
 
 def doubt_rate(body: Mapping[str, np.ndarray], leg: float, fps: float) -> str | None:
-    """Why a motion can hardly have run at a rate, None where it can.
+    """Why a frame rate is implausible for a motion; None if it is plausible.
 
     Args:
         body: (T, 3) positions of hips, ankles and wrists by HumanML3D name, Y up.
@@ -49,7 +49,7 @@ def doubt_rate(body: Mapping[str, np.ndarray], leg: float, fps: float) -> str | 
     hands = [np.linalg.norm(np.diff(body[f"{side}_wrist"], axis=0), axis=-1) for side in ("left", "right")]
     hand = float(np.median(np.max(hands, axis=0))) * fps / leg
     if speed > _BODY or hand > _HAND:
-        return f"the body would go {speed:.0f} and a hand {hand:.0f} leg lengths a second"
+        return f"the body would move {speed:.0f} and a hand {hand:.0f} leg lengths per second"
     pause = _step_seconds(root, body["left_ankle"] - body["right_ankle"], leg, fps)
     if pause is not None and not _STEPS[0] < pause < _STEPS[1]:
         return f"there would be {pause:.2g} s between two steps"
@@ -57,13 +57,13 @@ def doubt_rate(body: Mapping[str, np.ndarray], leg: float, fps: float) -> str | 
 
 
 def _step_seconds(root: np.ndarray, apart: np.ndarray, leg: float, fps: float) -> float | None:
-    """Median time between the moments in which the feet pass each other, None for too little walking."""
+    """Median time between the moments at which the feet pass each other; None for too little walking."""
     path = (root[-1] - root[0]) * [1.0, 0.0, 1.0]
     distance = float(np.linalg.norm(path))
     if distance < 2 * leg:
         return None
     ahead = apart @ (path / distance)
-    wide = np.abs(ahead) > 0.2 * leg  # standing with the feet side by side is not passing
+    wide = np.abs(ahead) > 0.2 * leg  # feet side by side do not pass each other
     signs = np.sign(ahead[wide])
     frames = np.flatnonzero(wide)[1:][np.diff(signs) != 0]
     return float(np.median(np.diff(frames))) / fps if len(frames) > 2 else None

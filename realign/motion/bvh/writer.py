@@ -6,7 +6,7 @@ from realign.errors import InputError
 from realign.files import atomic_path
 from realign.motion.skeleton import HUMANML3D, Skeleton, check_fps
 
-# Directions of the left side's bones in the T-pose at rest: x to the left, y up, z ahead.
+# Directions of the left bones in the T-pose: x to the left, y up, z ahead.
 _REST = {
     "hip": (0.57, -0.81, -0.15),
     **dict.fromkeys(("knee", "ankle"), (0.0, -1.0, 0.0)),
@@ -18,23 +18,23 @@ _REST = {
     "head": (0.0, 0.9, 0.44),
 }
 _TINY = 1e-9
-# axis @ _CROSS holds the nine entries of the matrix that takes the cross product with the axis.
+# axis @ _CROSS holds the nine entries of the axis' cross-product matrix.
 _CROSS = np.array([[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0.0]])
 
 
 def write_bvh(path: str | Path, joints: np.ndarray, skeleton: Skeleton = HUMANML3D, fps: float | None = None) -> None:
-    """Write joints as a BVH file: T-pose hierarchy, root position, one ZXY Euler rotation a bone.
+    """Write joints as a BVH file: T-pose hierarchy, root position, one ZXY Euler rotation per bone.
 
-    Lengths keep their unit (HumanML3D: metres, so Blender's importer shows the person at size with its default scale
-    of 1), Y is up. Offsets are mean bone lengths. Where a joint carries several bones each has a node of its own,
-    ``<child>_base`` at the same place, since a pelvis or chest of joints found freely is not rigid. Every bone's
-    rotation is the shortest arc from its parent's, which leaves no twist.
+    Lengths keep their unit (HumanML3D: metres, so that Blender's importer shows the person in natural size with its
+    default scale of 1), and Y is up. Offsets are mean bone lengths. If a joint carries several bones, each has its own
+    node ``<child>_base`` at the same position, since the pelvis or chest of generated joints is not rigid. Every bone's
+    rotation is the shortest arc from its parent's, without twist.
 
     Args:
-        path: The file to write, replaced only when complete.
+        path: The file to write; it is replaced only when complete.
         joints: (T, J, 3) positions.
         skeleton: Names and parents of the joints.
-        fps: Frames per second, None for the skeleton's.
+        fps: Frames per second; None for the skeleton's.
 
     Raises:
         InputError: The joints do not fit the skeleton or hold NaN, or the rate is not a positive number.
@@ -68,7 +68,7 @@ def _hierarchy(joints: np.ndarray, skeleton: Skeleton) -> tuple[list[str], list[
     lines, rotations = ["HIERARCHY"], []
 
     def node(name: str, offset: np.ndarray, joint: int, below: list[int], above: np.ndarray, depth: int) -> None:
-        """Write a node at `joint` that carries the bones to the joints `below`; `above` is its parent's rotation."""
+        """Write a node at `joint` with the bones to the joints `below`; `above` is its parent's rotation."""
         indent = "\t" * depth
         lines.append(f"{indent}{'JOINT' if depth else 'ROOT'} {name}")
         lines.append(indent + "{")
@@ -111,14 +111,14 @@ def _rest_offsets(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def _best_fit(rest: np.ndarray, bones: np.ndarray) -> np.ndarray:
-    """Rotations (T, 3, 3) that bring rest offsets (K, 3) nearest to bones (T, K, 3): Kabsch, Acta Cryst. A32 (1976)."""
+    """Rotations (T, 3, 3) that best fit rest offsets (K, 3) to bones (T, K, 3): Kabsch, Acta Cryst. A32 (1976)."""
     left, _, right = np.linalg.svd(np.einsum("tki,kj->tij", bones, rest))
     left[..., 2] *= np.sign(np.linalg.det(left @ right))[:, None]
     return left @ right
 
 
 def _shortest_arc(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Rotations (T, 3, 3) by the least angle from vectors (T, 3) to others; none where one has no length."""
+    """Rotations (T, 3, 3) by the smallest angle from vectors (T, 3) to others; the identity for a zero vector."""
     norms = np.linalg.norm(source, axis=-1, keepdims=True), np.linalg.norm(target, axis=-1, keepdims=True)
     first, second = source / np.maximum(norms[0], _TINY), target / np.maximum(norms[1], _TINY)
     second = np.where((norms[0] > _TINY) & (norms[1] > _TINY), second, first)
@@ -126,7 +126,7 @@ def _shortest_arc(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     axis = np.cross(first, second)
     cross = (axis @ _CROSS).reshape(-1, 3, 3)
     arc = np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, _TINY)
-    # Opposite vectors have no least turn: half a turn about any axis at right angles to them.
+    # Opposite vectors have no smallest turn: half a turn about any perpendicular axis.
     least = np.eye(3)[np.abs(first).argmin(axis=-1)]
     normal = np.cross(first, least)
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), _TINY)
@@ -135,7 +135,7 @@ def _shortest_arc(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _euler_zxy(rotations: np.ndarray) -> np.ndarray:
-    """Degrees (T, 3) about z, x and y of rotations Rz Rx Ry (T, 3, 3), without jumps of whole turns between frames."""
+    """Degrees (T, 3) about z, x and y of rotations Rz Rx Ry (T, 3, 3), unwrapped over frames."""
     x = np.arctan2(rotations[:, 2, 1], np.hypot(rotations[:, 0, 1], rotations[:, 1, 1]))
     locked = np.hypot(rotations[:, 0, 1], rotations[:, 1, 1]) < 1e-7  # z and y turn about the same axis: y = 0
     z = np.where(

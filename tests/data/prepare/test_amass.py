@@ -54,10 +54,10 @@ BAD = {
 }
 TOLD = {
     "nan": ("NaN", "50 frames"),
-    "slow": ("frame rate below 20", "int(15 / 20) frames are no step; --resample takes it"),
+    "slow": ("frame rate below 20", "int(15 / 20) is not a step; use --resample"),
     "few": ("unreadable", "its shape has 8 betas, but the body model takes 10"),
     "coded": ("unreadable", "its field 'gender' is pickled code, which is not executed"),
-    "shapeless": ("unreadable", "has no trans, mocap_framerate; it is not a motion of AMASS"),
+    "shapeless": ("unreadable", "has no trans, mocap_framerate; files such as shape.npz are not motions"),
     "wide": ("unreadable", "poses of shape (300, 99)"),
     "short": ("unreadable", "with trans (299, 3)"),
     "rate": ("unreadable", "must be a positive number from 0.01 to 1000, not nan"),
@@ -126,10 +126,10 @@ def test_odd_recordings_are_taken_as_published_and_named(tmp_path, bodies, capsy
     assert lengths == {"bytes": 49, "fast": 24, "film": 149, "late": 49, "neutral": 49}
     told = {(record["id"], record["detail"]) for record in records(tmp_path / "out", True)}
     for name, remark in {
-        "fast": "250 frames per second: one frame in 12 is taken, 20.83 a second, and counts as 20 a second",
-        "film": "59.9 frames per second: one frame in 2 is taken, 29.95 a second, and counts as 20 a second",
-        "bytes": "gender the bytes 'male' takes the female body, as published",
-        "neutral": "gender 'neutral' takes the female body, as published",
+        "fast": "250 frames per second: one frame in 12 is taken, 20.83 per second, and treated as 20 per second",
+        "film": "59.9 frames per second: one frame in 2 is taken, 29.95 per second, and treated as 20 per second",
+        "bytes": "gender the bytes 'male' uses the female body, as published",
+        "neutral": "gender 'neutral' uses the female body, as published",
         "late": "the index ends past the recording, which shortens the clip",
     }.items():
         assert any(each == name and detail.startswith(remark) for each, detail in told), name
@@ -145,7 +145,7 @@ def test_statistics_are_compared_with_those_of_the_repository(tmp_path, bodies):
     np.save(clone / "HumanML3D" / "Mean.npy", first.mean + np.float32(0.25))
     np.save(clone / "HumanML3D" / "Std.npy", first.std / np.float32(1.5))
     again = prepare_amass(source, tmp_path / "out", body_models=bodies, humanml3d=clone, overwrite=True)
-    assert again.meta["statistics"].endswith("; from those of HumanML3D at most 0.25 (Mean) and 50.00% (Std)")
+    assert again.meta["statistics"].endswith("from those of HumanML3D by at most 0.25 (Mean) and 50.00% (Std)")
 
 
 def test_resampled_clips_have_true_rates_and_the_published_stretch_of_time(tmp_path, bodies):
@@ -257,7 +257,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, bodies, monkeypatch):
     clone = write_repository(tmp_path / "clone", [*rows, ("KIT/1/0_poses.npy", 4, 6, "two")])
     for i in range(3):
         write_motion(tmp_path / "amass" / "KIT" / "1" / f"{i}_poses.npz", made_motion(seed=i) | {"betas": np.zeros(16)})
-    monkeypatch.setattr(making, "_KEEP", 0.0)
+    monkeypatch.setattr(making, "_INTERVAL", 0.0)
 
     def work(out, **options):
         return prepare_amass(tmp_path / "amass", tmp_path / out, body_models=bodies, humanml3d=clone, **options)

@@ -105,7 +105,7 @@ def test_a_set_made_by_several_workers_is_the_same_to_the_byte(tmp_path, monkeyp
     for name in names:
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
     assert run(source, "-o", tmp_path / "1", "--workers", 2) == 0 and "is up to date" in capsys.readouterr().out
-    with pytest.raises(InputError, match="--workers 0 prepares nothing"):
+    with pytest.raises(InputError, match="--workers 0 is too few"):
         prepare(source, tmp_path / "other", workers=0)
 
 
@@ -412,7 +412,7 @@ def test_a_set_of_the_first_version_opens_and_says_what_it_lacks(tmp_path):
     del meta["content"]
     (out / "meta.json").write_text(json.dumps(meta))
     assert PackedMotions.open(out).identity == identity
-    with pytest.raises(InputError, match="did not record what its source held; add --overwrite"):
+    with pytest.raises(InputError, match="did not record its source; add --overwrite"):
         prepare(source, out)
     assert not prepare(source, out, overwrite=True).up_to_date and prepare(source, out).up_to_date
 

@@ -137,7 +137,7 @@ GOOD = bvh_text(ARM, np.arange(27.0).reshape(3, 9))
         (GOOD.replace("Frames: 3", "Frames: 5"), "announces 5 frames but the file holds 3"),
         (GOOD.replace("Frames: 3", "Frames: 2"), "announces 2 frames but the file holds 3"),
         (GOOD[:-30], "has 6 values where the joints have 9 channels"),
-        (GOOD[: GOOD.index("Frame Time")], "come 'Frames: N' and 'Frame Time: S'"),
+        (GOOD[: GOOD.index("Frame Time")], "'Frames: N' and 'Frame Time: S' are missing"),
         (GOOD.replace("13.000000", "nan"), "value 5 is nan"),
         (GOOD.replace("13.000000", "-inf"), "value 5 is -inf"),
         (

@@ -161,7 +161,7 @@ def test_skipping_all_frames_and_bodies_without_size_are_refused(tmp_path):
     with pytest.raises(InputError, match="3 frames and the rig skips them all"):
         import_bvh(path, rig)
     path.write_text(bvh_text([(name, parent, (0, 0, 0)) for name, parent, _ in tree], np.zeros((3, 3 + 3 * len(tree)))))
-    with pytest.raises(InputError, match="stand at one point"):
+    with pytest.raises(InputError, match="are at one point"):
         import_bvh(path)
 
 

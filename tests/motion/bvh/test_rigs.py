@@ -161,7 +161,7 @@ def test_unknown_rig_lists_what_is_missing_and_the_remedy():
     message = str(caught.value)
     assert "nearest to Bandai-Namco" in message and "left_knee" in message and "right_knee" not in message
     assert "YAML rig map" in message and "left_hip: NAME" in message and "UpperLeg_L" in message
-    with pytest.raises(InputError, match="unknown rig: no joint stands for left_hip"):
+    with pytest.raises(InputError, match="unknown rig: no joint corresponds to left_hip"):
         recognise_rig(["root", "bone1", "bone2"])
 
 
@@ -174,7 +174,7 @@ def test_example_is_a_valid_map(tmp_path):
     path.write_text(RIG_EXAMPLE)
     rig = load_rig(path)
     assert rig.fps == 60 and rig.up == "y" and rig.skip_frames == 1 and rig.spine == ("Spine", "Spine1")
-    with pytest.raises(InputError, match="rig.yaml: no joint stands for right_hip"):
+    with pytest.raises(InputError, match="rig.yaml: no joint corresponds to right_hip"):
         rig.resolve(AUTODESK_NAMES)
 
 
@@ -202,7 +202,7 @@ def test_own_map_is_taken_by_its_word():
         ({"fps": "30"}, "fps a positive number"),
         ({}, "has no 'joints'"),
         ({"joints": {}, "skip_frames": 1.5}, "skip_frames a whole"),
-        ({"joints": {}, "spine": "Spine"}, "spine is a list"),
+        ({"joints": {}, "spine": "Spine"}, "spine must be a list"),
     ],
 )
 def test_faulty_maps_are_refused(content, says):

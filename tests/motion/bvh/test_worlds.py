@@ -130,7 +130,7 @@ def test_the_rig_map_and_the_option_overrule_what_is_found(tmp_path, plain):
 def test_a_left_handed_world_is_mirrored_back(tmp_path, plain):
     tree = [(name, parent, (-x, y, z)) for name, parent, (x, y, z) in body(AUTODESK)]
     path = saved(tmp_path / "left.bvh", tree, walk(tree))
-    with pytest.warns(InputWarning, match="feet point backwards, as in a left-handed world"):
+    with pytest.warns(InputWarning, match="feet point backwards, as in left-handed coordinates"):
         joints = import_bvh(path)
     assert np.abs(joints - plain).max() < 1e-3
 
