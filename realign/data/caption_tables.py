@@ -17,14 +17,14 @@ _ENTRY = np.dtype([("key", np.int64), ("clip", np.int32), ("which", np.int32), (
 class CaptionTable(Mapping[str, str]):
     """A text for every caption, read from the memory-mapped files of the set at each lookup.
 
-    A caption takes 17 bytes of memory and no Python object. Captions with left and right exchanged are among them,
-    since training mirrors some samples; their texts are exchanged, too.
+    A caption takes 17 bytes of memory and no Python object. Captions with left and right exchanged are included, since
+    training mirrors some samples; their texts are exchanged, too.
 
     Args:
         packed: The set.
-        clips: Indices of clips, whose captions are taken.
-        weakest_first: Puts entries (`clip`, `which`) in order; of several with the same caption the last one counts.
-        read: Text of a caption by the index of its clip and its number there.
+        clips: Indices of the clips with the captions.
+        weakest_first: Sorts entries (`clip`, `which`); the last one of several with the same caption counts.
+        read: Returns the text of a caption from the index of its clip and its number in the clip.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class CaptionTable(Mapping[str, str]):
         return len(self._entries)
 
     def __deepcopy__(self, memo: Any) -> "CaptionTable":
-        return self  # nothing in it changes, and a copy would read the mapped files into memory
+        return self  # it does not change, and a copy would read the mapped files into memory
 
     def _caption(self, entry: np.void) -> str:
         caption = self._packed.caption(int(entry["clip"]), int(entry["which"]))
@@ -75,12 +75,12 @@ class CaptionTable(Mapping[str, str]):
 
 
 def caption_tokens(packed: PackedMotions, split: str = "all") -> CaptionTable:
-    """Words with parts of speech, "word/POS word/POS ...", by caption; empty where the source has none."""
+    """Words with parts of speech, "word/POS word/POS ...", by caption; empty if the source has none."""
     return CaptionTable(packed, packed.select(split), lambda entries: entries, packed.tokens)
 
 
 def plain_captions(packed: PackedMotions, split: str = "all") -> CaptionTable:
-    """The first caption of its clip by caption: clips that share it show the same, whatever else their captions say."""
+    """The first caption of the clip, by caption; clips with the same first caption count as showing the same motion."""
 
     def firsts_last(entries: NDArray[np.void]) -> NDArray[np.void]:
         return entries[::-1][np.argsort(entries["which"][::-1] == 0, kind="stable")]
