@@ -64,7 +64,7 @@ class SeededBatchSampler(Sampler[list[Key]]):
         self.size, self.shuffle, self.lengths, self.seed = size, shuffle, lengths, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = self.start = 0
-        step = batch_size * world_size
+        self.global_batch = step = batch_size * world_size
         bounds = list(range(0, size, step)) + [size]
         if len(bounds) > 2:
             rest = bounds[-1] - bounds[-2]
@@ -183,12 +183,23 @@ class ResumableLoader(MotionLoader):
         keys.epoch = epoch + 1
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and the number of batches returned in it."""
+        """The epoch, the number of batches returned in it, and the samples of a batch of all processes."""
         epoch, batch = self._resume or self._place
-        return {"epoch": epoch, "batch": batch}
+        return {"epoch": epoch, "batch": batch, "global_batch": self.batch_sampler.global_batch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from a position that `state_dict` returned."""
+        """Continue from a position that `state_dict` returned.
+
+        Raises:
+            InputError: Its batches had another size, so that the same number stands for another place.
+        """
+        own = self.batch_sampler.global_batch
+        saved = state.get("global_batch", own)  # older checkpoints do not say
+        if saved != own:
+            raise InputError(
+                f"The run was trained with a global batch of {saved}, but {own} is set; continue with "
+                f"--data.global_batch_size {saved}."
+            )
         epoch, batch = state["epoch"], state["batch"]
         if batch >= len(self):
             epoch, batch = epoch + 1, 0

@@ -162,8 +162,14 @@ def test_the_place_of_a_loader_outside_lightning(prepared):
     state = loader.state_dict()
     other = MotionDataModule(str(prepared), batch_size=4).train_dataloader()
     other.load_state_dict(state)
-    assert other.state_dict() == state == {"epoch": 0, "batch": 2}
+    assert other.state_dict() == state == {"epoch": 0, "batch": 2, "global_batch": 4}
     assert [batch.ids for _ in range(2) for batch in other] == whole[2:]
+    larger = MotionDataModule(str(prepared), batch_size=5).train_dataloader()
+    with pytest.raises(InputError, match="global batch of 4, but 5 is set; continue with --data.global_batch_size 4"):
+        larger.load_state_dict(state)
+    del state["global_batch"]  # as version 0.1.0 wrote it
+    larger.load_state_dict(state)
+    assert larger.state_dict() == {"epoch": 0, "batch": 2, "global_batch": 5}
 
 
 def test_a_pass_leaves_the_global_generator_alone(prepared):
