@@ -16,6 +16,7 @@ from realign import transfer
 from realign.batch import MotionTextBatch
 from realign.callbacks import EMA
 from realign.tasks import Task
+from realign.text.hashing import HashingEncoder
 from realign.trainer import RunTrainer
 from realign.transfer import upload
 
@@ -42,7 +43,9 @@ class Steps(Callback):
         return [after - before for before, after in zip(self.steps, self.steps[1:], strict=False)]
 
 
-def fit(folder: Path, task: Task) -> list[Counter[str]]:
+def fit(folder: Path, task: Task, kept: bool = False) -> list[Counter[str]]:
+    data = Pinned(count=4 * STEPS, encoder=HashingEncoder(8) if kept else None)
+    assert not kept or data.encoder.fingerprint == task.text_encoder.fingerprint
     with Waits() as waits:
         steps = Steps(waits)
         trainer = RunTrainer(
@@ -50,16 +53,19 @@ def fit(folder: Path, task: Task) -> list[Counter[str]]:
             log_every_n_steps=LOGGED, enable_checkpointing=False, enable_model_summary=False, gradient_clip_val=1.0,
             callbacks=[EMA(0.9), steps],
         )  # fmt: skip
-        trainer.fit(task, Pinned(count=4 * STEPS))
+        trainer.fit(task, data)
     return steps.between()
 
 
-@pytest.mark.parametrize("kind", TRAINED)
+KEPT = ("generator latent", "reward paired")
+
+
+@pytest.mark.parametrize(("kind", "kept"), [*((kind, False) for kind in TRAINED), *((kind, True) for kind in KEPT)])
 def test_a_training_step_waits_for_nothing_but_where_its_losses_are_logged(
-    there: None, tmp_path: Path, kind: str
+    there: None, tmp_path: Path, kind: str, kept: bool
 ) -> None:
     torch.manual_seed(0)
-    found = fit(tmp_path, TRAINED[kind]())
+    found = fit(tmp_path, TRAINED[kind](), kept)
     assert len(found) == STEPS - 1
     for step, waits in enumerate(found[1:], start=2):  # the first step makes what later ones keep
         logged = step % LOGGED == 0

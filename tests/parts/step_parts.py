@@ -8,7 +8,7 @@ import torch
 from task_parts import CAPTIONS, TinyData
 from torch import Tensor
 
-from realign.batch import MotionTextBatch
+from realign.batch import CaptionFeatures, MotionTextBatch
 from realign.diffusion import FlowMatching
 from realign.guidance import GuidanceConfig
 from realign.guidance.objective import RewardObjective
@@ -16,16 +16,37 @@ from realign.guidance.steering import RewardSteering
 from realign.losses.geometric import GeometricLoss
 from realign.nn import ConvVAE, MdmDenoiser, MldDenoiser, TransformerReward
 from realign.tasks import GeneratorTask, RetrieverTask, RewardTask, Task, VAETask
+from realign.text.base import TextEncoder
 from realign.text.hashing import HashingEncoder
 
 STEPS = 5
 
 
 class Pinned(TinyData):
-    """As a loader with pin_memory gives them."""
+    """As a loader with pin_memory gives them.
+
+    Args:
+        count: Number of clips.
+        encoder: What captions are read by, if batches carry their features as from a set's files.
+    """
+
+    def __init__(self, count: int, encoder: TextEncoder | None = None) -> None:
+        super().__init__(count)
+        self.encoder = encoder
 
     def collate(self, items: list) -> MotionTextBatch:
-        return super().collate(items).pin_memory()
+        batch = super().collate(items)
+        if self.encoder is not None:
+            batch.text[self.encoder.fingerprint] = self.read(batch.captions)
+        return batch.pin_memory()
+
+    def read(self, captions: list[str]) -> CaptionFeatures:
+        features = self.encoder(captions)
+        there = torch.cat([torch.ones(len(captions), 1, dtype=torch.bool), features.mask], 1)
+        rows = torch.cat([features.pooled[:, None], features.tokens], 1)[there].half()
+        numbers = torch.arange(len(rows))
+        places = torch.full(there.shape, -1).masked_scatter(there, numbers)
+        return CaptionFeatures(captions, rows, places)
 
 
 def vae() -> Task:
