@@ -10,7 +10,7 @@ from realign.commands.text_features import keep_text, text_readers
 from realign.errors import InputError
 
 _PLAIN = ("captions", "skeleton", "fps", "rig", "up")  # options of a folder that is recognised by what it holds
-RECIPES = {"amass": ("body_models", "humanml3d", "resample")}
+RECIPES = {"amass": ("body_models", "humanml3d", "resample"), "cmu": ("humanml3d",)}
 """Data sets that are made from their sources as published, by the word before the folder, and their own options."""
 
 
@@ -21,13 +21,15 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="turn a folder of motions into a set to train on",
         description="Compute features, Mean, Std and splits of a HumanML3D- or KIT-layout folder, or of BVH files with "
         "a captions file, and write them as one memory-mapped set. Clips that cannot be used are reported. "
-        "`realign prepare amass AMASS` makes HumanML3D from recordings of AMASS.",
+        "`realign prepare amass AMASS` makes HumanML3D from recordings of AMASS, `realign prepare cmu CMU` its part "
+        "that is cut from the CMU library, from BVH or AMC files.",
     )
     parser.add_argument(
         "source",
         metavar="SOURCE",
         nargs="+",
-        help="folder with new_joints or new_joint_vecs, or with .bvh files; or amass and the folder of AMASS downloads",
+        help="folder with new_joints or new_joint_vecs, or with .bvh files; or a word and a folder: amass and the "
+        "AMASS downloads, cmu and a release of the CMU library",
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--captions", metavar="FILE", help="CSV or JSONL: id or file, caption[, start, end][, split]")
@@ -50,11 +52,15 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "the encoders of a training configuration, which may read less (may be given several times)",
     )
     parser.add_argument("--overwrite", action="store_true", help="make the set again even when OUT is there")
-    amass = parser.add_argument_group("prepare amass")
-    amass.add_argument("--body-models", metavar="FOLDER", help="models of SMPL+H as downloaded: male/model.npz, ...")
-    amass.add_argument("--humanml3d", metavar="FOLDER", help="clone of the repository of HumanML3D")
-    amass.add_argument(
-        "--resample", action="store_true", help="true 20 frames per second (default: every int(fps / 20)-th frame)"
+    own = parser.add_argument_group("prepare amass, cmu")
+    own.add_argument("--humanml3d", metavar="FOLDER", help="clone of the repository of HumanML3D")
+    own.add_argument(
+        "--body-models", metavar="FOLDER", help="amass: models of SMPL+H as downloaded: male/model.npz, ..."
+    )
+    own.add_argument(
+        "--resample",
+        action="store_true",
+        help="amass: true 20 frames per second (default: every int(fps / 20)-th frame)",
     )
     return parser
 
@@ -98,7 +104,9 @@ def _recipe(args: argparse.Namespace) -> tuple[str, str]:
     for name in {*_PLAIN, *(option for options in RECIPES.values() for option in options)} - {*own}:
         if getattr(args, name) not in (None, False):
             others = [each for each, options in RECIPES.items() if name in options]
-            wanted = f"`realign prepare {others[0]} FOLDER`" if others else "a folder in a form that is recognised"
+            wanted = (
+                f"`realign prepare {' or '.join(others)} FOLDER`" if others else "a folder in a form that is recognised"
+            )
             raise InputError(f"--{name.replace('_', '-')} is for {wanted}; drop the option.")
     return recipe, source
 
@@ -110,16 +118,29 @@ def _make_plain(source: str, args: argparse.Namespace, **common: Any) -> Any:
 
 
 def _make_amass(source: str, args: argparse.Namespace, **common: Any) -> Any:
-    for name, what in (("body_models", "models of SMPL+H"), ("humanml3d", "repository of HumanML3D")):
-        if getattr(args, name) is None:
-            raise InputError(f"prepare amass needs the {what}; give its folder with --{name.replace('_', '-')}.")
+    own = _needed("amass", args)
     from realign.data.prepare.amass import prepare_amass
 
-    own = {name: getattr(args, name) for name in RECIPES["amass"]}
     return prepare_amass(source, args.output, **own, **common)
 
 
-_MAKE: dict[str, Callable[..., Any]] = {"": _make_plain, "amass": _make_amass}
+def _make_cmu(source: str, args: argparse.Namespace, **common: Any) -> Any:
+    own = _needed("cmu", args)
+    from realign.data.prepare.cmu import prepare_cmu
+
+    return prepare_cmu(source, args.output, **own, **common)
+
+
+def _needed(recipe: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Options of a recipe by name; the folders among them must be given."""
+    own = {name: getattr(args, name) for name in RECIPES[recipe]}
+    for name, what in (("body_models", "models of SMPL+H"), ("humanml3d", "repository of HumanML3D")):
+        if name in own and own[name] is None:
+            raise InputError(f"prepare {recipe} needs the {what}; give its folder with --{name.replace('_', '-')}.")
+    return own
+
+
+_MAKE: dict[str, Callable[..., Any]] = {"": _make_plain, "amass": _make_amass, "cmu": _make_cmu}
 
 
 def summary(report: Any) -> list[str]:

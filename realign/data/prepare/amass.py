@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from realign.data.prepare.captions import Caption
 from realign.data.prepare.existing import PrepareReport
 from realign.data.prepare.humanml3d_cuts import RATE, Cut
 from realign.data.prepare.humanml3d_repository import Repository
+from realign.data.prepare.indexed import IndexedRecordings
 from realign.data.prepare.making import Progress, prepare_source
-from realign.data.prepare.source import Item, LeftOut, Source, Splitter, split_option
-from realign.data.store import SPLITS
+from realign.data.prepare.source import Item, LeftOut, split_option
 from realign.errors import InputError, InputWarning
 from realign.files import read_npy
 from realign.motion.amass import BODY_JOINTS
@@ -31,24 +31,17 @@ from realign.motion.smpl import NAMES
 
 
 @dataclass(kw_only=True)
-class AmassFolder(Source):
+class AmassFolder(IndexedRecordings):
     """AMASS recordings, cut, mirrored and captioned by HumanML3D's index and texts.
 
     Attributes:
         models: Body models.
-        repository: Index, captions, split lists.
-        splits_option: Folder with split lists, or percentages such as "80/5/15"; the repository's lists when None.
         resampled: Resample to true 20 frames per second instead of taking every int(fps / 20)-th frame.
-        cuts: Clips by name, with mirrored ones.
-        paths: Files of the clips that were found, by name.
     """
 
     models: BodyModels
-    repository: Repository
-    splits_option: str | None = None
     resampled: bool = False
-    cuts: dict[str, Cut] = field(default_factory=dict)
-    paths: dict[str, Path] = field(default_factory=dict)
+    _recordings: Recordings | None = None
     _last: tuple[str, Recording | LeftOut] | None = None
 
     @classmethod
@@ -91,21 +84,18 @@ class AmassFolder(Source):
     def _find(self) -> None:
         """Find the file of every clip; missing clips go to `problems`."""
         cuts, self.problems = self.repository.cuts()
-        recordings = Recordings(self.root)
-        for name, cut in cuts.items():
-            found = self._whole(cut) if cut.whole else self._recorded(cut, recordings)
-            for each in (name, f"M{name}"):
-                if isinstance(found, Path):
-                    self.paths[each], self.cuts[each] = found, replace(cut, mirrored=each != name)
-                else:
-                    self.problems.append((each, *found))
-        recordings.check()
+        self._recordings = Recordings(self.root)
+        self.look_for(cuts)
+        self._recordings.check()
 
-    def _recorded(self, cut: Cut, recordings: Recordings) -> Path | tuple[str, str]:
-        """The AMASS file that a clip is cut from, or why there is none."""
-        path = recordings.find(cut.source)
+    def find(self, cut: Cut) -> Path | tuple[str, str]:
+        """The AMASS file, or the HumanAct12 folder or archive, that a clip is cut from, or why there is none."""
+        if cut.whole:
+            return self._whole(cut)
+        self._recordings = self._recordings or Recordings(self.root)
+        path = self._recordings.find(cut.source)
         if path is None:
-            return recordings.missing(cut.source)
+            return self._recordings.missing(cut.source)
         if path.stem.endswith(NEWER) and "smplx" not in self.models.kinds():
             remedy = "give the 'SMPL+H G' download (_poses.npz), or SMPL-X models with --body-models"
             return "file of SMPL-X", f"{path.name}: {remedy}"
@@ -122,36 +112,18 @@ class AmassFolder(Source):
         """Recordings, body models, and the files of the repository that are read."""
         yield from {path for path in self.paths.values() if path.suffix.lower() == ".npz"}
         yield from self.models.paths.values()
-        yield from self.repository.files()
-        if self.splits_option and Path(self.splits_option).is_dir():
-            yield from (path for name in SPLITS if (path := Path(self.splits_option) / f"{name}.txt").is_file())
-
-    def items(self) -> list[Item]:
-        """Every clip whose file was found; clips of one recording are adjacent."""
-        splitter = Splitter(self.splits_option, self.repository.lists)
-        items = []
-        for name, cut in sorted(self.cuts.items(), key=lambda pair: (pair[1].source, pair[0].lstrip("M"), pair[0])):
-            splits = splitter(name, name[1:] if cut.mirrored else None)
-            if splits:
-                items.append(Item(name, self.paths[name], splits=splits))
-            else:
-                self.problems.append((name, "in no split", "none of train.txt, val.txt and test.txt lists it"))
-        return items
+        yield from super().files()
 
     def __getstate__(self) -> dict[str, Any]:
         """State that worker processes need."""
-        return super().__getstate__() | {"paths": {}, "_last": None}
+        return super().__getstate__() | {"_recordings": None, "_last": None}
 
     def captions(self, item: Item) -> Sequence[Caption]:
         """Captions of a clip; for a resampled clip their times are scaled to the same frames."""
-        cut = self.cuts[item.id]
-        try:
-            found = self.repository.captions(item.id[1:] if cut.mirrored else item.id, cut.mirrored)
-        except (InputError, OSError) as error:
-            raise LeftOut("unreadable captions", str(error)) from None
+        found = super().captions(item)
         if not self.resampled or all(caption.whole for caption in found):
             return found
-        recording = self._recording(item, cut)
+        recording = self._recording(item, self.cuts[item.id])
         factor = RATE * recording.step / recording.fps
         return [replace(caption, start=caption.start * factor, end=caption.end * factor) for caption in found]
 

@@ -67,7 +67,7 @@ def import_bvh(
         raise InputError(f"{path}: {error}") from None
     if up is not None:
         chosen = replace(chosen, up=parse_up(up))
-    positions = _motion(bvh, chosen, resolved, path)
+    positions = upright_positions(bvh, chosen, resolved, path)
     if not len(positions):
         raise InputError(f"{path} has {bvh.num_frames} frames and the rig skips them all; lower skip_frames.")
     body = resolved.body(positions)
@@ -75,13 +75,37 @@ def import_bvh(
         remark = f"{path}: its header says {bvh.fps:g} frames per second, but {doubt}; give the true rate with --fps"
         warnings.warn(remark, InputWarning, stacklevel=2)
     positions = resample(positions, bvh.fps, fps or skeleton.fps)
-    joints = scale_to_skeleton(_in_order(place_joints(positions, resolved), skeleton), skeleton)
+    joints = retarget(positions, resolved, skeleton)
     joints[..., 1] -= joints[..., 1].min()
     return joints.astype(np.float32)
 
 
-def _motion(bvh: Bvh, rig: RigMap, joints: ResolvedRig, path: str | Path) -> np.ndarray:
-    """(T, J, 3) positions with Y up, without the leading frames of a rest pose."""
+def retarget(positions: np.ndarray, rig: ResolvedRig, skeleton: Skeleton = HUMANML3D) -> np.ndarray:
+    """The joints of a reference skeleton that a foreign body shows, at the height that its legs give.
+
+    Args:
+        positions: (T, S, 3) positions of the body's joints, Y up.
+        rig: Where the rig's joints are among them.
+        skeleton: The skeleton to give; it must have bone lengths.
+
+    Returns:
+        (T, J, 3) positions in the skeleton's unit.
+    """
+    return scale_to_skeleton(_in_order(place_joints(positions, rig), skeleton), skeleton)
+
+
+def upright_positions(bvh: Bvh, rig: RigMap, joints: ResolvedRig, path: str | Path) -> np.ndarray:
+    """(T, J, 3) positions with Y up, without the leading frames of a rest pose.
+
+    Args:
+        bvh: The file.
+        rig: Its rig.
+        joints: Where the rig's joints are among its.
+        path: Named in errors and warnings.
+
+    Raises:
+        InputError: Its legs have no length.
+    """
     positions = bvh.global_positions()
     leg = leg_length(joints.body(positions))
     if leg < _TINY:

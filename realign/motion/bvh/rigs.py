@@ -59,7 +59,7 @@ RIGS: tuple[RigMap, ...] = (
     RigMap(
         "CMU (Daz-friendly)",
         **_body("lThigh lShin lFoot lToe|lFoot.end lShldr lForeArm lHand", ("l", "r"), "neck", "abdomen chest", "head"),
-        settle_frames=7,  # the converter smoothed the limbs across the end of the added pose
+        settle_frames=5,  # the converter blended the limbs out of the pose it added over four frames
     ),
     RigMap("CMU (MotionBuilder-friendly)", **_body(_AUTODESK, ("Left", "Right"), "Neck1", "LowerBack Spine Spine1")),
     RigMap(
