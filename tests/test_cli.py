@@ -58,7 +58,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 
 
 @pytest.mark.parametrize("lines", [3, 20000])
-def test_output_goes_on_where_a_terminal_cannot_show_it_and_ends_where_nobody_reads(tmp_path: Path, lines: int) -> None:
+def test_output_survives_unprintable_text_and_a_closed_pipe(tmp_path: Path, lines: int) -> None:
     (tmp_path / "talk.py").write_text(
         "import sys, realign.commands.render as render\nfrom realign.cli import run\n"
         "def talk(options):\n"
@@ -80,7 +80,7 @@ def test_output_goes_on_where_a_terminal_cannot_show_it_and_ends_where_nobody_re
         assert process.wait() == 141 and process.stderr.read() == b""
 
 
-def test_a_broken_pipe_of_another_process_is_told(
+def test_a_broken_pipe_of_another_process_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(options: object) -> None:

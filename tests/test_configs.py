@@ -102,7 +102,7 @@ def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> 
 
 
 @pytest.mark.parametrize("path", KIT, ids=name)
-def test_the_twin_for_kit_of_a_full_size_configuration_has_its_features(path: Path) -> None:
+def test_the_kit_version_of_a_configuration_has_its_features(path: Path) -> None:
     task = shapes(path)  # what computes is that for HumanML3D
     sizes = {size for value in task.state_dict().values() for size in value.shape}
     assert len(task.normalizer.mean) == 251
@@ -118,7 +118,7 @@ def test_retrievers_are_tested_on_every_motion(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/reward").glob("*_mocap.yaml")), ids=name)
-def test_the_ablations_that_a_reward_names_are_what_they_say(path: Path) -> None:
+def test_ablations_of_rewards_change_what_their_names_say(path: Path) -> None:
     (line,) = [line for line in path.read_text().splitlines() if line.startswith("# Ablations: ")]
     flags = [flag.split() for flag in line.removeprefix("# Ablations: ").rstrip(".").split(", ")]
     built = []
@@ -164,7 +164,7 @@ def test_each_reward_fits_the_generator_of_its_kind_and_no_other(data: str) -> N
         assert [each.get("init_args", {}).get("data") for each in (ours, theirs)].count(f"prepared/{data}") in (0, 2)
 
 
-def test_what_a_configuration_starts_from_is_made_by_another_and_fits() -> None:
+def test_starting_weights_of_a_configuration_come_from_another_that_fits() -> None:
     names = {f"{path.parent.name}_{path.stem}": path for path in CONFIGS}
     continued = 0
     for path in (path for path in CONFIGS if path.parent.name != "ablation"):
@@ -211,9 +211,7 @@ def ablated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("path", ABLATION, ids=name)
-def test_an_ablation_runs_as_it_stands_laid_over_a_generator(
-    path: Path, ablated: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ablation_runs_over_a_generator(path: Path, ablated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ablated)
     words = ["--config", str(ROOT / "configs/tiny/generator_mdm.yaml"), "--config", str(path)]
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -243,7 +241,7 @@ def test_an_ablation_runs_as_it_stands_laid_over_a_generator(
     assert (rows[0] == rows[1]) == (path.stem == "none")
 
 
-def test_the_ablation_is_every_part_of_the_reward_step_aware_and_step_blind() -> None:
+def test_the_ablation_covers_every_part_of_the_reward_step_aware_and_step_blind() -> None:
     found = {}
     for path in ABLATION:
         options = read_config(path)["trainer"]["callbacks"][0]["init_args"]
@@ -281,7 +279,7 @@ def test_the_tiny_configurations_train_and_generate(
         assert (tmp_path / f"{stem}.png").is_file()
 
 
-def test_first_captions_make_no_pair_a_negative_on_mocap_alone() -> None:
+def test_equal_first_captions_exclude_negatives_on_mocap_only() -> None:
     told = {}
     for path in (path for path in FULL if path.parent.name in ("evaluator", "reward", "retriever")):
         told[name(path)] = read_config(path)["data"]["init_args"]["exclude_same_first_caption"]

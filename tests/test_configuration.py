@@ -19,7 +19,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_bases_lie_under_and_later_ones_win(tmp_path: Path) -> None:
+def test_files_override_bases_and_later_bases_win(tmp_path: Path) -> None:
     write(tmp_path, "base/one.yaml", "let: {width: 1}\na: {x: 1, y: 1}\nlist: [1, 2]\n")
     write(tmp_path, "base/two.yaml", "base: one.yaml\na: {y: 2, z: '${width}'}\n")
     top = write(
@@ -47,7 +47,7 @@ def test_another_class_drops_the_arguments_of_the_first() -> None:
         ("just words\n", "no names"),
     ],
 )
-def test_a_fault_is_one_sentence_with_the_file(tmp_path: Path, text: str, told: str) -> None:
+def test_a_fault_is_one_sentence_that_names_the_file(tmp_path: Path, text: str, told: str) -> None:
     path = write(tmp_path, "bad.yaml", text)
     with pytest.raises(InputError, match=told) as caught:
         read_config(path)
@@ -62,7 +62,7 @@ def test_shipped_configurations_are_found_from_any_folder(tmp_path: Path, monkey
         find_config("tiny/vea")
 
 
-def test_only_the_configurations_of_a_command_line_are_replaced(tmp_path: Path) -> None:
+def test_only_configurations_of_a_command_line_are_replaced(tmp_path: Path) -> None:
     path = write(tmp_path, "top.yaml", "let: {n: 2}\na: {b: '${n}'}\n")
     words = compose_arguments(["fit", "--config", str(path), f"--config={path}", "--a.b", "3"])
     assert [words[0], *words[5:]] == ["fit", "--a.b", "3"]
@@ -70,7 +70,7 @@ def test_only_the_configurations_of_a_command_line_are_replaced(tmp_path: Path) 
     assert compose_arguments(words) == words  # as processes do that Lightning starts
 
 
-def test_a_base_is_a_file_beside_else_one_that_comes_with_the_package(tmp_path: Path) -> None:
+def test_a_base_is_a_relative_file_or_one_of_the_package(tmp_path: Path) -> None:
     path = write(tmp_path, "mine/own.yaml", "base: [tiny/vae, base/features.yaml]\nlet: {features: 7}\n")
     found = read_config(path)
     assert found == read_config("tiny/vae") | found and found["model"]["class_path"] == "realign.tasks.VAETask"
@@ -90,7 +90,7 @@ def test_a_base_is_a_file_beside_else_one_that_comes_with_the_package(tmp_path: 
         ("let: [a]\n", "sets let to"),
     ],
 )
-def test_what_is_no_base_is_told_with_one_that_is(tmp_path: Path, text: str, told: str) -> None:
+def test_a_missing_base_is_reported_with_similar_names(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(InputError, match=re.escape(told)):
         read_config(write(tmp_path, "own.yaml", text))
 
@@ -106,7 +106,7 @@ def test_a_key_with_a_plus_adds_to_the_list_below() -> None:
 
 
 @pytest.mark.parametrize("words", [["--config", "own.yaml"], ["-c=own.yaml"], ["--config=tiny/vae", "-c", "add.yaml"]])
-def test_a_command_line_takes_lists_that_are_added_to(
+def test_lists_are_extended_on_a_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     add = "trainer: {callbacks+: [{class_path: realign.callbacks.EMA, init_args: {decay: 0.5}}]}\n"
@@ -122,7 +122,7 @@ def test_a_command_line_takes_lists_that_are_added_to(
     assert [each.decay for each in callbacks if isinstance(each, EMA)] == [0.5]
 
 
-def test_a_configuration_is_printed_without_its_data_and_a_wrong_name_is_still_told(
+def test_a_configuration_is_printed_without_its_data_and_wrong_names_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -137,7 +137,7 @@ def test_a_configuration_is_printed_without_its_data_and_a_wrong_name_is_still_t
     assert "realign prepare" in capsys.readouterr().err
 
 
-def test_options_of_guidance_under_their_old_names_are_gathered_and_told(tmp_path: Path) -> None:
+def test_old_options_of_guidance_are_gathered_with_a_note(tmp_path: Path) -> None:
     old = "reward: r, mu: 0.5, eta: 1.0, best_of: 3, options: {strength: 7.0}"
     text = f"trainer: {{callbacks: [{{class_path: realign.callbacks.RewardGuidedSampling, init_args: {{{old}}}}}]}}\n"
     with pytest.warns(Renamed, match="RewardGuidedSampling is now called its option guidance"):
@@ -150,7 +150,7 @@ def test_options_of_guidance_under_their_old_names_are_gathered_and_told(tmp_pat
     ("old", "new"),
     [("val_guided/r1_by_judge", "val_guided/r1_by_evaluator"), ("val_guided/judge_text", "val_guided/evaluator_text")],
 )
-def test_what_the_judge_measured_is_monitored_under_its_new_name(tmp_path: Path, old: str, new: str) -> None:
+def test_old_names_of_monitored_metrics_work(tmp_path: Path, old: str, new: str) -> None:
     kept = {"class_path": "EMA", "init_args": {"decay": 0.5, "monitor": "val/loss"}}
     config = {"trainer": {"callbacks": [{"class_path": "ModelCheckpoint", "init_args": {"monitor": old}}, kept]}}
     with pytest.warns(Renamed, match=f"{old} is now called {new}"):

@@ -68,7 +68,7 @@ def test_a_compiled_training_step_waits_for_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
-def test_steps_of_guided_sampling_wait_for_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_of_guided_sampling_do_not_wait(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = Sampling(kind, lambda each: each.to(DEVICE))
     expected = sample(3)  # makes what later calls keep
     bind = type(sample.model).predictor

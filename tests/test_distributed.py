@@ -59,13 +59,13 @@ def test_the_first_host_of_a_list_of_slurm(nodes: str, first: str) -> None:
     assert first_host(nodes) == first
 
 
-def test_processes_of_srun_meet_and_the_first_alone_goes_on() -> None:
+def test_processes_of_srun_meet_and_only_the_first_continues() -> None:
     ended = srun(2, ["launch_parts", "dealt"])
     assert [each.returncode for each in ended] == [0, 0], "".join(each.stderr for each in ended)
     assert [each.stdout.split() for each in ended] == [["0:0,2,4", "first"], ["1:1,3"]]
 
 
-def test_what_processes_of_a_launcher_refuse_is_told_once() -> None:
+def test_errors_of_launched_processes_are_printed_once() -> None:
     ended = srun(2, ["launch_parts", "refused"])
     assert [each.returncode for each in ended] == [2, 2]
     told = "".join(each.stderr for each in ended)
@@ -81,7 +81,7 @@ def test_devices_beside_a_launcher_are_refused(monkeypatch: pytest.MonkeyPatch) 
         launch(refuse, 1, torch.device("cuda:1"), "never asked")
 
 
-def test_predict_counts_the_processes_of_a_launcher_where_nothing_is_said() -> None:
+def test_predict_counts_launched_processes_by_default() -> None:
     told = {"RANK": "1", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "n1"}
     for given, environment, counted in (
         (("auto", 1), told | {"MASTER_PORT": "29500"}, (4, 2)),
@@ -110,7 +110,7 @@ def test_several_training_processes_leave_at_once_by_sigterm(tmp_path: Path) -> 
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_training_counts_the_processes_where_its_global_batch_is_stated() -> None:
+def test_training_counts_launched_processes_if_its_global_batch_is_given() -> None:
     assert states_global_batch(Namespace(class_path="X", init_args=Namespace(global_batch_size=8)))
     for given in ({"global_batch_size": None}, {"batch_size": 8}, {}):
         assert not states_global_batch(Namespace(class_path="X", init_args=Namespace(**given)))

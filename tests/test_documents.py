@@ -52,7 +52,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", NAMED)
-def test_commands_are_understood(page: Path) -> None:
+def test_commands_parse(page: Path) -> None:
     for words in commands(page):
         assert words[0] not in OLD_NAMES, f"realign {words[0]} is an old name"
         if words[0] not in TRAINING:
@@ -80,7 +80,7 @@ def test_configurations_and_files_named_exist(page: Path) -> None:
         assert (ROOT / name).exists(), f"there is no {name}"
 
 
-def test_architecture_is_the_one_that_imports_are_held_to() -> None:
+def test_the_architecture_block_matches_the_layers() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Architecture")[2]
     lines = re.findall(r"^(\w+(?:, \w+)*)", text.partition("```")[2].partition("```")[0], re.MULTILINE)
     layers = [LAYER[name] for line in lines for name in line.split(", ")]

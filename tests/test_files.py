@@ -36,7 +36,7 @@ def leave(path: Path) -> None:
     end(start(write))
 
 
-def test_what_killed_writers_left_is_removed_by_the_next_writer_whatever_its_file(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writers_are_removed_by_the_next_writer(tmp_path: Path) -> None:
     for name in ("a [1].txt", "b*", "c" * 250):
         leave(tmp_path / name)
         assert len(list(hidden(tmp_path)[0].iterdir())) == 1 and not (tmp_path / name).exists()
@@ -45,7 +45,7 @@ def test_what_killed_writers_left_is_removed_by_the_next_writer_whatever_its_fil
     assert [path.name for path in tmp_path.rglob("*")] == ["other.txt"]
 
 
-def test_living_writers_keep_their_files(tmp_path: Path) -> None:
+def test_files_of_running_writers_are_kept(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "x") as mine:
         mine.write_text("mine")
         run(lambda: write_folder(tmp_path / "y", "theirs"))
@@ -55,7 +55,7 @@ def test_living_writers_keep_their_files(tmp_path: Path) -> None:
     assert (tmp_path / "x").read_text() == "mine" and not hidden(tmp_path)
 
 
-def test_files_of_another_machine_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_another_machine_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leave(tmp_path / "x")
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     write_folder(tmp_path / "x", "whole")
@@ -118,7 +118,7 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "x" / "file").read_text() == "older" and not hidden(tmp_path)
 
 
-def test_all_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_flushed_before_they_are_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     fsync, replace = os.fsync, os.replace
 
@@ -135,7 +135,7 @@ def test_all_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch:
     assert sorted(told[:3]) == ["file", "inner", "x"] and told[3:] == ["rename", tmp_path.name]
 
 
-def test_links_stay_and_files_are_for_whom_the_umask_lets(tmp_path: Path) -> None:
+def test_links_stay_and_files_follow_the_umask(tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     (tmp_path / "near.txt").symlink_to(tmp_path / "far" / "file")
     (tmp_path / "folder").symlink_to("far/folder")
@@ -153,7 +153,7 @@ def test_links_stay_and_files_are_for_whom_the_umask_lets(tmp_path: Path) -> Non
     assert stat.S_IMODE((tmp_path / "far" / "folder").stat().st_mode) == 0o750 and not hidden(tmp_path)
 
 
-def test_what_cannot_be_replaced_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_that_cannot_be_replaced_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="pipe is neither a file nor a folder"), atomic_path(tmp_path / "pipe"):
         pytest.fail("told before any work")
@@ -217,7 +217,7 @@ def test_a_lock_is_held_by_one_process_at_a_time_and_leaves_no_file(tmp_path: Pa
     assert (tmp_path / "count").read_text() == "300" and not hidden(tmp_path)
 
 
-def test_without_locks_nothing_is_swept_and_all_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_nothing_is_removed_and_writing_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leave(tmp_path / "x")
 
     def refuse(*_: object) -> None:

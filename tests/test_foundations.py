@@ -22,13 +22,13 @@ def test_masked_reductions_equal_plain_loops() -> None:
     assert apply_mask(x, mask)[1, 2:].eq(0).all()
 
 
-def test_equal_shares_of_a_batch_average_to_the_whole() -> None:
+def test_equal_parts_of_a_batch_average_to_the_whole() -> None:
     error, mask = torch.rand(4, 6, 3), lengths_to_mask(torch.tensor([6, 1, 3, 5]))
     parts = [masked_loss(error[rows], mask[rows]) for rows in (slice(0, 2), slice(2, 4))]
     torch.testing.assert_close(torch.stack(parts).mean(), masked_loss(error, mask))
 
 
-def test_text_features_join_whatever_their_word_counts() -> None:
+def test_text_features_of_different_lengths_join() -> None:
     short = TextFeatures(torch.ones(1, 2, 4), torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 4))
     long = TextFeatures(torch.ones(2, 5, 4), torch.ones(2, 5, dtype=torch.bool), torch.ones(2, 4))
     both = TextFeatures.cat([short, long])
@@ -42,7 +42,7 @@ def test_a_batch_with_missing_entries_is_refused() -> None:
         MotionTextBatch(torch.zeros(2, 4, 3), torch.tensor([4, 4]), ["walk"], ["a", "b"], torch.arange(2))
 
 
-def test_nothing_is_left_half_written(tmp_path: Path) -> None:
+def test_files_are_written_completely_or_not_at_all(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "deep" / "x.txt") as path:
         path.write_text("whole")
     assert (tmp_path / "deep" / "x.txt").read_text() == "whole"

@@ -56,14 +56,14 @@ def evaluation(shelf: Path, reward: str = "reward") -> Evaluation:
     return Evaluation(masked_tokens(), clips, {"evaluator": evaluator}, reward=guide)
 
 
-def test_a_generator_that_is_not_a_diffusion_is_evaluated_and_chosen_from(shelf: Path) -> None:
+def test_a_generator_that_is_not_a_diffusion_is_evaluated_and_used_in_best_of_n(shelf: Path) -> None:
     rows = evaluation(shelf).run([Setting(steps=2), BEST], replications=1, time_captions=1).rows
     assert all(row.estimate("R@1", "evaluator") is not None for row in rows)
     assert rows[2].estimate("reward").mean > rows[1].estimate("reward").mean
     assert rows[1].speed["text_p50_s"] > 0
 
 
-def test_what_a_generator_cannot_do_is_refused_before_anything_is_measured(shelf: Path) -> None:
+def test_options_that_a_generator_lacks_are_refused_before_measuring(shelf: Path) -> None:
     with pytest.raises(InputError, match=r"steers a diffusion, but the generator is a MaskedTokens; .* \(best-of\)"):
         evaluation(shelf).run([STEERED])
     with pytest.raises(InputError, match="A MaskedTokens takes no guidance_scale, but got 2.0; leave it out"):
@@ -77,7 +77,7 @@ def test_a_motion_depends_on_its_own_seed_alone() -> None:
     assert torch.allclose(alone[0], together[1, :38], atol=1e-6) and not together[0, 20:].any()
 
 
-def test_the_commands_take_it_from_a_folder_for_who_trusts_it(
+def test_commands_load_it_from_a_folder_with_trust_code(
     shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = ["--generator", str(shelf / "masked"), "--reward", str(shelf / "reward")]
@@ -93,7 +93,7 @@ def test_the_commands_take_it_from_a_folder_for_who_trusts_it(
     assert main(steered) == 2 and "MaskedTokens" in capsys.readouterr().err
 
 
-def test_a_reward_of_ones_own_trains_chooses_and_guides(shelf: Path) -> None:
+def test_an_own_reward_trains_selects_and_guides(shelf: Path) -> None:
     reward = Embedder.load(shelf / "pooled", trust_code=True)
     assert isinstance(reward.model, PooledReward)
     steering = load_steering(reward.requires_grad_(False))
@@ -109,7 +109,7 @@ def test_a_reward_of_ones_own_trains_chooses_and_guides(shelf: Path) -> None:
     assert rows[2].estimate("reward").mean > rows[1].estimate("reward").mean
 
 
-def test_a_loss_that_the_task_has_no_weight_for_counts_once() -> None:
+def test_an_own_loss_has_weight_one() -> None:
     torch.manual_seed(0)
     parts = {"path": FlowMatching(), "skeleton": "humanml3d", "contrastive_weight": 0.5, "paired": True}
     task = RewardTask(PooledReward(263, 8, pull=3.0), FeatureSpace(), HashingEncoder(8), **parts)

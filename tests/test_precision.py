@@ -114,7 +114,7 @@ def test_exact_float32_works_where_operators_were_set_one_by_one() -> None:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def test_exact_float32_turns_autocast_and_tf32_off_and_puts_them_back() -> None:
+def test_exact_float32_disables_autocast_and_tf32_and_restores_them() -> None:
     def switches() -> tuple[str, bool, bool, bool]:
         matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
         return (

@@ -76,7 +76,7 @@ def test_lengths_are_those_of_the_motions_that_a_search_finds(monkeypatch: pytes
     assert frames[1] < frames[0]  # runs are over sooner
 
 
-def test_people_stand_on_the_floor(clips: dict[str, MotionClip]) -> None:
+def test_generated_people_stand_on_the_floor(clips: dict[str, MotionClip]) -> None:
     for clip in clips.values():
         assert -0.12 < np.percentile(clip.joints[..., 1].min(1), 5) < 0.12, clip.caption
         assert 1.3 < clip.joints[:, 15, 1].max() < 1.9, clip.caption
@@ -87,7 +87,7 @@ def test_all_weights_together_are_small() -> None:
     assert sum(path.stat().st_size for path in files) < 60e6
 
 
-def test_the_evaluator_finds_the_sentence_of_every_clip(clips: dict[str, MotionClip]) -> None:
+def test_the_evaluator_finds_the_caption_of_every_clip(clips: dict[str, MotionClip]) -> None:
     folder = Path(__file__).parents[1] / "realign/pretrained/evaluator"
     assert sum(file.stat().st_size for file in folder.iterdir()) < 15e6
     task = load_task(folder, EvaluatorTask)

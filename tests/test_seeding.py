@@ -20,7 +20,7 @@ def splitmix(z: int) -> int:
     return z ^ (z >> 31)
 
 
-def test_the_hash_is_splitmix64_whatever_the_sign() -> None:
+def test_the_hash_is_splitmix64_for_any_sign() -> None:
     seeds = [0, 1, -1, 2**62 + 12345, -(2**63), 2**63 - 1]
     expected = [
         splitmix(splitmix((seed + 0x9E3779B97F4A7C15) & MASK) + mix_seed("walk") & MASK) for seed in seeds
@@ -30,11 +30,11 @@ def test_the_hash_is_splitmix64_whatever_the_sign() -> None:
     assert found.tolist() == [(each >> 40) / 2**24 for each in expected]
 
 
-def test_mixed_seeds_tell_their_parts_apart() -> None:
+def test_mixed_seeds_depend_on_all_parts() -> None:
     assert mix_seed(1, "23") != mix_seed("12", 3) and mix_seed(1, 2) == mix_seed(1, 2)
 
 
-def test_a_draw_depends_on_seed_purpose_and_position_alone() -> None:
+def test_a_draw_depends_only_on_seed_purpose_and_position() -> None:
     seeds, lengths = torch.arange(512) - 200, torch.arange(512) % 23 + 1
     together = randn(seeds, "noise", lengths, 7, size=40)
     assert not together[~lengths_to_mask(lengths, 40)].any() and together[lengths_to_mask(lengths, 40)].all()
@@ -79,7 +79,7 @@ def test_noise_is_normal(noise: torch.Tensor) -> None:
         assert abs((flat.abs() > far).sum() - expected) < 4 * expected**0.5 + 1
 
 
-def test_tails_reach_as_far_as_they_should() -> None:
+def test_extremes_are_in_the_expected_range() -> None:
     lengths = torch.full((256,), 196)
     most = max(float(randn(torch.arange(256) + 256 * k, "tails", lengths, 256).abs().max()) for k in range(3))
     assert 5.2 < most < 6.8  # 38 million draws: the largest lies between 5.2 and 6.3 in 99 of 100 cases

@@ -45,7 +45,7 @@ def _sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, 2, 1, SRUN | {"SLURM_CPUS_PER_TASK": "6"}, 2),
     ],
 )
-def test_threads_fit_the_work_and_the_cores(
+def test_threads_fit_work_and_cores(
     given: int | None, motions: int | None, processes: int, environment: dict[str, str], chosen: int | None
 ) -> None:
     assert choose_threads(given, motions, processes, environment) == chosen
@@ -93,7 +93,7 @@ def test_affinity_counts() -> None:
     assert allowed_cores({"SLURM_CPUS_PER_TASK": "1"}) == 1 <= allowed_cores({"SLURM_CPUS_PER_TASK": "damaged"})
 
 
-def test_threads_hold_for_libraries_that_come_later_and_for_those_that_are_there() -> None:
+def test_threads_apply_to_libraries_imported_before_and_after() -> None:
     code = (
         "import os, sys\nfrom realign.threads import use_threads\n"
         "use_threads(1)\nimport torch\nprint(torch.get_num_threads(), os.environ['OMP_WAIT_POLICY'])\n"
@@ -106,14 +106,14 @@ def test_threads_hold_for_libraries_that_come_later_and_for_those_that_are_there
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
-def test_a_person_says_how_threads_wait(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_users_about_waiting_are_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {name: "given", "OMP_NUM_THREADS": "5"}
     monkeypatch.setattr(os, "environ", environment)
     use_threads(None, 1)
     assert environment == {name: "given", "OMP_NUM_THREADS": "5"}
 
 
-def test_a_training_takes_the_threads_that_it_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_training_uses_the_given_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given = []
     monkeypatch.setattr("realign.training.use_threads", lambda *words, **more: given.append((words, more)))
     monkeypatch.chdir(tmp_path)

@@ -17,7 +17,7 @@ def gpu(patch: pytest.MonkeyPatch, bf16: bool) -> Iterator[None]:
         yield
 
 
-def test_automatic_precision_is_bfloat16_where_a_gpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_automatic_precision_is_bfloat16_on_gpus_that_compute_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert training_precision() == "32-true"
     with gpu(monkeypatch, bf16=True):
         assert [training_precision(each) for each in ("auto", "gpu", "cuda")] == ["bf16-mixed"] * 3
@@ -26,7 +26,7 @@ def test_automatic_precision_is_bfloat16_where_a_gpu_computes_in_it(monkeypatch:
         assert training_precision() == "32-true"
 
 
-def test_the_published_configurations_take_it(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_published_configurations_use_automatic_precision(capfd: pytest.CaptureFixture[str]) -> None:
     quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
     assert RunTrainer(precision="auto", **quiet).precision == "32-true"
     assert RunTrainer(precision="bf16-mixed", **quiet).precision == "bf16-mixed"

@@ -61,7 +61,7 @@ KEPT = ("generator latent", "reward paired")
 
 
 @pytest.mark.parametrize(("kind", "kept"), [*((kind, False) for kind in TRAINED), *((kind, True) for kind in KEPT)])
-def test_a_training_step_waits_for_nothing_but_where_its_losses_are_logged(
+def test_a_training_step_waits_only_to_log_losses(
     there: None, tmp_path: Path, kind: str, kept: bool
 ) -> None:
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_a_training_step_waits_for_nothing_but_where_its_losses_are_logged(
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
-def test_steps_of_guided_sampling_wait_for_nothing(there: None, kind: str) -> None:
+def test_steps_of_guided_sampling_do_not_wait(there: None, kind: str) -> None:
     with Device():
         sample = Sampling(kind, lambda each: place(each) if isinstance(each, nn.Module) else each.to(THERE))
         sample(2)  # makes what later calls keep
@@ -86,7 +86,7 @@ def test_steps_of_guided_sampling_wait_for_nothing(there: None, kind: str) -> No
     assert counts[0] == counts[1] and sum(counts[0].values()) <= 6  # lengths, mask, statistics
 
 
-def test_what_waits_is_counted(there: None) -> None:
+def test_waits_are_counted(there: None) -> None:
     calls = {
         "read": (lambda x: x.sum().item(), lambda x: bool((x > 0).any()), lambda x: int(x[0]),
             lambda x: torch.equal(x, x),
@@ -117,7 +117,7 @@ def test_what_waits_is_counted(there: None) -> None:
             )
 
 
-def test_uploads_are_pinned_for_devices_that_read_pinned_memory_alone(there: None, monkeypatch) -> None:
+def test_uploads_are_pinned_only_for_devices_that_need_it(there: None, monkeypatch) -> None:
     values, batch = torch.arange(3), Pinned().train_dataloader()
     assert upload(values, None) is values and upload(values, "cpu") is values
     with Device():

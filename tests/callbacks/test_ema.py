@@ -91,7 +91,7 @@ def train(
         (guo, {"precision": "bf16-mixed"}),
     ],
 )
-def test_trained_weights_are_averaged_and_all_else_is_the_live_model_s(tmp_path: Path, make, options) -> None:
+def test_only_trained_weights_are_averaged(tmp_path: Path, make, options) -> None:
     plain, seen, task = Plain(), Seen(), make()
     before = {name: value.clone() for name, value in task.state_dict().items()}
     trained = {name for name, value in task.named_parameters() if value.requires_grad}
@@ -113,7 +113,7 @@ def test_trained_weights_are_averaged_and_all_else_is_the_live_model_s(tmp_path:
         assert task.evaluator.words.find(["walk", "nonsense"])[1].tolist() == [True, False]
 
 
-def test_an_update_takes_few_calls_and_no_memory_of_the_model() -> None:
+def test_an_update_takes_few_calls_and_little_memory() -> None:
     class Count(TorchDispatchMode):
         def __init__(self) -> None:
             super().__init__()
@@ -133,7 +133,7 @@ def test_an_update_takes_few_calls_and_no_memory_of_the_model() -> None:
 
 @pytest.mark.parametrize("stop", [2, 4])  # ends of epochs: these loaders go on there only
 @pytest.mark.parametrize("old", [False, True])
-def test_a_resumed_run_is_the_unbroken_one_also_from_a_checkpoint_of_lightning_s_callback(
+def test_a_resumed_run_equals_an_uninterrupted_one_also_from_lightnings_callback(
     tmp_path: Path, stop: int, old: bool
 ) -> None:
     def averages(into: Path) -> tuple[Callback, ModelCheckpoint]:

@@ -73,7 +73,7 @@ def test_captions_can_stay_out(parts: tuple[RewardTask, PackedMotions], built: P
     assert library.captions is None and list(library.motions.items) == list(whole.motions.items)
 
 
-def test_processes_of_torchrun_build_the_index_of_one_to_the_last_bit(
+def test_processes_of_torchrun_build_the_same_index_bit_for_bit(
     parts: tuple[RewardTask, PackedMotions], tmp_path: Path
 ) -> None:
     words = ["index", "build", "--checkpoint", str(parts[1].folder.parent / "model"), "--data", str(parts[1].folder)]
@@ -89,7 +89,7 @@ def test_processes_of_torchrun_build_the_index_of_one_to_the_last_bit(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["four", "one"]  # no shards are left
 
 
-def test_predict_on_two_devices_writes_the_index_of_one(
+def test_predict_on_two_devices_writes_the_same_index(
     parts: tuple[RewardTask, PackedMotions], built: Path, tmp_path: Path
 ) -> None:
     task, packed = parts
@@ -126,7 +126,7 @@ def test_any_predict_run_can_write_one(parts: tuple[RewardTask, PackedMotions], 
     assert index.items[2].captions == (packed.caption(int(dataset.indices[2])),)
 
 
-def test_what_cannot_end_well_is_refused_before_anything_is_embedded(
+def test_bad_settings_are_refused_before_anything_is_embedded(
     parts: tuple[RewardTask, PackedMotions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "precious.txt").write_text("mine")

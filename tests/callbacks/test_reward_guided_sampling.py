@@ -70,7 +70,7 @@ def test_an_epoch_that_is_validated_is_due(tmp_path: Path, models: Path) -> None
 
 
 @pytest.mark.parametrize("options", [{"every_n_epochs": 0}, {"clips": 0}, {"suffix": ".gfi"}])
-def test_a_writer_refuses_what_it_would_fail_at(options: dict) -> None:
+def test_a_writer_refuses_bad_settings_early(options: dict) -> None:
     with pytest.raises(InputError, match=f"{next(iter(options.values()))}"):
         SampleWriter(**options)
 
@@ -94,7 +94,7 @@ def test_both_variants_start_from_the_same_noise(tmp_path: Path, models: Path) -
         assert metrics[f"val_guided/{measure}"] == metrics[f"val_unguided/{measure}"]
 
 
-def test_training_goes_as_it_would_without(tmp_path: Path, models: Path) -> None:
+def test_training_is_the_same_without_the_callback(tmp_path: Path, models: Path) -> None:
     states = []
     for watched in (False, True):
         seed_everything(0)
@@ -187,7 +187,7 @@ def one_of_two(rank: int, port: int, root: str, models: str) -> None:
     torch.save((metrics, run.global_rank), Path(root) / f"{rank}.pt")
 
 
-def test_two_processes_find_what_one_finds(tmp_path: Path, models: Path) -> None:
+def test_two_processes_measure_the_same_as_one(tmp_path: Path, models: Path) -> None:
     (tmp_path / "two").mkdir()
     run_two(one_of_two, free_port(), str(tmp_path / "two"), str(models))
     one = trainer(tmp_path, callback(models))

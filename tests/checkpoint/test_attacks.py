@@ -37,7 +37,7 @@ TINY = [name for name in MODELS if name.startswith("configs/tiny")]
 WRITERS = {"folder": write_folder, "file.ckpt": write_checkpoint}
 
 
-def test_the_walk_finds_the_slots() -> None:
+def test_all_slots_are_found() -> None:
     found = dict(slots(MODELS["configs/tiny/reward_latent.yaml"]))
     for name in ("model", "space", "text_encoder", "scheduler", "optimizer", "lr_scheduler", "sentence_encoder"):
         assert found[("init_args", name)] is False
@@ -69,7 +69,7 @@ def test_every_attack_on_every_slot_is_refused_or_left_out(tmp_path: Path, marke
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_slot_of_every_shipped_configuration_lets_no_attack_pass(tmp_path: Path, marker: Path, name: str) -> None:
+def test_no_slot_of_a_shipped_configuration_lets_an_attack_pass(tmp_path: Path, marker: Path, name: str) -> None:
     kinds = list(WRITERS) if name in TINY[::3] else ["file.ckpt"]  # YAML takes its time
     tried, shift = payloads(marker), list(MODELS).index(name)
     for kind in kinds:
@@ -86,7 +86,7 @@ def test_every_slot_of_every_shipped_configuration_lets_no_attack_pass(tmp_path:
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_loading_runs_nothing(tmp_path: Path, marker: Path, name: str) -> None:
+def test_loading_executes_no_foreign_code(tmp_path: Path, marker: Path, name: str) -> None:
     """As above through all that loads, where what is left out lets the rest be built."""
     config, tried = MODELS[name], payloads(marker)
     loaders: list[Callable[[Path], Any]] = [load_task, Task.load_from_checkpoint]
@@ -140,7 +140,7 @@ KINDS = {"evaluate evaluator": "evaluator_contrastive", "fit space": "vae"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_runs_what_a_model_names(
+def test_no_command_executes_code_that_a_model_names(
     tmp_path: Path, marker: Path, data: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kind = KINDS.get(command, "reward_feature" if command in REWARDS else "generator_mdm")
@@ -193,7 +193,7 @@ def test_a_remote_checkpoint_is_loaded_without_executing_it(
     "place", ["/etc", "../reward", "..", ".", "", "a/../../reward", "~/reward", "a/b", "link", "C:\\x", "a\\b", "a\0b"]
 )
 @pytest.mark.parametrize("name", ["reward", "index"])
-def test_a_guidance_reaches_only_what_lies_beside(tmp_path: Path, name: str, place: str) -> None:
+def test_a_guidance_reads_only_files_beside_it(tmp_path: Path, name: str, place: str) -> None:
     folder = tmp_path / "shelf/generator"
     folder.mkdir(parents=True)
     (tmp_path / "reward").mkdir()
@@ -231,7 +231,7 @@ def test_a_guidance_names_no_class(tmp_path: Path, marker: Path) -> None:
         "class_path: realign.tasks.VAETask\ninit_args: [1]",
     ],
 )
-def test_yaml_that_asks_for_objects_or_has_no_end_is_refused(tmp_path: Path, marker: Path, text: str) -> None:
+def test_yaml_with_objects_or_endless_aliases_is_refused(tmp_path: Path, marker: Path, text: str) -> None:
     folder = write_folder(tmp_path / "folder", {"class_path": "x"})
     (folder / "config.yaml").write_text(text.replace("MARKER", str(marker)))
     with pytest.raises(InputError):

@@ -19,9 +19,7 @@ from realign.tasks import EvaluatorTask, load_task
 
 
 @pytest.mark.parametrize(("channels", "skeleton"), [(259, "humanml3d"), (247, "kit")])
-def test_the_files_become_a_folder_that_loads(
-    tmp_path: Path, channels: int, skeleton: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_imported_files_load(tmp_path: Path, channels: int, skeleton: str, capsys: pytest.CaptureFixture[str]) -> None:
     folder, glove = write_official(tmp_path, channels)
     assert main(["import", "guo", str(folder), "--glove", str(glove), "-o", str(tmp_path / "out")]) == 0
     assert f"evaluator of {skeleton}, {channels + 4} features" in capsys.readouterr().out
@@ -146,7 +144,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_told_in_one_sentence(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_are_reported_in_one_sentence(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     change, message = WRONG[name]
     folder, glove = write_official(tmp_path)
     change(folder, glove)

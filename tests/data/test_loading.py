@@ -69,7 +69,7 @@ def test_an_epoch_of_64_processes_is_that_of_one_with_the_same_global_batch() ->
     assert sorted(index for part in everything for own in part for index in own) == list(range(size))
 
 
-def test_what_is_left_out_has_nothing_to_do_with_length() -> None:
+def test_samples_left_out_do_not_depend_on_length() -> None:
     lengths = lengths_of(12000)
     for epoch in range(4):
         taken = sorted(set().union(*merged(ranks(12000, 64, 64, epoch, lengths=lengths))))

@@ -6,7 +6,7 @@ from realign.data.procedural import procedural_clip, write_procedural_folder
 from realign.errors import InputError
 
 
-def test_captions_say_what_the_joints_show() -> None:
+def test_captions_match_the_joints() -> None:
     seen = set()
     for number in range(36):
         joints, caption = procedural_clip(number)
@@ -24,7 +24,7 @@ def test_captions_say_what_the_joints_show() -> None:
     assert len(seen) == 36
 
 
-def test_a_clip_keeps_its_bones_and_its_number_decides() -> None:
+def test_a_clip_has_constant_bones_and_depends_on_its_number() -> None:
     joints, _ = procedural_clip(7, seed=3)
     bones = np.linalg.norm(joints[:, 4] - joints[:, 1], axis=-1)
     np.testing.assert_allclose(bones, bones[0], rtol=1e-5)

@@ -59,7 +59,7 @@ def test_every_caption_is_encoded_once_and_read_in_half_precision(packed: Packed
     assert not encoder.path.exists()  # nothing is kept twice
 
 
-def test_captions_are_found_by_what_they_say(packed: PackedMotions, tmp_path: Path) -> None:
+def test_features_are_found_by_caption(packed: PackedMotions, tmp_path: Path) -> None:
     table = pickle.loads(pickle.dumps(keep_features(packed, TextReader(kept(tmp_path), True))))
     text = texts_of(packed)[3]
     numbers = table.find(["", swap_sides(text), text])
@@ -68,7 +68,7 @@ def test_captions_are_found_by_what_they_say(packed: PackedMotions, tmp_path: Pa
     assert table.find([text, f"{text} "]) is None
 
 
-def test_sentences_alone_take_one_row_each(packed: PackedMotions, tmp_path: Path) -> None:
+def test_pooled_features_take_one_row_each(packed: PackedMotions, tmp_path: Path) -> None:
     sentences = TextReader(kept(tmp_path), False)
     alone = keep_features(packed, sentences)
     assert alone.features.shape == (len(alone), 8)
@@ -110,7 +110,7 @@ def _encode(table, number: int, packed: PackedMotions) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["meta.json", "features.npy", "offsets.npy", "keys.npy", "rows.npy"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_what_is_damaged_is_written_again(packed: PackedMotions, tmp_path: Path, name: str, damage: str) -> None:
+def test_damaged_files_are_written_again(packed: PackedMotions, tmp_path: Path, name: str, damage: str) -> None:
     reader = TextReader(kept(tmp_path), True)
     whole = keep_features(packed, reader)
     before = whole.read(whole.rows[:, 1], texts_of(packed)).features().tokens
@@ -154,7 +154,7 @@ def test_a_set_that_cannot_be_written_has_its_features_in_the_cache(
         assert keep_features(packed, reader) is None
 
 
-def test_what_half_precision_cannot_hold_is_kept_in_no_file(packed: PackedMotions, tmp_path: Path) -> None:
+def test_features_beyond_half_precision_are_not_kept(packed: PackedMotions, tmp_path: Path) -> None:
     with pytest.warns(InputWarning, match=r"gives 1\.7.*e\+05, but half precision ends at 65504"):
         assert keep_features(packed, TextReader(kept(tmp_path, scale=1e5), True)) is None
     assert written(tmp_path) == []
@@ -198,7 +198,7 @@ def _keep(folder: Path, cache: Path, place: Path) -> None:
     place.write_text(json.dumps([len(encoder.encoder.asked), pooled]))
 
 
-def test_of_several_processes_one_encodes(packed: PackedMotions, tmp_path: Path) -> None:
+def test_one_of_several_processes_encodes(packed: PackedMotions, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     places = [tmp_path / f"{number}.json" for number in range(3)]
     started = [context.Process(target=_keep, args=(packed.folder, tmp_path, place)) for place in places]

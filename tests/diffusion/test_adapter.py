@@ -29,7 +29,7 @@ def ours(scheduler, guidance):
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("name", ["ddim", "dpm", "unipc"])
-def test_a_plain_diffusers_loop_is_steered_like_our_sampler(name, kind, options):
+def test_guidance_in_a_diffusers_loop_equals_our_sampler(name, kind, options):
     scheduler = make_scheduler(name, kind)
     guidance, model, x = LinearReward(scheduler, 1.0, OPTIONS[options]), exact_denoiser(scheduler), start()
     scheduler.set_timesteps(STEPS)
@@ -43,7 +43,7 @@ def test_a_plain_diffusers_loop_is_steered_like_our_sampler(name, kind, options)
     torch.testing.assert_close(x, expected, atol=2e-4, rtol=2e-4)
 
 
-def test_a_loop_of_ones_own_is_steered_like_our_sampler():
+def test_guidance_in_an_own_loop_equals_our_sampler():
     scheduler = make_scheduler("ddim")
     guidance, model, x = LinearReward(scheduler, 1.0, OPTIONS["every step"]), exact_denoiser(scheduler), start()
     abars = torch.cumprod(1 - scheduler.betas, 0)

@@ -61,7 +61,7 @@ def test_steps_are_those_of_the_plain_formula(kind: str) -> None:
     torch.testing.assert_close(found, x.float(), atol=2e-5, rtol=2e-5)
 
 
-def test_noise_that_is_handed_in_takes_the_place_of_the_seeds() -> None:
+def test_given_noise_replaces_the_seeds() -> None:
     asked: list[tuple[int, int]] = []
 
     def draw(step: int, number: int) -> torch.Tensor:
@@ -77,7 +77,7 @@ def test_noise_that_is_handed_in_takes_the_place_of_the_seeds() -> None:
     assert not x.any()
 
 
-def test_one_step_begins_at_the_last_timestep_and_bad_numbers_are_told() -> None:
+def test_one_step_begins_at_the_last_timestep_and_bad_numbers_are_refused() -> None:
     solver = path().solver(1, "ancestral")()
     assert isinstance(solver, AncestralSolver) and [call.t for call in solver.evaluations] == [39]
     for steps, eta, message in ((0, 0.0, "choose 1 to 40"), (41, 0.0, "choose 1 to 40"), (5, 0.5, "leave it out")):

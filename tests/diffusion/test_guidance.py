@@ -105,7 +105,7 @@ def test_zero_strength_is_no_guidance_bit_for_bit(name, update):
     assert guidance.steps == []
 
 
-def test_a_vanishing_push_changes_nothing_bit_for_bit():
+def test_a_vanishing_gradient_changes_nothing_bit_for_bit():
     scheduler = make_scheduler("ddim", "v_prediction")
     assert torch.equal(guided(LinearReward(scheduler, 0.0), scheduler), guided(None, scheduler))
 

@@ -24,7 +24,7 @@ def path(kind: str = "epsilon", **options) -> VP:
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize(("original", "steps"), [(50, 1), (50, 2), (50, 4), (50, 7), (50, 50), (10, 3), (30, 4)])
-def test_evenly_spread_steps_are_those_of_diffusers(original: int, steps: int, kind: str) -> None:
+def test_evenly_spaced_steps_equal_diffusers(original: int, steps: int, kind: str) -> None:
     x = found = None
     scheduler = LCMScheduler(**BETAS, original_inference_steps=original, clip_sample=False, prediction_type=kind)
     scheduler.set_timesteps(steps)
@@ -70,12 +70,12 @@ def test_a_timestep_may_be_named_twice() -> None:
         ({"timesteps": [[9]], "scales": [1.0, 2.0]}, "2 scales are given for 1 lists"),
     ],
 )
-def test_schedules_without_sense_are_refused(options: dict, message: str) -> None:
+def test_bad_schedules_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         path(**options)
 
 
-def test_more_steps_than_were_distilled_are_refused() -> None:
+def test_more_steps_than_distilled_are_refused() -> None:
     with pytest.raises(InputError, match="Cannot sample in 11 steps; choose 1 to 10, the steps that the model was"):
         Sampler(path(original_steps=10), 11, "lcm")
     with pytest.raises(InputError, match="eta=0.5 does not suit lcm"):

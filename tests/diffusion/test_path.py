@@ -92,7 +92,7 @@ def test_tables_follow_the_model_and_enter_no_checkpoint():
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_nothing_waits_for_the_device(name):
+def test_paths_do_not_wait_for_the_device(name):
     path, seen = PATHS[name](), Counter()
 
     class Watch(TorchDispatchMode):
@@ -108,7 +108,7 @@ def test_nothing_waits_for_the_device(name):
     assert seen and not [each for each in seen if "local_scalar_dense" in each or "nonzero" in each]
 
 
-def test_fingerprints_name_the_noise():
+def test_fingerprints_identify_the_noise():
     assert FlowMatching().fingerprint == FlowMatching(3.0).fingerprint == "flow-1000"
     assert FlowMatching(timesteps=100).fingerprint == "flow-100"
     assert VP(make_scheduler("ddpm")).fingerprint == VP(make_scheduler("unipc", "sample")).fingerprint
@@ -120,7 +120,7 @@ def test_fingerprints_name_the_noise():
     [({"shift": 0.0}, "shift of a flow must be a positive number, but is 0.0"), ({"shift": float("nan")}, "is nan"),
      ({"timesteps": 1}, "at least 2, but are 1")],
 )  # fmt: skip
-def test_flows_that_make_no_sense_are_refused(options, message):
+def test_bad_flows_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         FlowMatching(**options)
 
@@ -142,6 +142,6 @@ def test_flows_that_make_no_sense_are_refused(options, message):
         ("clean", (10,), "trained without noise cannot be sampled"),
     ],
 )
-def test_samplers_that_do_not_suit_are_refused(path, arguments, message):
+def test_samplers_that_do_not_fit_are_refused(path, arguments, message):
     with pytest.raises(InputError, match=message):
         PATHS[path]().solver(*arguments)

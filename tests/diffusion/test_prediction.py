@@ -55,7 +55,7 @@ def test_any_output_is_the_target_of_the_pair_that_it_names(kind, fraction, seed
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None)
 @given(fraction=FRACTIONS, seed=SEEDS)
-def test_the_score_shift_adds_the_push_to_the_score_in_every_form(kind, fraction, seed):
+def test_the_score_shift_is_added_for_every_prediction_type(kind, fraction, seed):
     x0, epsilon, level, x_t = noisy(kind, fraction, seed)
     push = epsilon.roll(1)
     output = target(x0, epsilon, level, kind)
@@ -71,12 +71,12 @@ def test_the_score_shift_adds_the_push_to_the_score_in_every_form(kind, fraction
 
 @pytest.mark.parametrize("level", [Level(0.0, 1.0), Level(torch.tensor(0.0), torch.tensor(1.0))])
 @pytest.mark.parametrize("kind", KINDS)
-def test_pure_noise_is_left_alone(kind, level):
+def test_pure_noise_is_unchanged(kind, level):
     output = torch.randn(2, 3, 4)
     assert torch.equal(score_shift(output, torch.ones(2, 3, 4), level, kind), output)
 
 
-def test_levels_may_differ_between_samples():
+def test_timesteps_may_differ_between_samples():
     x0, epsilon = torch.randn(2, 2, 3, 4).unbind()
     abar = torch.tensor([0.2, 0.9]).reshape(2, 1, 1)
     together = target(x0, epsilon, Level.of(abar), "v_prediction")

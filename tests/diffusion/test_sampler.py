@@ -103,7 +103,7 @@ def test_one_step_of_ddim_is_the_published_formula():
 
 @pytest.mark.parametrize("name", ["ddim", "ddpm", "dpm", "unipc"])
 @pytest.mark.parametrize("steps", [1, 3, 61, 103])
-def test_any_number_of_steps_asks_the_model_that_often(name, steps):
+def test_the_model_is_called_once_per_step(name, steps):
     scheduler = make_scheduler(name)
     mask, asked = torch.ones(1, 2, dtype=torch.bool), []
 
@@ -164,7 +164,7 @@ def test_without_seeds_the_global_seed_decides():
     assert not torch.equal(draws[0][0], draws[0][1])
 
 
-def test_a_schedule_that_starts_from_zero_signal_samples_and_steers():
+def test_a_schedule_with_zero_terminal_snr_samples_and_is_guided():
     scheduler = make_scheduler("ddim", "v_prediction", rescale_betas_zero_snr=True)
     mask = torch.ones(2, 4, dtype=torch.bool)
     for steps in (10, 15, 35):
@@ -208,7 +208,7 @@ def test_importing_the_sampler_does_not_import_diffusers():
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("name", ["ddim", "dpm", "unipc"])
-def test_deterministic_schedulers_sample_what_a_plain_loop_samples(name, kind):
+def test_deterministic_schedulers_equal_a_plain_loop(name, kind):
     scheduler, mask = make_scheduler(name, kind), torch.ones(2, 4, dtype=torch.bool)
     predict = TokenMixer().on(mask)
     found = sampler(scheduler, 10).sample(predict, (2, 4, 5), mask, seeds=seeds(1, 2))

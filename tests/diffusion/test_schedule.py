@@ -16,7 +16,7 @@ KARRAS = [(name, {"use_karras_sigmas": True}) for name in ("dpm", "unipc")]
 
 
 @pytest.mark.parametrize(("name", "options"), GRID + KARRAS)
-def test_noise_levels_are_those_the_scheduler_steps_through(name, options):
+def test_timesteps_are_those_of_the_scheduler(name, options):
     scheduler = make_scheduler(name, **options)
     scheduler.set_timesteps(10)
     levels = noise_levels(scheduler)
@@ -45,7 +45,7 @@ def test_sampling_schedulers_keep_what_the_generator_was_trained_with():
         with_scheduler(training, "ddmi")
 
 
-def test_fingerprints_tell_noises_apart_and_nothing_else():
+def test_fingerprints_depend_on_the_noise_only():
     same = [make_scheduler(name, kind) for name in SCHEDULER_NAMES for kind in ("epsilon", "v_prediction")]
     assert {schedule_fingerprint(scheduler) for scheduler in same} == {"vp-1000-squaredcos_cap_v2"}
     others = [
@@ -58,7 +58,7 @@ def test_fingerprints_tell_noises_apart_and_nothing_else():
     assert len({schedule_fingerprint(scheduler) for scheduler in [*same, *others]}) == 6
 
 
-def test_schedulers_that_the_algebra_does_not_hold_for_are_refused():
+def test_schedulers_without_the_assumed_algebra_are_refused():
     import diffusers
 
     for kind in ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler",
@@ -80,7 +80,7 @@ def test_schedulers_that_the_algebra_does_not_hold_for_are_refused():
         ("ddim", {"prediction_type": "noise"}, "set one of epsilon"),
     ],
 )
-def test_options_that_would_spoil_motions_are_refused(name, options, message):
+def test_options_that_clip_or_rescale_motions_are_refused(name, options, message):
     with pytest.raises(InputError, match=message):
         check_scheduler(make_scheduler(name, **options))
 

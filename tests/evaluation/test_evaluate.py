@@ -158,7 +158,7 @@ def test_batches_do_not_matter(shelf: Path, results: Results) -> None:
         assert record["measures"] == pytest.approx(known["measures"], rel=1e-3, abs=1e-4)
 
 
-def test_a_killed_run_goes_on(evaluation: Evaluation, results: Results, tmp_path: Path) -> None:
+def test_a_killed_evaluation_is_continued(evaluation: Evaluation, results: Results, tmp_path: Path) -> None:
     file = tmp_path / "results.json"
 
     def kill(label: str, done: int, total: int) -> None:
@@ -197,7 +197,7 @@ def test_results_of_something_else_are_not_continued(shelf: Path, evaluation: Ev
         evaluation.run([Setting("a", steps=2)], output=file)
 
 
-def test_half_the_precision_is_close_named_and_not_mixed(shelf: Path, results: Results, tmp_path: Path) -> None:
+def test_half_precision_is_close_and_kept_apart(shelf: Path, results: Results, tmp_path: Path) -> None:
     half = evaluate(shelf, ["evaluator", "second"], precision="bf16")
     file = tmp_path / "results.json"
     found = half.run([PLAIN, GUIDED], replications=1, output=file)
@@ -278,7 +278,7 @@ def test_differences_are_taken_replication_by_replication() -> None:
     assert "| guided | -1.000 ± 0.000 |" in markdown(results) and "Less unguided" in markdown(results)
 
 
-def test_the_clock_of_sampling_stands_still_while_text_is_encoded() -> None:
+def test_sampling_time_excludes_text_encoding() -> None:
     class Slow(HashingEncoder):
         def forward(self, texts: list[str]) -> TextFeatures:
             time.sleep(0.2)
@@ -347,7 +347,7 @@ def test_one_replication_shows_no_interval_anywhere(tmp_path: Path) -> None:
     assert kept["evaluator/FID"] == {"mean": 5.0, "interval": None, "method": None}
 
 
-def test_a_picture_draws_intervals_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_draws_existing_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (drawn.append(self), Path(path).touch()))
     for count, ends in ((1, 0), (2, 2)):
@@ -356,7 +356,7 @@ def test_a_picture_draws_intervals_where_there_are_some(tmp_path: Path, monkeypa
         assert len(axes.patches) == 2 and len([c for c in axes.containers if isinstance(c, ErrorbarContainer)]) == ends
 
 
-def test_tables_say_how_their_intervals_were_taken() -> None:
+def test_tables_state_their_kind_of_interval() -> None:
     papers, student = "papers' interval, 1.96 s/sqrt(n)", "Student's t"
     for count, many, told in (
         (20, 0, f"({papers})"),
@@ -390,7 +390,7 @@ def test_results_of_the_first_version_are_read_and_continued(tmp_path: Path) -> 
     assert found.row(setting.name, asdict(setting)) is found.rows[1]
 
 
-def test_an_option_reaches_the_settings_it_concerns() -> None:
+def test_options_reach_the_settings_they_apply_to() -> None:
     parser = argparse.ArgumentParser()
     evaluate_command.add_parser(parser.add_subparsers())
     words = "evaluate --data x --guidance none reward best-of --strength 2 --candidates 3 --mu 0.5 --steps 4"
@@ -403,7 +403,7 @@ def test_an_option_reaches_the_settings_it_concerns() -> None:
     assert found[1].config == GuidanceConfig(mu=0.5, strength=2.0, **own)
 
 
-def test_settings_are_read_from_words() -> None:
+def test_settings_are_read_from_strings() -> None:
     words, scale = "guidance=reward strength=2 steps=20 through_decoder=true update=additive", {"guidance_scale": 3.0}
     made = Setting.parse(words, scale)
     assert made.config == GuidanceConfig(strength=2.0, through_decoder=True, update="additive")
@@ -420,7 +420,7 @@ def test_settings_are_read_from_words() -> None:
             Setting.parse(words)
 
 
-def test_the_old_name_of_the_scale_works_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_old_name_of_the_scale_works_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
     new = Setting(guidance_scale=2.5)
     for old in (lambda: Setting(cfg=2.5), lambda: Setting.parse("cfg=2.5"), lambda: Setting.parse("", {"cfg": 2.5})):
         with pytest.warns(Renamed, match="cfg=? is now called guidance_scale"):
@@ -436,7 +436,7 @@ def test_the_old_name_of_the_scale_works_and_is_told(capsys: pytest.CaptureFixtu
         assert "note" not in capsys.readouterr().err
 
 
-def test_the_old_name_of_the_number_of_captions_to_time_works_and_is_told(evaluation: Evaluation) -> None:
+def test_the_old_name_of_the_number_of_timed_captions_works_with_a_note(evaluation: Evaluation) -> None:
     with (
         pytest.warns(Renamed, match="sentences is now called time_captions"),
         pytest.raises(InputError, match="-1 cap"),
@@ -444,7 +444,7 @@ def test_the_old_name_of_the_number_of_captions_to_time_works_and_is_told(evalua
         evaluation.run([PLAIN], sentences=-1)
 
 
-def test_methods_of_guidance_are_the_same_words_everywhere() -> None:
+def test_methods_of_guidance_have_the_same_names_everywhere() -> None:
     assert get_args(Word) == ("default", "none", "reward", "best-of")
     assert Setting(guidance=None) == Setting(guidance="none") == Setting()
     for other in ("None", "nothing", "", "Reward", True, False, 0, ["none"]):
@@ -473,9 +473,7 @@ def guided_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_generate_does_is_measured_beside_unguided_where_nothing_is_said(
-    shelf: Path, guided_shelf: Path, tmp_path: Path
-) -> None:
+def test_the_default_guidance_is_measured_beside_unguided(shelf: Path, guided_shelf: Path, tmp_path: Path) -> None:
     words = ["evaluate", "--data", str(shelf / "data"), "--evaluator", str(shelf / "evaluator"), "--device", "cpu",
              "--replications", "1", "--limit", "32"]  # fmt: skip
     runs = {"own": guided_shelf / "generator", "none": shelf / "generator"}
@@ -500,7 +498,7 @@ def test_what_generate_does_is_measured_beside_unguided_where_nothing_is_said(
     assert default_settings(None) == [Setting()] and Setting(guidance="default").resolved(None) == Setting()
 
 
-def test_an_evaluator_is_a_path_wherever_one_lies(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluator_may_be_a_path(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runs = Path("runs/x")
     runs.mkdir(parents=True)
@@ -516,7 +514,7 @@ def test_an_evaluator_is_a_path_wherever_one_lies(shelf: Path, tmp_path: Path, m
     assert evaluation.replicator.evaluators == ["epoch=3-step=200", "second"]
 
 
-def test_a_generator_is_guided_by_its_own_reward_where_none_is_named(shelf: Path, tmp_path: Path) -> None:
+def test_a_generator_is_guided_by_its_own_reward_by_default(shelf: Path, tmp_path: Path) -> None:
     shutil.copytree(shelf / "generator", tmp_path / "generator")
     shutil.copytree(shelf / "reward", tmp_path / "mine")
     (tmp_path / "generator/guidance.yaml").write_text("{reward: mine, index: found}", encoding="utf-8")
@@ -655,7 +653,7 @@ def test_the_command_writes_continues_and_refuses(shelf: Path, tmp_path: Path, c
     assert main([*words[:-1], str(tmp_path / "r.csv")]) == 2 and ".json" in capsys.readouterr().err
 
 
-def test_two_processes_give_what_one_gives(shelf: Path, tmp_path: Path) -> None:
+def test_two_processes_give_the_results_of_one(shelf: Path, tmp_path: Path) -> None:
     words = ["evaluate", "--generator", str(shelf / "generator"), "--data", str(shelf / "data"), "--device", "cpu"]
     words += ["--evaluator", str(shelf / "evaluator"), "--replications", "1", "--steps", "2", "--batch-size", "16"]
     for devices in (1, 2):
@@ -669,7 +667,7 @@ def test_two_processes_give_what_one_gives(shelf: Path, tmp_path: Path) -> None:
             assert row.replications[0] | {"seconds": 0} == parallel.replications[0] | {"seconds": 0}
 
 
-def test_what_a_process_refuses_is_told_in_its_sentence() -> None:
+def test_errors_of_a_process_are_one_sentence() -> None:
     with pytest.raises(InputError, match="^too few clips$"):
         launch(refuse, 2, torch.device("cpu"), "too few clips")
     with pytest.raises(InputError, match=r"no file or folder .*nowhere"):

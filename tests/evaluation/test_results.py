@@ -66,7 +66,7 @@ def test_many_processes_write_at_once(tmp_path: Path) -> None:
     assert found == {"a": 15, "b": 15, "c": 15, "d": 15, "shared": 15}
 
 
-def test_what_does_not_belong_together_is_refused_at_every_save(tmp_path: Path) -> None:
+def test_results_that_do_not_match_are_refused_at_every_save(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     first, _ = opened(file, "a")
     other = Results({**ABOUT, "seed": 7})
@@ -83,7 +83,7 @@ def test_what_does_not_belong_together_is_refused_at_every_save(tmp_path: Path) 
         same.save(file)
 
 
-def test_an_output_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_refused_before_measuring(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="A file is where a folder is needed"):
         open_results(tmp_path / "file" / "results.json", ABOUT)

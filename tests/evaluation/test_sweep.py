@@ -35,7 +35,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_grid_is_every_combination_and_the_unguided_generator_once_for_each_way_to_sample() -> None:
+def test_a_grid_is_every_combination_and_one_unguided_run_per_sampling_method() -> None:
     grid = {"strength": [0.0, 1.0, 2.0], "steps": [10, 50], "mu": [1.0, 0.5], "window": [(0.0, 1.0), (0.25, 0.75)]}
     found = sweep_settings(grid, "profile=signal guidance_scale=2.5")
     plain, guided = found[:2], found[2:]
@@ -52,7 +52,7 @@ def test_a_grid_is_every_combination_and_the_unguided_generator_once_for_each_wa
     assert (2.0, 50, 0.5, 0.25, 0.75) in points
 
 
-def test_what_is_not_said_is_the_generators_own() -> None:
+def test_missing_options_are_the_generators_own() -> None:
     own = GuidanceConfig(eta=1.0, strength=7.0, stop=0.6)
     found = sweep_settings({"strength": [0.0, 2.0], "eta": [0.0, 1.0]}, own=own)
     assert [each.name for each in found] == ["unguided", "reward eta=0.0 strength=2.0", "reward strength=2.0"]
@@ -67,12 +67,12 @@ def test_what_is_not_said_is_the_generators_own() -> None:
         ({"strength": [1.0], "window": [(0.9, 0.1)]}, "", r"window \[0.9, 0.1\]"),
     ],
 )
-def test_grids_that_make_no_sense_are_refused(grid: dict, common: str, reason: str) -> None:
+def test_bad_grids_are_refused(grid: dict, common: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         sweep_settings(grid, common)
 
 
-def test_the_csv_holds_what_was_measured_of_every_setting(swept: tuple[Path, list[str]]) -> None:
+def test_the_csv_holds_the_measures_of_every_setting(swept: tuple[Path, list[str]]) -> None:
     lines, results = table(swept[0]), Results.load(swept[0].with_suffix(".json"))
     assert [(line["guidance"], line["steps"], line["strength"]) for line in lines] == [
         ("", "", ""), ("none", "1", "0.0"), ("none", "2", "0.0"), ("reward", "1", "3.0"), ("reward", "2", "3.0")
@@ -90,7 +90,7 @@ def test_the_csv_holds_what_was_measured_of_every_setting(swept: tuple[Path, lis
             assert float(line[measure]) == estimate.mean and float(line[f"{measure} interval"]) == estimate.interval
 
 
-def test_further_strengths_join_what_is_there(swept: tuple[Path, list[str]]) -> None:
+def test_further_strengths_are_added_to_existing_results(swept: tuple[Path, list[str]]) -> None:
     path, words = swept
     before = table(path)
     assert main([*words, "--strength", "0", "1"]) == 0
@@ -98,7 +98,7 @@ def test_further_strengths_join_what_is_there(swept: tuple[Path, list[str]]) -> 
     assert after[: len(before)] == before and [line["strength"] for line in after[len(before) :]] == ["1.0", "1.0"]
 
 
-def test_the_picture_has_one_point_a_setting(
+def test_the_picture_has_one_point_per_setting(
     swept: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, drawn = Results.load(swept[0].with_suffix(".json")), []

@@ -124,7 +124,7 @@ def test_words_and_tags() -> None:
     assert bare == [("sos", "OTHER"), ("walks", "OTHER"), ("left", "OTHER"), ("eos", "OTHER")]
 
 
-def test_fixed_vectors_stay_and_captions_without_tags_are_complained_of() -> None:
+def test_fixed_vectors_stay_and_captions_without_tags_warn() -> None:
     evaluator = GuoEvaluator(30, **SIZES, learn_vectors=False).eval()
     assert not evaluator.words.vectors.weight.requires_grad
     evaluator.take_tokens({"jump": "jump/NOUN"})
@@ -133,7 +133,7 @@ def test_fixed_vectors_stay_and_captions_without_tags_are_complained_of() -> Non
         evaluator.embed_text(["jump", "hop"])
 
 
-def test_lengths_that_cannot_be_read_are_refused(evaluator: GuoEvaluator) -> None:
+def test_unsupported_lengths_are_refused(evaluator: GuoEvaluator) -> None:
     for length in (3, 41):
         with pytest.raises(InputError, match=f"4 to 40 frames, but one has {length}"):
             evaluator.embed_motion(torch.zeros(2, 48, 30), torch.tensor([8, length]))

@@ -37,7 +37,7 @@ def test_several_anchors_weigh_by_the_softmax_of_their_similarity() -> None:
     torch.testing.assert_close(two, (weight[0] * SIDE[0] + weight[1] * SIDE[1])[None])
 
 
-def test_the_own_motion_its_mirror_image_and_its_parts_are_no_anchors() -> None:
+def test_the_own_motion_its_mirror_image_and_its_parts_are_not_anchors() -> None:
     task = reward()
     vectors = torch.stack([SIDE[0], SIDE[0] + 0.1 * SIDE[1], SIDE[0] + 0.2 * SIDE[1], SIDE[0] + SIDE[2], SIDE[3]])
     index = index_of(task, vectors, ["000021", "M000021", "000021_1.5-3", "000022", "MIT_01"])
@@ -49,14 +49,14 @@ def test_the_own_motion_its_mirror_image_and_its_parts_are_no_anchors() -> None:
     RewardObjective(task, index, GuidanceConfig(eta=1.0, anchors=4)).anchor(text[:1], ["MIT_01"])
 
 
-def test_exclusion_looks_further_than_its_first_search() -> None:
+def test_exclusion_searches_again_if_needed() -> None:
     task = reward()
     vectors = torch.cat([SIDE[:1] + 0.01 * SIDE[1] * torch.arange(40)[:, None], SIDE[5:6]])
     index = index_of(task, vectors, [*(f"7_{i}-{i + 1}" for i in range(40)), "8"])
     torch.testing.assert_close(RewardObjective(task, index, GuidanceConfig(eta=1.0)).anchor(SIDE[:1], ["7"]), SIDE[5:6])
 
 
-def test_the_target_is_one_a_caption_whatever_its_batch_and_whatever_surrounds_it() -> None:
+def test_the_target_of_a_caption_does_not_depend_on_its_batch() -> None:
     task = reward()
     objective = RewardObjective(task, motion_index(task), GuidanceConfig(eta=0.5, anchors=2))
     texts, own = captions([0, 1, 2, 3]), ["0", "1", "2", "3"]

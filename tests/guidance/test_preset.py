@@ -30,7 +30,7 @@ RELEASE = GuidanceConfig(preset="realign-release")
 OWN = GuidanceConfig(strength=7.0, interval=4, eta=0.5, norm="clip")
 
 
-def test_a_preset_is_its_options_and_what_is_given_beside_it_holds() -> None:
+def test_a_preset_sets_options_that_explicit_ones_override() -> None:
     laid = PRESETS["realign-release"]
     assert {name: getattr(RELEASE, name) for name in laid} == laid and RELEASE.preset == "none"
     assert OWN.override({"preset": "realign-release"}) == RELEASE  # whatever stood there before
@@ -44,7 +44,7 @@ def test_a_preset_is_its_options_and_what_is_given_beside_it_holds() -> None:
         GuidanceConfig(point="x_next")
 
 
-def test_a_preset_is_read_from_yaml_words_and_flags(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preset_is_read_from_yaml_strings_and_flags(capsys: pytest.CaptureFixture[str]) -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--guidance", type=GuidanceConfig)
     parsed = parser.parse_object({"guidance": {"preset": "realign-release", "strength": 50.0}})
@@ -109,7 +109,7 @@ def test_a_step_adds_the_gradient_of_the_mean_over_the_batch_at_the_new_sample(
     assert asked == wanted
 
 
-def test_a_motion_is_pushed_by_one_over_the_size_of_its_batch_and_draws_by_its_own_seed() -> None:
+def test_the_gradient_is_divided_by_the_batch_size_and_draws_use_own_seeds() -> None:
     task = generator(steps=3)
 
     def first(rows: list[int], strength: float) -> Tensor:

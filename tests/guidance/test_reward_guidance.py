@@ -93,7 +93,7 @@ class Gaussian(Denoiser):
 
 @pytest.mark.parametrize("point", ["x_t", "x0"])
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_guidance_raises_the_reward_that_it_climbs(placement: str, point: str) -> None:
+def test_guidance_raises_its_reward(placement: str, point: str) -> None:
     task = generator(PLACEMENTS[placement][1], steps=10, guidance_scale=1.0)
     task.denoiser = Gaussian(task.space.width)
     guidance = steering(placement, replace(STRONG, point=point)).guidance(task, captions(ROWS), LENGTHS)
@@ -133,7 +133,7 @@ def test_a_reward_trained_on_a_flow_guides_a_flow(point: str, scheduler: str) ->
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_no_strength_and_no_weights_are_no_guidance_bit_for_bit(placement: str) -> None:
+def test_zero_strength_or_weights_equal_no_guidance_bit_for_bit(placement: str) -> None:
     task = generator(PLACEMENTS[placement][1])
     plain = sample(task, None)
     assert torch.equal(sample(task, steering(placement, GuidanceConfig.plain(strength=0.0))), plain)
@@ -157,7 +157,7 @@ def test_guidance_is_the_same_without_autograd_and_in_float32_under_autocast(pla
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_parts_made_under_inference_mode_can_steer(placement: str) -> None:
+def test_parts_made_under_inference_mode_can_guide(placement: str) -> None:
     with torch.inference_mode():
         task, method = generator(PLACEMENTS[placement][1]), steering(placement)
         assert next(method.objective.reward.parameters()).is_inference()
@@ -166,7 +166,7 @@ def test_parts_made_under_inference_mode_can_steer(placement: str) -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_captions_are_encoded_and_anchors_found_once_a_sampling_and_never_a_step() -> None:
+def test_captions_and_anchors_are_computed_once_per_sampling() -> None:
     task, method, seen = generator(steps=7), steering("feature"), []
     method.objective.reward.text_encoder.register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
     task.text_encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))

@@ -41,7 +41,7 @@ def test_the_best_of_one_is_the_unguided_motion_and_the_best_of_three_the_best_o
     assert torch.equal(take(method, task), expected) and len(scores.argmax(0).unique()) > 1
 
 
-def test_a_motion_without_a_number_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_motion_with_nan_reward_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     task, method = generator(), best_of(3)
     score, asked = method.objective.score, []
 
@@ -88,14 +88,14 @@ def other_statistics() -> GeneratorTask:
         (BestOfN, other_skeleton, "skeleton"),
     ],
 )
-def test_a_generator_that_the_reward_does_not_belong_to_is_refused(method, task, reason: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_generator_that_does_not_fit_the_reward_is_refused(method, task, reason: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=reason):
         method(RewardObjective(reward(), config=GuidanceConfig(point="x_t"))).sample(
             task(), ["walk"], LENGTHS[:1], seeds(0)
         )
 
 
-def test_a_reward_on_features_guides_latents_through_the_decoder_whether_or_not_it_is_asked_to() -> None:
+def test_a_reward_on_features_always_guides_latents_through_the_decoder() -> None:
     def guided(**options: bool) -> torch.Tensor:
         config = GuidanceConfig(strength=20.0, point="x_t", **options)
         method = RewardSteering(RewardObjective(reward(), config=config))
@@ -166,7 +166,7 @@ def test_a_reward_of_another_text_encoder_and_noise_guides_at_clean_samples(tmp_
 
 
 @pytest.mark.parametrize("point", ["x_t", "x0"])
-def test_a_reward_judges_the_frames_of_a_motion_on_a_longer_canvas(point: str) -> None:
+def test_a_reward_ignores_frames_after_the_motion(point: str) -> None:
     """The generator denoises 196 frames whatever the length: those behind the motion must not be rewarded."""
     task = generator()
     task.space = FeatureSpace(frames=40)

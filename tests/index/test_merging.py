@@ -80,7 +80,7 @@ def test_motions_are_left_out_where_an_index_keeps_none(
     assert MotionLibrary.load(tmp_path / "C").joints() is None
 
 
-def test_what_does_not_belong_together_is_not_merged(two: list[Path], tmp_path: Path) -> None:
+def test_indexes_that_do_not_fit_are_not_merged(two: list[Path], tmp_path: Path) -> None:
     other = library(tmp_path / "other", ["n1"], fingerprint="b")
     same = library(tmp_path / "same", ["m7", "m2"])
     for folders, told in (

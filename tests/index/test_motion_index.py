@@ -118,7 +118,7 @@ def test_removing_all_leaves_an_index_to_add_to(tmp_path):
 
 
 @pytest.mark.parametrize("factory", FIXED)
-def test_kinds_that_cannot_forget_say_so(factory):
+def test_kinds_without_removal_are_refused(factory):
     _, index = build(factory)
     with pytest.raises(InputError, match="cannot remove motions .*build it again without them"):
         index.remove(["m3"])
@@ -168,7 +168,7 @@ def test_impossible_factories_are_one_sentence(factory):
     assert factory in str(caught.value) and "; use " in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_bad_vectors_and_items_are_named():
+def test_bad_vectors_and_items_are_reported():
     vectors, items = make(5)
     index = MotionIndex.build(vectors, items, fingerprint="a")
     broken, zero = vectors.copy(), vectors.copy()
@@ -193,7 +193,7 @@ def test_bad_vectors_and_items_are_named():
     assert index.search(vectors[:0], 2).positions.shape == (0, 2)
 
 
-def test_missing_faiss_is_one_sentence_and_importing_stays_light():
+def test_missing_faiss_is_one_sentence_and_imports_are_light():
     script = (
         "import sys; sys.modules['faiss'] = None\n"
         "from realign.index import MotionIndex, MotionItem\n"

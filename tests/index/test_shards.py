@@ -51,7 +51,7 @@ def dealt(folder: Path, count: int, world: int, batch: int = 7) -> Shards:
         *("HNSW8", "IVF8,PQ4x4fs", "IVF4,PQ4x4,RFlat"),
     ],
 )
-def test_an_index_filled_block_by_block_is_the_same_to_the_byte(factory: str, tmp_path: Path) -> None:
+def test_an_index_filled_block_by_block_is_identical(factory: str, tmp_path: Path) -> None:
     vectors, items = motions()
     write_embedded(tmp_path / "streamed", dealt(tmp_path / "shards", 1000, 3), fingerprint="a", factory=factory)
     built = MotionIndex.build(vectors, items, fingerprint="a", factory=factory)
@@ -93,7 +93,7 @@ def test_far_rows_are_read_one_by_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(merged[rows], merged[:][rows])
 
 
-def test_names_are_told_apart_and_digests_stay_those_of_earlier_versions() -> None:
+def test_names_are_distinguished_and_digests_equal_earlier_versions() -> None:
     names = ["b", "a", "b", "", "a", "ü"]
     assert first_places(name_digests(names)).tolist() == [0, 1, 3, 5]
     assert len(first_places(name_digests([]))) == 0
@@ -105,7 +105,7 @@ def test_names_are_told_apart_and_digests_stay_those_of_earlier_versions() -> No
         assert index_digest("model", "Flat", ids) == hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def test_vectors_of_lists_come_from_where_they_are(tmp_path: Path) -> None:
+def test_vectors_of_inverted_lists_are_read_in_place(tmp_path: Path) -> None:
     for factory in ("IVF8,Flat", "PCA8,IVF8,SQ8"):
         folder = tmp_path / factory
         write_embedded(folder, dealt(tmp_path / f"{factory}.shards", 400, 2), fingerprint="a", factory=factory)

@@ -66,7 +66,7 @@ def test_an_edited_fingerprint_or_another_version_is_refused(folder):
         MotionIndex.load(folder)
 
 
-def test_no_index_is_told_from_an_empty_folder(tmp_path):
+def test_a_folder_without_an_index_is_reported(tmp_path):
     with pytest.raises(InputError, match="there is no index at .*realign index build"):
         MotionIndex.load(tmp_path / "none")
     with pytest.raises(InputError, match="holds no index"):
@@ -173,7 +173,7 @@ def test_files_that_do_not_belong_together_are_refused_though_their_checksums_ar
         MotionIndex.load(rewritten(folder)).items[0]
 
 
-def test_a_manifest_leads_out_of_its_folder_nowhere(folder):
+def test_a_manifest_cannot_point_outside_its_folder(folder):
     content = storage.read_manifest(folder)
     for files in ({"../x": {"bytes": 1, "sha256": []}}, {"keys.npy": 3}, {"keys.npy": {"bytes": "1"}}):
         with pytest.raises(InputError, match=r"meta\.json .* is damaged"):

@@ -113,7 +113,7 @@ def usual_frames(shelf: Path, text: str) -> int:
 SENTENCES = ["walk", "a person runs and turns left", "a person bows", "a person waves the right hand", "jump"]
 
 
-def test_every_sentence_gets_its_own_usual_length_alone_and_among_others(shelf: Path) -> None:
+def test_every_caption_gets_its_own_usual_length_in_any_batch(shelf: Path) -> None:
     parts = {"reward": shelf / "reward", "index": shelf / "lengths"}
     model = TextToMotion.from_pretrained(shelf / "generator", "cpu", **parts)
     together = model.generate(SENTENCES, samples=2, steps=10, batch_size=7)
@@ -156,7 +156,7 @@ def test_guided_motions_of_mixed_lengths_do_not_depend_on_their_batch(shelf: Pat
             np.testing.assert_allclose(one.joints, other.joints, atol=1e-4)
 
 
-def test_a_default_guidance_is_taken_unless_told_otherwise(guided_shelf: Path, model: TextToMotion) -> None:
+def test_a_default_guidance_is_used_unless_overridden(guided_shelf: Path, model: TextToMotion) -> None:
     own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
     by_hand = model.load_guidance(
         "reward", guided_shelf / "reward", guided_shelf / "index", mu=3.0, eta=0.5, anchors=2, **DEFAULT_OPTIONS
@@ -172,7 +172,7 @@ def test_a_default_guidance_is_taken_unless_told_otherwise(guided_shelf: Path, m
     assert changed.config == GuidanceConfig(**expected)
 
 
-def test_words_of_guidance_mean_in_python_what_they_mean_in_the_command(
+def test_guidance_options_are_the_same_in_python_and_the_command(
     guided_shelf: Path, model: TextToMotion, tmp_path: Path
 ) -> None:
     own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
@@ -227,7 +227,7 @@ def test_options_of_the_command_override_parts_of_the_default(
     "content",
     ["", "mu: much", "mou: 1", "- mu", "mu: [", "options: {profil: signal}", "options: {stop: 2}"],
 )
-def test_a_default_that_is_no_guidance_is_refused(
+def test_a_default_that_is_not_a_guidance_is_refused(
     shelf: Path, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(shelf / "generator", tmp_path / "generator")
@@ -237,7 +237,7 @@ def test_a_default_that_is_no_guidance_is_refused(
     assert len(lines) == 1 and "guidance.yaml does not describe a guidance" in lines[0], lines
 
 
-def test_the_command_tells_the_lengths_that_it_chose(
+def test_the_command_prints_the_lengths_that_it_chose(
     shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["generate", "jump", "walk", "--checkpoint", str(shelf / "generator"), "--device", "cpu", "--steps", "2"]

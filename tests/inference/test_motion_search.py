@@ -230,7 +230,7 @@ def defaults(words: list[str]) -> list[str]:
     return [*words, *index, *checkpoint, "--device", "cpu"]
 
 
-def test_an_index_without_captions_says_so(model: MotionSearch, home: Path, tmp_path: Path) -> None:
+def test_an_index_without_captions_is_reported(model: MotionSearch, home: Path, tmp_path: Path) -> None:
     shutil.copytree(home / "small", tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "captions")
     bare = MotionSearch.from_pretrained(tmp_path / "bare", home / "model", device="cpu")

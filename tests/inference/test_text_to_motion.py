@@ -66,7 +66,7 @@ def test_numbers_out_of_range_are_refused(model: TextToMotion, options: dict[str
         model.generate(["walk"], **options)
 
 
-def test_sentences_come_from_arguments_and_file(tmp_path: Path) -> None:
+def test_captions_come_from_arguments_and_file(tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("eine Person läuft\n\n  a person runs \n", encoding="utf-8")
     assert read_captions(["walk"], tmp_path / "texts.txt") == ["walk", "eine Person läuft", "a person runs"]
     (tmp_path / "latin.txt").write_bytes("läuft".encode("latin-1"))

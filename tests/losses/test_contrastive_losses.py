@@ -47,7 +47,7 @@ def test_masked_negatives_are_in_no_denominator():
     assert math.isclose(float(info_nce(text, motion, excluded, 0.1)), total, rel_tol=1e-9)
 
 
-def test_a_batch_of_one_caption_teaches_nothing_and_gives_no_nan():
+def test_a_batch_of_one_caption_has_zero_loss_without_nan():
     text = torch.randn(3, 4, requires_grad=True)
     excluded = near_duplicates(torch.zeros(3, dtype=torch.long))
     for loss in (info_nce, hard_negative_loss):
@@ -68,7 +68,7 @@ def test_hard_negatives_are_the_wrong_hits_nearest_to_the_query():
     assert torch.allclose(hard_negative_loss(text, text, excluded, top=1), expected.double())
 
 
-def test_hard_negatives_of_a_single_pair_are_none():
+def test_a_single_pair_has_no_hard_negatives():
     assert float(hard_negative_loss(torch.randn(1, 4), torch.randn(1, 4))) == 0.0
 
 

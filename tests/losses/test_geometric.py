@@ -57,7 +57,7 @@ def test_agrees_with_loops_whatever_the_padding_holds(skeleton):
     assert not made.grad[1, 6:].any()
 
 
-def test_weights_of_motions_and_joints_that_meet():
+def test_weights_of_motions_and_coinciding_joints():
     real = torch.zeros(2, 5, 22, 3)  # every bone without length: where a norm has no gradient
     made = real.clone().requires_grad_()
     mask = torch.ones(2, 5, dtype=torch.bool)

@@ -61,7 +61,7 @@ def test_values_and_gradients_of_the_margin_loss_are_those_of_the_plain_formula(
         torch.testing.assert_close(own.grad.double(), other.grad, atol=1e-5, rtol=1e-5)
 
 
-def test_the_margin_loss_makes_nothing_as_large_as_all_differences():
+def test_the_margin_loss_does_not_allocate_all_differences():
     class Largest(TorchDispatchMode):
         numbers = 0
 
@@ -84,7 +84,7 @@ def test_info_nce_as_a_part_is_the_function():
     assert torch.equal(InfoNCE(0.3)(text, motion, excluded), info_nce(text, motion, excluded, 0.3))
 
 
-def test_numbers_that_make_no_sense_are_refused():
+def test_bad_numbers_are_refused():
     with pytest.raises(InputError, match="margin=0"):
         MarginContrast(0.0)
     with pytest.raises(InputError, match="temperature=-1"):

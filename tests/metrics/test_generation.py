@@ -126,7 +126,7 @@ def test_fid_agrees_with_the_matrix_square_root(left: int, right: int) -> None:
 
 
 @pytest.mark.parametrize("count", [20, 64, 65, 500])
-def test_fid_of_a_set_with_itself_is_nothing_and_of_a_shifted_one_the_shift(count: int) -> None:
+def test_fid_is_zero_for_equal_sets_and_the_squared_shift_for_shifted_ones(count: int) -> None:
     x = torch.randn(count, 64, generator=torch.Generator().manual_seed(1)).double()
     x[:, 5] = 0.25  # a dimension without any spread
     assert float(frechet_distance(Gaussian.of(x), x)) == pytest.approx(0, abs=1e-5)
@@ -144,7 +144,7 @@ def test_bad_numbers_are_refused() -> None:
         frechet_distance(Gaussian.of(torch.ones(3, 4)), torch.ones(3, 5))
 
 
-def test_metric_leaves_out_and_counts_what_is_not_finite() -> None:
+def test_metric_excludes_and_counts_values_that_are_not_finite() -> None:
     text, motion = pairs(70)
     ids, captions = [f"{i:03d}" for i in range(70)], [f"caption {i % 50}" for i in range(70)]
     real = Gaussian.of(text)

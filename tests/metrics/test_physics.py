@@ -22,7 +22,7 @@ def still(joints: int = 3) -> torch.Tensor:
     return pose.expand(1, FRAMES, -1, -1).clone()
 
 
-def test_a_foot_skates_where_it_is_low_and_moves_further_than_the_limit() -> None:
+def test_a_foot_skates_if_it_is_low_and_moves_more_than_the_limit() -> None:
     x = still()
     assert foot_skating_ratio(x, ALL, [2], FPS) == 0
     x[0, 4:, 2, 0] += 0.03  # one jump of 3 cm in 11 steps
@@ -55,7 +55,7 @@ def test_depth_and_height_are_means_over_the_frames_that_exist() -> None:
     assert floating(x, mask).item() == pytest.approx(0.05)
 
 
-def test_jerk_is_the_third_derivative_of_a_cubic_and_zero_of_a_parabola() -> None:
+def test_jerk_is_the_third_derivative() -> None:
     time = torch.arange(FRAMES, dtype=torch.float64) / FPS
     x = still().double()
     x[0, :, :, 0] += (time**2)[:, None]
@@ -66,7 +66,7 @@ def test_jerk_is_the_third_derivative_of_a_cubic_and_zero_of_a_parabola() -> Non
     assert jerk(x, mask, FPS).item() == pytest.approx(3)
 
 
-def test_bone_lengths_vary_by_their_standard_deviation_over_their_mean() -> None:
+def test_bone_length_variation_is_std_over_mean() -> None:
     x = still().double()
     x[0, ::2, 0, 1] += 0.1  # bone 0-1 is 0.6 and 0.5 in turn; bone 1-2 stays
     assert bone_length_variation(x, ALL, (-1, 0, 1)).item() == pytest.approx(0.5 * 0.05 / 0.55)

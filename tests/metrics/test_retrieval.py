@@ -104,7 +104,7 @@ def test_even_median_is_the_mean_of_the_two_in_the_middle():
     assert retrieval_metrics(scores)["t2m/MedR"] == 2.5
 
 
-def test_large_matrices_are_cut_into_blocks_without_a_seam():
+def test_large_matrices_are_split_into_blocks_exactly():
     scores = torch.randint(0, 50, (1100, 1100), generator=torch.Generator().manual_seed(0)).float()
     ranks = retrieval_ranks(scores)[1]
     right = scores.diagonal()

@@ -4,7 +4,7 @@ import torch
 from realign.metrics.sample_means import SampleMeans
 
 
-def test_the_mean_is_over_samples_and_one_seen_twice_counts_once() -> None:
+def test_repeated_samples_count_once_in_the_mean() -> None:
     metric = SampleMeans(["height", "width"])
     metric.update(["a", "b", "c"], {"width": torch.tensor([1.0, 1.0, 4.0]), "height": torch.tensor([1.0, 2.0, 6.0])})
     metric.update(["d", "a"], {"height": torch.tensor([3.0, 1.0]), "width": torch.tensor([2.0, 1.0])})

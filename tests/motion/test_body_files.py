@@ -19,7 +19,7 @@ from realign.motion.body_files import BodyModels
         ("smpl", ("basicmodel_m_lbs_10_207_0_v1.1.0.npz", "basicModel_f_lbs_10_207_0_v1.1.0.npz")),
     ],
 )
-def test_models_are_known_by_their_arrays_and_paths(kind, names, tmp_path):
+def test_models_are_recognised_by_their_arrays_and_paths(kind, names, tmp_path):
     for seed, name in enumerate(names):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         np.savez(tmp_path / name, **made_body(kind, seed))
@@ -34,14 +34,14 @@ def test_models_are_known_by_their_arrays_and_paths(kind, names, tmp_path):
         models.get(kind, "neutral")
 
 
-def test_smpl_and_smplh_stand_in_for_each_other_but_not_for_smplx(tmp_path):
+def test_smpl_and_smplh_replace_each_other_but_not_smplx(tmp_path):
     models = BodyModels.open(write_bodies(tmp_path))
     assert models.get("smpl", "male") is models.get("smplh", "male")
     with pytest.raises(InputError, match="holds no male SMPL-X model"):
         models.get("smplx", "male")
 
 
-def test_folders_without_models_say_what_to_do(tmp_path):
+def test_folders_without_models_are_reported_with_the_remedy(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         BodyModels.open(tmp_path / "none")
     with pytest.raises(InputError, match=r"holds no body model; download .*smplh.tar.xz.* and unpack it"):
@@ -65,7 +65,7 @@ def test_the_same_body_for_both_genders_is_a_mistake(tmp_path):
         BodyModels.open(tmp_path)
 
 
-def test_two_different_models_of_a_gender_are_not_chosen_between(tmp_path):
+def test_two_different_models_of_a_gender_are_refused(tmp_path):
     write_bodies(tmp_path)
     np.savez(tmp_path / "SMPLH_MALE.npz", **made_body("smplh", 9))
     with pytest.raises(InputError, match="are different male SMPL.H models; keep one of them"):

@@ -8,7 +8,7 @@ from realign.motion.bvh import import_bvh, write_bvh
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
-def test_files_are_told_apart(tmp_path, skeleton):
+def test_file_kinds_are_recognised(tmp_path, skeleton):
     joints = person(0, 30, skeleton)
     features = joints_to_features(joints, skeleton)
     np.save(tmp_path / "joints.npy", joints.float().numpy())
@@ -67,7 +67,7 @@ def test_bad_files_are_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [0, 0.0, -1, np.nan, 1e9])
-def test_no_file_is_read_at_what_is_not_a_rate(tmp_path, rate):
+def test_bad_frame_rates_are_refused(tmp_path, rate):
     write_bvh(tmp_path / "x.bvh", person(0, 5).numpy())
     np.save(tmp_path / "x.npy", person(0, 5).numpy())
     for path in (tmp_path / "x.npy", tmp_path / "x.bvh"):

@@ -76,7 +76,7 @@ def test_mirrored_features_are_features_of_mirrored_joints(skeleton):
     )
 
 
-def test_a_straight_walk_has_a_known_path():
+def test_a_straight_walk_has_a_known_trajectory():
     joints = upright(40)
     joints[..., 0] += 0.03 * torch.arange(40)[:, None]  # sideways, then ahead
     joints[..., 2] += 0.05 * torch.arange(40)[:, None]
@@ -110,7 +110,7 @@ def test_a_steady_turn_has_half_its_angle_as_yaw():
     assert torch.allclose(yaw[100:300], yaw.new_tensor(-rate / 2), rtol=0, atol=1e-12)
 
 
-def test_facing_through_backwards_keeps_the_direction_of_the_turn():
+def test_a_turn_through_z_minus_keeps_its_direction():
     joints = turned(upright(400), 0.03 * torch.arange(400, dtype=torch.float64))  # nearly two turns
     features = joints_to_features(joints, canonical=True)
     assert group(features, "yaw")[1:].max() < 0
@@ -122,7 +122,7 @@ def test_facing_through_backwards_keeps_the_direction_of_the_turn():
     assert np.abs(published_yaw(joints_to_features(joints)).numpy() - published).max() < 1e-9
 
 
-def test_no_nan_where_the_published_steps_have_one():
+def test_degenerate_frames_give_no_nan():
     same_widths = upright(50)
     same_widths[:, [17, 16]] = same_widths[:, [2, 1]] + torch.tensor([0.0, 0.5, 0.0])  # shoulders less hips is zero
     lying = same_widths[..., [1, 0, 2]]  # across is vertical
@@ -148,7 +148,7 @@ def test_no_nan_where_the_published_steps_have_one():
             assert (features - plain).abs().max() < 1e-6
 
 
-def test_lost_facing_is_that_of_the_neighbour():
+def test_missing_facing_is_that_of_a_neighbour():
     joints = person(4, 30)
     joints[0] = 0.0
     facing_of_next = face_forward(joints[1:])
@@ -188,7 +188,7 @@ def test_recovery_has_the_right_gradient():
     assert torch.isfinite(features.grad).all() and features.grad.abs().sum() > 0
 
 
-def test_each_step_does_its_part():
+def test_each_canonical_step():
     joints = person(6, 30) + torch.tensor([2.0, -1.0, 3.0])
     assert put_on_floor(joints)[..., 1].min() == 0
     assert torch.equal(put_at_origin(joints)[0, 0, ::2], torch.zeros(2).double())

@@ -63,7 +63,7 @@ def test_integers_are_positions_in_a_small_unit(load):
 
 @pytest.mark.parametrize("joints", [24, 52, 55, 144])
 @pytest.mark.parametrize("flat", [False, True])
-def test_the_body_of_smpl_is_taken(load, joints, flat):
+def test_body_joints_of_smpl_are_used(load, joints, flat):
     more = np.concatenate([real(), np.random.default_rng(0).normal(size=(30, joints - 22, 3))], axis=1)
     with pytest.warns(InputWarning, match=f"the first 22 of its {joints} joints"):
         (found,) = load(more.reshape(30, -1) if flat else more)
@@ -98,21 +98,21 @@ def test_several_clips(load, tmp_path):
     [(HUMANML3D, 100, "centimetres"), (HUMANML3D, 1000, "millimetres"), (HUMANML3D, 39.37, "inches")]
     + [(KIT, KIT.metres, "metres"), (KIT, 100 * KIT.metres, "centimetres")],
 )
-def test_units_are_told_by_the_legs(load, skeleton, factor, unit):
+def test_units_are_detected_by_leg_length(load, skeleton, factor, unit):
     with pytest.warns(InputWarning, match=f"x.npy: .* are in {unit}"):
         (found,) = load(factor * real(skeleton=skeleton))
     np.testing.assert_allclose(found, real(skeleton=skeleton), rtol=1e-4, atol=1e-4 / skeleton.metres)
 
 
 @pytest.mark.parametrize("factor", [0.01, 10, 1e5, 1e200])
-def test_no_person_is_so_large(load, factor):
+def test_implausible_sizes_are_refused(load, factor):
     with pytest.raises(InputError, match="are not a person"):
         load(factor * real().astype(np.float64))
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
 @pytest.mark.parametrize("up", [axis for axis in UP_AXES if axis != "y"])
-def test_another_axis_that_is_up_is_told_and_turned(load, up, skeleton):
+def test_another_up_axis_is_reported_and_turned(load, up, skeleton):
     joints = real(skeleton=skeleton)
     other = joints @ np.array(turn_up(np.eye(3), up)).T.astype(np.float32)
     for moved in (other, other - other[:1, :1], other - other[:, :1]):
@@ -123,14 +123,14 @@ def test_another_axis_that_is_up_is_told_and_turned(load, up, skeleton):
     np.testing.assert_array_equal(load(other, up="y")[0], other)
 
 
-def test_who_lies_on_the_floor_is_taken(load):
+def test_a_person_lying_on_the_floor_is_accepted(load):
     lying = real()[..., [0, 2, 1]] * np.float32([1, 1, -1]) + np.float32([0, 0, 0.5])
     lying[..., 1] -= lying[..., 1].min(axis=1, keepdims=True)
     np.testing.assert_array_equal(load(lying)[0], lying)
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT_SCALED], ids=lambda s: s.name)
-def test_normalised_features_are_told(load, skeleton):
+def test_normalised_features_are_refused(load, skeleton):
     joints = torch.from_numpy(real(60, HUMANML3D if skeleton is HUMANML3D else KIT)).double()
     features = joints_to_features(joints, HUMANML3D if skeleton is HUMANML3D else KIT)
     assert len(load(features.numpy())) == 1
@@ -176,7 +176,7 @@ def test_results_of_mdm(tmp_path, protocol, core):
     assert [c.caption for c in MotionClip.load_all(path, caption="mine")] == ["mine"] * 3
 
 
-def test_other_pickles_are_told_in_one_sentence(load, tmp_path):
+def test_other_pickles_are_refused_in_one_sentence(load, tmp_path):
     for content, reason in (
         ({"joints": real()}, "a pickled dict with joints"),
         (results(motion=real().tolist()), "a pickled dict with motion"),
@@ -269,7 +269,7 @@ def _text(text: str) -> bytes:
     return b"\x8c" + bytes([len(text.encode())]) + text.encode()
 
 
-def test_pickled_files_execute_nothing(tmp_path):
+def test_pickled_files_execute_no_code(tmp_path):
     mark = tmp_path / "mark"
     path = tmp_path / "x.npy"
     for name, payload in attacks(str(mark)).items():

@@ -11,7 +11,7 @@ def fitted():
     return Normalizer(3).fit(mean, std)
 
 
-def test_there_and_back():
+def test_denormalize_inverts_normalize():
     x = torch.randn(2, 4, 3)
     x[..., 1] = 2.0  # a feature of no deviation is its mean
     z = fitted().normalize(x)
@@ -27,7 +27,7 @@ def test_padding_is_zero():
     assert not fitted().denormalize(z, mask)[:, 2].any()
 
 
-def test_statistics_travel_with_the_state():
+def test_statistics_are_in_the_state_dict():
     loaded = Normalizer(3)
     with pytest.raises(InputError, match="no statistics"):
         loaded.normalize(torch.zeros(1, 3))

@@ -53,7 +53,7 @@ def test_sixd_is_the_first_two_columns(q):
 
 @quick
 @given(vectors, vectors)
-def test_shortest_arc_reaches_its_goal_by_the_smallest_angle(a, b):
+def test_shortest_arc_reaches_its_target_by_the_smallest_angle(a, b):
     a, b = torch.from_numpy(a), torch.from_numpy(b)
     q = shortest_arc(a, b)
     assert close(quaternion_rotate(q, a / a.norm()), b / b.norm())

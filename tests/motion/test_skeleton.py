@@ -17,7 +17,7 @@ def test_is_a_tree_whose_chains_hold_every_bone_once(skeleton):
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
-def test_left_and_right_trade_places(skeleton):
+def test_left_and_right_are_exchanged(skeleton):
     order = np.array(skeleton.mirror_order)
     assert (order[order] == np.arange(skeleton.num_joints)).all()
     for left, right in skeleton.pairs:

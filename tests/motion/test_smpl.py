@@ -28,7 +28,7 @@ def plain_joints(arrays, parents, poses, betas, trans):
 
 
 @pytest.mark.parametrize("kind", ["smpl", "smplh", "smplx"])
-def test_joints_are_those_of_plain_matrices(kind, tmp_path):
+def test_joints_equal_plain_matrices(kind, tmp_path):
     rng = np.random.default_rng(3)
     model = BodyModel.read(written(tmp_path, kind=kind))
     parents, frames = parents_of(kind), 515  # more than are computed at once
@@ -52,7 +52,7 @@ def test_joints_are_those_of_plain_matrices(kind, tmp_path):
     assert model.joints(poses[:0], betas, trans[:0]).shape == (0, len(parents), 3)
 
 
-def test_shape_directions_of_faces_are_left_out(tmp_path):
+def test_expression_directions_are_left_out(tmp_path):
     for width, shapes in ((400, 300), (20, 10), (16, 16)):
         directions = np.zeros((220, 3, width))
         assert BodyModel.read(written(tmp_path, kind="smplx", shapedirs=directions)).num_betas == shapes
@@ -74,7 +74,7 @@ def test_shape_directions_of_faces_are_left_out(tmp_path):
         ({"kintree_table": np.array([[0] + [51] * 51, range(52)])}, "parents do not come before"),
     ],
 )
-def test_models_that_are_none_are_refused(changes, told, tmp_path):
+def test_files_that_are_not_models_are_refused(changes, told, tmp_path):
     with pytest.raises(InputError, match=told):
         BodyModel.read(written(tmp_path, **changes))
 

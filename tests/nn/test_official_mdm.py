@@ -72,7 +72,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_outputs_and_gradients_are_those_of_the_plain_layers(name: str) -> None:
+def test_outputs_and_gradients_equal_the_plain_layers(name: str) -> None:
     kind, options, arch = KINDS[name]
     torch.manual_seed(0)
     ours, plain = kind(**SIZE, **options).eval(), Plain(**arch).eval()

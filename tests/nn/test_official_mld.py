@@ -42,7 +42,7 @@ def test_padding_does_not_leak_and_all_input_matters(name: str) -> None:
     assert [each for each in idle if each.endswith("weight")] == ["scale_proj.weight"] * (name == "MotionLCM")
 
 
-def test_a_distilled_denoiser_is_told_its_scale_in_one_pass() -> None:
+def test_a_distilled_denoiser_takes_its_scale_in_one_pass() -> None:
     denoiser, mask, x, t = build("MotionLCM"), torch.ones(2, 3, dtype=torch.bool), torch.randn(2, 3, 5), torch.ones(2)
     with torch.no_grad():
         low, high = (denoiser.self_guided(text(), mask, scale)(x, t) for scale in (2.0, 7.5))
@@ -55,7 +55,7 @@ def test_a_distilled_denoiser_is_told_its_scale_in_one_pass() -> None:
     assert build("MLD").self_guided(text(), mask, 7.5) is None
 
 
-def test_sinusoids_are_those_of_diffusers() -> None:
+def test_sinusoids_equal_diffusers() -> None:
     from diffusers.models.embeddings import get_timestep_embedding
 
     t = torch.tensor([0, 1, 500, 999])

@@ -61,7 +61,7 @@ def plain(net: OfficialMotionDiffuse, x: Tensor, t: int, words: Tensor, end: int
     return net.write(h)
 
 
-def test_each_sample_is_what_the_formulas_give_for_it_alone(denoiser: OfficialMotionDiffuse) -> None:
+def test_each_sample_equals_the_formulas(denoiser: OfficialMotionDiffuse) -> None:
     torch.manual_seed(1)
     lengths, t, ends = torch.tensor([7, 4]), torch.tensor([3, 90]), [2, 4]
     mask, x, tokens = lengths_to_mask(lengths), torch.randn(2, 7, 5), torch.randn(2, 5, 6)
@@ -72,7 +72,7 @@ def test_each_sample_is_what_the_formulas_give_for_it_alone(denoiser: OfficialMo
             torch.testing.assert_close(out[row, :length], alone, atol=1e-4, rtol=1e-4)
 
 
-def test_words_that_do_not_exist_are_not_read(denoiser: OfficialMotionDiffuse) -> None:
+def test_padded_words_are_ignored(denoiser: OfficialMotionDiffuse) -> None:
     torch.manual_seed(1)
     x, t, mask, tokens = torch.randn(1, 7, 5), torch.tensor([9]), torch.ones(1, 7).bool(), torch.randn(1, 5, 6)
     few = TextFeatures(tokens[:, :3], torch.ones(1, 3).bool(), tokens[:, 1])
@@ -80,7 +80,7 @@ def test_words_that_do_not_exist_are_not_read(denoiser: OfficialMotionDiffuse) -
     torch.testing.assert_close(denoiser(x, t, mask, few), denoiser(x, t, mask, more), atol=1e-5, rtol=1e-5)
 
 
-def test_gradients_are_finite_with_padding_and_long_motions_are_told(denoiser: OfficialMotionDiffuse) -> None:
+def test_gradients_are_finite_with_padding_and_long_motions_are_refused(denoiser: OfficialMotionDiffuse) -> None:
     x = torch.randn(2, 7, 5, requires_grad=True)
     mask, tokens = lengths_to_mask(torch.tensor([7, 2])), torch.randn(2, 3, 6)
     text = TextFeatures(tokens, torch.ones(2, 3).bool(), tokens[:, 1])

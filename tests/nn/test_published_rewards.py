@@ -83,7 +83,7 @@ def test_tmr_is_torchs_own_transformer_on_two_tokens_and_interleaved_sinusoids()
 
 
 @pytest.mark.parametrize("model", [spm(text_time=True), tmr()], ids=["SPM", "TMR"])
-def test_both_learn_by_the_losses_of_tmr(model: RewardModel) -> None:
+def test_both_train_with_the_losses_of_tmr(model: RewardModel) -> None:
     x, t = motions().masked_fill(~MASK[..., None], 0), torch.tensor([3, CLEAN_STEP, 40])
     views = RewardBatch(x.repeat(2, 1, 1), torch.cat([0 * t - 1, t]), MASK.repeat(2, 1), x.repeat(2, 1, 1), words(),
                         torch.arange(6))  # fmt: skip

@@ -55,14 +55,14 @@ def test_neither_padding_nor_the_rest_of_the_batch_matters(patch: int):
     assert torch.allclose(reward.decode(z, mask), reward.decode(z, motions(17)[2])[:, :10], atol=1e-6)
 
 
-def test_what_stands_at_padding_is_not_seen():
+def test_padding_is_ignored():
     reward = model(patch=4)
     x, t, mask = motions()
     spoilt = x.masked_fill(~mask[..., None], torch.nan)
     assert torch.equal(reward.embed_motion(spoilt, t, mask), reward.embed_motion(x, t, mask))
 
 
-def test_every_step_and_the_clean_one_are_told_apart_only_when_step_aware():
+def test_timesteps_matter_only_if_step_aware():
     x, _, mask = motions()
 
     def at(reward: TransformerReward, step: int) -> Tensor:
@@ -105,7 +105,7 @@ def test_gradient_agrees_with_finite_differences_in_float64():
         assert torch.allclose((gradient * direction).sum((1, 2)), slope.detach(), rtol=1e-5, atol=1e-8)
 
 
-def test_embedding_computes_the_mean_alone_and_the_same_one():
+def test_embedding_computes_only_the_mean():
     reward, batch, asked = model(decoder_layers=3), motions(), []
     for head in (reward.motion_encoder.logvar, reward.text_encoder.logvar, reward.decoder):
         head.register_forward_hook(lambda *_: asked.append(1))

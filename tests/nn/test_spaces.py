@@ -23,7 +23,7 @@ def test_feature_space_is_the_motion_itself() -> None:
         space.load_vae(vae(), torch.zeros(3), torch.ones(3))
 
 
-def test_latent_space_standardises_and_undoes_it() -> None:
+def test_latent_space_standardises_invertibly() -> None:
     trained, motion = vae(1), torch.randn(2, 16, 7)
     space = LatentSpace(vae())
     assert not space.ready

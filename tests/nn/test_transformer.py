@@ -54,7 +54,7 @@ def test_padding_does_not_leak(kind: type[Transformer], norm_first: bool) -> Non
     torch.testing.assert_close(stack(x, MASK)[1:, :4], stack(x[1:, :4]), atol=1e-5, rtol=1e-5)
 
 
-def test_a_mask_that_hides_nothing_changes_nothing() -> None:
+def test_a_full_mask_changes_nothing() -> None:
     stack = Transformer(16, 2, 2, 32).eval()
     x = torch.randn(2, 6, 16)
     assert torch.equal(stack(x, torch.ones(2, 6, dtype=torch.bool)), stack(x))
@@ -73,7 +73,7 @@ def test_skip_joins_the_first_half_to_the_second() -> None:
 
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("layers", [1, 5])
-def test_leading_tokens_are_those_of_the_whole(layers: int, norm_first: bool) -> None:
+def test_leading_tokens_equal_the_full_output(layers: int, norm_first: bool) -> None:
     torch.manual_seed(0)
     stack = SkipTransformer(16, layers, 2, 32, norm_first=norm_first).eval()
     x = torch.randn(2, 6, 16)

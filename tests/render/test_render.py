@@ -139,7 +139,7 @@ def test_every_point_of_every_frame_is_in_the_picture(follow: bool, turn: float)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0, 400.0])
-def test_any_unit_is_drawn_at_human_size(scale: float) -> None:
+def test_any_unit_is_drawn_at_a_persons_size(scale: float) -> None:
     figure = make_figure(kit_clip(scale))
     assert np.ptp(figure.points[0, :, 1]) == pytest.approx(STANDARD_HEIGHT, rel=0.1)
     assert body_height(kit_clip(1.0).joints.astype(float), KIT) == pytest.approx(STANDARD_HEIGHT, rel=0.2)
@@ -200,7 +200,7 @@ def test_mp4(tmp_path: Path) -> None:
     "name",
     ["walk: fast", "-walk", "a %d %03d", "http:x", "Gang, schön 歩く", 'it\'s "so"', "two\nlines", "pipe:1", "[x]#?&"],
 )
-def test_any_file_name_is_a_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_file_name_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("imageio_ffmpeg")
     monkeypatch.chdir(tmp_path)
     for suffix in SUFFIXES:
@@ -224,7 +224,7 @@ def test_mp4_without_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_npy_one_and_several(tmp_path: Path) -> None:
+def test_npy_of_one_and_several_clips(tmp_path: Path) -> None:
     clip = walker(30)
     assert save_motions(tmp_path / "x.npy", [clip]) == [tmp_path / "x.npy"]
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), clip.joints)
@@ -235,7 +235,7 @@ def test_npy_one_and_several(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_same_motion_same_bytes(tmp_path: Path, suffix: str) -> None:
+def test_writing_is_deterministic(tmp_path: Path, suffix: str) -> None:
     for name in ("a", "b"):
         save_motions(tmp_path / f"{name}{suffix}", [walker(8)])
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
@@ -260,7 +260,7 @@ def test_captions_of_any_kind(tmp_path: Path, caption: str) -> None:
     assert len(lines) <= 5 and all(font(14).getlength(line) <= 200 for line in lines)
 
 
-def test_caption_keeps_its_words() -> None:
+def test_captions_keep_all_words() -> None:
     assert wrap("a person  walks\nforward", font(14), 120) == ["a person walks", "forward"]
 
 
@@ -295,7 +295,7 @@ def test_bad_options(tmp_path: Path, options: dict[str, object]) -> None:
         save_motions(tmp_path / "x.gif", [walker()], **options)
 
 
-def test_failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_motions(tmp_path / "x.gif", [walker(3)], size=64)
     before = (tmp_path / "x.gif").read_bytes()
 
@@ -333,7 +333,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not (tmp_path / "y.gif").exists()
 
 
-def test_command_takes_what_its_files_need_to_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_has_options_for_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strange = {part: f"bone {i}" for i, part in enumerate(AUTODESK)}
     tree = body(strange)
     path, rig = tmp_path / "x.bvh", tmp_path / "rig.yaml"

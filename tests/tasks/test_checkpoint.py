@@ -97,7 +97,7 @@ def test_only_weights_are_replaced_and_their_guidance_stays(tmp_path: Path, gene
             save_pretrained(task, target)
 
 
-def test_averaging_that_starts_late_validates_with_filled_statistics(tmp_path: Path) -> None:
+def test_averaging_that_starts_late_validates_with_fitted_statistics(tmp_path: Path) -> None:
     words = command(tmp_path, feature_generator(), max_epochs=1, callbacks=LATE_EMA)
     cli = TrainingCLI.from_args(["fit", *words], run=True)
     assert cli.trainer.callback_metrics["val/loss"].isfinite()
@@ -230,7 +230,7 @@ def first_checkpoint(source: Path, path: Path) -> Path:
     return path
 
 
-def test_weights_under_their_first_names_give_the_same_model(generator_checkpoint: Path, tmp_path: Path) -> None:
+def test_weights_with_old_names_give_the_same_model(generator_checkpoint: Path, tmp_path: Path) -> None:
     task = load_task(generator_checkpoint, GeneratorTask)
     folder = save_pretrained(task, tmp_path / "weights")
     save_file(under_first_names(load_file(folder / "model.safetensors")), folder / "model.safetensors")
@@ -239,7 +239,7 @@ def test_weights_under_their_first_names_give_the_same_model(generator_checkpoin
             assert torch.equal(sample(loaded), sample(task)) and loaded.fingerprint == task.fingerprint
 
 
-def test_training_goes_on_from_weights_under_their_first_names(tmp_path: Path) -> None:
+def test_training_continues_from_weights_with_old_names(tmp_path: Path) -> None:
     words = command(tmp_path / "whole", feature_generator(), max_epochs=2, callbacks=EMA)
     shorter = TrainingCLI.from_args(["fit", *words, "--trainer.max_epochs=1"], run=True)
     shorter.trainer.save_checkpoint(tmp_path / "now.ckpt")
@@ -262,7 +262,7 @@ class OwnDenoiser(MdmDenoiser):
         self.read = torch.nn.Linear(2, 2)
 
 
-def test_names_of_other_parts_stay_theirs() -> None:
+def test_names_of_other_classes_are_unchanged() -> None:
     own = OwnDenoiser(hidden=16, layers=1, text_dim=8)
     found = former_names(own)
     assert found["in_proj.weight"] == found["read.weight"] == "read.weight"

@@ -19,7 +19,7 @@ class Own(TorchCheckpointIO):
 
 
 @pytest.mark.parametrize("plugin", [None, "AsyncCheckpointIO", "test_checkpoint_io.Own"])
-def test_a_trainer_saves_beside_the_place_unless_told_otherwise(
+def test_a_trainer_saves_atomically_unless_a_plugin_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plugin: str | None
 ) -> None:
     plugins = None if plugin is None else [{"class_path": plugin.replace("Async", "lightning.pytorch.plugins.Async")}]
@@ -36,7 +36,7 @@ def test_a_trainer_saves_beside_the_place_unless_told_otherwise(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
-def test_a_kill_while_saving_leaves_the_checkpoint_that_was_there(tmp_path: Path) -> None:
+def test_a_kill_while_saving_keeps_the_old_checkpoint(tmp_path: Path) -> None:
     writer = AtomicCheckpointIO()
     writer.save_checkpoint({"step": 1}, f"file://{tmp_path}/last.ckpt")
 

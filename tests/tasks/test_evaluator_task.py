@@ -128,7 +128,7 @@ def test_captions_come_in_order_also_when_some_are_equal() -> None:
         torch.testing.assert_close(found[row], task.embed_captions([caption])[0], rtol=0, atol=1e-5)
 
 
-def test_the_fingerprint_tells_weights_statistics_and_sizes_apart() -> None:
+def test_the_fingerprint_depends_on_weights_statistics_and_sizes() -> None:
     start = build().fingerprint
     assert start == build().fingerprint and start.startswith("evaluator/")
     moved, scaled, other = build(), build(), build(heads=4)
@@ -138,7 +138,7 @@ def test_the_fingerprint_tells_weights_statistics_and_sizes_apart() -> None:
     assert len({start, moved.fingerprint, scaled.fingerprint, other.fingerprint}) == 4
 
 
-def test_clips_whose_first_captions_agree_are_no_negatives_of_each_other() -> None:
+def test_clips_with_equal_first_captions_are_not_negatives() -> None:
     task = build()
     batch = one_batch(8)  # eight different captions
     with torch.no_grad():
@@ -153,7 +153,7 @@ def test_clips_whose_first_captions_agree_are_no_negatives_of_each_other() -> No
     assert spared == pytest.approx(float(InfoNCE()(text, motion, excluded)), abs=1e-5) != alone
 
 
-def test_the_words_of_the_data_are_taken_over(trained: TrainingCLI) -> None:
+def test_the_vocabulary_of_the_data_is_used(trained: TrainingCLI) -> None:
     known = trained.model.evaluator.words.find(["walk", "left", "kick", "nothing"])[1]
     assert known.tolist() == [True, True, True, False]
     if isinstance(trained.model.evaluator, GuoEvaluator):

@@ -71,7 +71,7 @@ def test_text_dropout_replaces_captions_by_the_empty_one() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_guidance_is_the_published_combination(scale: float) -> None:
+def test_classifier_free_guidance_is_the_published_combination(scale: float) -> None:
     task = build().eval()
     x, mask = torch.randn(2, 12, 263), torch.ones(2, 12, dtype=torch.bool)
     text, t = task.encode_text(["walk", "run"]), torch.tensor([5, 80])
@@ -138,7 +138,7 @@ def test_options_of_sampling_reach_the_sampler() -> None:
         flow.sampler("ddim")
 
 
-def test_the_noise_is_named_as_scheduler_or_path() -> None:
+def test_the_noise_is_given_as_scheduler_or_path() -> None:
     parts = (MdmDenoiser(263, 8, 16, 1, 2, 16), FeatureSpace(), HashingEncoder(8))
     scheduler = DDPMScheduler(clip_sample=False)
     with pytest.raises(InputError, match="Neither of scheduler and path are given"):
@@ -221,7 +221,7 @@ def test_losses_are_those_of_plain_formulas(prediction: str) -> None:
     )
 
 
-def test_velocity_and_nearly_clean_samples_weigh_as_asked() -> None:
+def test_velocity_and_timestep_weights() -> None:
     batch, limit = one_batch(8), 5.0
     task = build("sample", velocity_weight=2.0, snr_limit=limit)
     task.denoiser = Silent()  # the error is the motion itself
@@ -264,18 +264,18 @@ def test_geometric_losses_of_epsilon_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("prediction", "weight"), [("sample", -1.0), ("epsilon", 1.0)])
-def test_a_velocity_weight_that_cannot_be_is_refused(prediction: str, weight: float) -> None:
+def test_a_bad_velocity_weight_is_refused(prediction: str, weight: float) -> None:
     with pytest.raises(InputError, match=f"velocity_weight is at least 0.*but is {weight} with {prediction}"):
         build(prediction, velocity_weight=weight)
 
 
 @pytest.mark.parametrize(("prediction", "limit"), [("sample", 0.5), ("v_prediction", 5.0), ("epsilon", 2.0)])
-def test_a_limit_that_says_nothing_is_refused(prediction: str, limit: float) -> None:
+def test_a_bad_weight_limit_is_refused(prediction: str, limit: float) -> None:
     with pytest.raises(InputError, match=f"snr_limit is at least 1.*but is {limit} with {prediction}"):
         build(prediction, snr_limit=limit)
 
 
-def test_learns_eight_motions_by_heart() -> None:
+def test_memorises_eight_motions() -> None:
     task, batch = build(text_dropout=0.0), one_batch(8)
     optimizer = torch.optim.Adam(task.parameters(), 5e-3)
     for step in range(120):

@@ -94,19 +94,19 @@ def test_the_second_run_encodes_nothing_and_opens_no_database(
 
 
 @pytest.mark.parametrize("make", [generator, reward])
-def test_the_file_moves_training_by_rounding_alone(tmp_path: Path, make) -> None:
+def test_the_file_changes_training_by_rounding_only(tmp_path: Path, make) -> None:
     kept, exact = fit(tmp_path, make()), fit(tmp_path, make(kept=False))
     assert exact.text == [[]] * len(exact.values) and kept.values != exact.values
     torch.testing.assert_close(torch.tensor(kept.values), torch.tensor(exact.values), rtol=1e-3, atol=1e-4)
 
 
-def test_sentences_alone_are_kept_for_a_model_that_reads_no_words(tmp_path: Path) -> None:
+def test_only_pooled_features_are_kept_for_a_model_without_words(tmp_path: Path) -> None:
     assert fit(tmp_path, generator("pooled")).values
     (path,) = (tmp_path / "set" / "text").iterdir()
     assert path.name.endswith("-sentences")
 
 
-def test_other_captions_and_the_empty_one_are_read_as_they_should(tmp_path: Path) -> None:
+def test_other_captions_and_the_empty_one_are_read(tmp_path: Path) -> None:
     task = generator()
     data = ProceduralDataModule(12, batch_size=4, folder=str(tmp_path / "set"))
     tables = data.read_text(task.text_readers())

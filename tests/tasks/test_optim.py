@@ -21,7 +21,7 @@ def trained(**options: Any) -> tuple[list[torch.Tensor], list[Any]]:
     return [each.detach() for each in model.parameters()], [group["fused"] for group in optimizer.param_groups]
 
 
-def test_adam_is_fused_where_its_weights_are_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adam_is_fused_on_supported_devices_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, chosen = trained()
     assert chosen == [None, None]  # on a CPU torch chooses
     monkeypatch.setattr(optim, "_FUSED", {"cpu"})  # whose fused kernel there is, too

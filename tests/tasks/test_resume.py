@@ -57,7 +57,7 @@ def same(left: dict, right: dict, tolerance: float) -> None:
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")
 @pytest.mark.parametrize("step", [2, 3])
 @pytest.mark.parametrize("kind", ["vae", "generator"])
-def test_resume_equals_an_unbroken_run(tmp_path: Path, kind: str, step: int) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, kind: str, step: int) -> None:
     model = copy.deepcopy(VAE) if kind == "vae" else feature_generator()
     schedule = copy.deepcopy(WARMUP)
     if kind == "vae":
@@ -96,7 +96,7 @@ class Killed(Callback):
         ({"monitor": "val/loss", "save_last": True}, [(2, 5)]),
     ],
 )
-def test_epochs_go_on_where_they_ended_however_often_a_run_is_killed(
+def test_epochs_continue_after_any_number_of_kills(
     tmp_path: Path, saving: dict, kills: list[tuple[int, ...]], batches: int
 ) -> None:
     if "monitor" in saving and not batches:

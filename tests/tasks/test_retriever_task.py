@@ -63,7 +63,7 @@ def test_training_from_scratch_sees_no_noise_and_the_test_gives_all_protocols(tm
     assert found["test/all/t2m/R@1"] == pytest.approx(first(same)), "where it is asked for"
 
 
-def test_a_reward_checkpoint_is_gone_on_from_and_needed_only_once(tmp_path: Path, reward_checkpoint: Path) -> None:
+def test_training_starts_from_a_reward_that_is_needed_only_once(tmp_path: Path, reward_checkpoint: Path) -> None:
     start = load_task(reward_checkpoint)
     model = reward("RetrieverTask", checkpoint=str(reward_checkpoint))
     cli = TrainingCLI.from_args(["test", *command(tmp_path / "test", model)], run=True)
@@ -78,9 +78,7 @@ def test_a_reward_checkpoint_is_gone_on_from_and_needed_only_once(tmp_path: Path
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
-def test_weights_that_were_loaded_need_no_start_and_are_not_replaced_by_it(
-    tmp_path: Path, reward_checkpoint: Path
-) -> None:
+def test_loaded_weights_are_not_replaced_by_the_start(tmp_path: Path, reward_checkpoint: Path) -> None:
     """A start that is gone is no obstacle where weights come from elsewhere, and one that is there no substitute."""
     model = reward("RetrieverTask", checkpoint=str(reward_checkpoint))
     cli = TrainingCLI.from_args(["fit", *command(tmp_path / "fit", model)], run=True)
@@ -113,7 +111,7 @@ def test_weights_that_were_loaded_need_no_start_and_are_not_replaced_by_it(
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
-def test_options_hold_against_those_of_a_checkpoint(tmp_path: Path, reward_checkpoint: Path) -> None:
+def test_options_override_those_of_a_checkpoint(tmp_path: Path, reward_checkpoint: Path) -> None:
     cli = TrainingCLI.from_args(["fit", *command(tmp_path / "fit", reward("RetrieverTask"))], run=True)
     path = str(next((tmp_path / "fit").rglob("*.ckpt")))
     words = [*command(tmp_path / "test", reward("RetrieverTask")), "--ckpt_path", path]

@@ -114,7 +114,7 @@ def test_the_fingerprint_changes_with_weights_statistics_and_encoder() -> None:
     assert len(seen) == 4
 
 
-def test_noise_is_each_samples_own_and_half_of_them_stay_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_is_drawn_per_sample_and_half_of_them_stay_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     task, seen = build(), []
     encode = TransformerReward.encode_motion
     monkeypatch.setattr(TransformerReward, "encode_motion", lambda self, *a: seen.append(a) or encode(self, *a))
@@ -137,7 +137,7 @@ def test_noise_is_each_samples_own_and_half_of_them_stay_clean(monkeypatch: pyte
     assert 0.95 < float(rest[late][mask[~clean][late]].std()) < 1.05
 
 
-def test_a_reward_meets_the_noise_of_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reward_trains_on_the_noise_of_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     task, batch, seen = build(scheduler=None, path=FlowMatching(3.0), clean_probability=0.5), one_batch(8), []
     encode = TransformerReward.encode_motion
     monkeypatch.setattr(
@@ -171,13 +171,13 @@ def test_pairs_show_every_motion_clean_and_noisy(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("model", [{}, {"decoder_layers": 0}, {"step_aware": False, "patch": 1}])
-def test_every_weight_is_trained_as_distributed_training_demands(model: dict) -> None:
+def test_every_weight_gets_a_gradient(model: dict) -> None:
     task = build(model=model)
     task.losses(one_batch(), "train")["loss"].backward()
     assert all(each.grad is not None for each in task.parameters() if each.requires_grad)
 
 
-def test_a_reward_learns_to_tell_computed_motions_apart() -> None:
+def test_a_reward_learns_to_distinguish_computed_motions() -> None:
     clips = [procedural_clip(number) for number in range(8)]
     features = [joints_to_features(torch.from_numpy(joints[:41])) for joints, _ in clips]
     batch = MotionTextBatch(
@@ -332,7 +332,7 @@ class TellingData(TinyData):
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_captions_that_show_the_same_are_no_negatives_where_asked(
+def test_captions_of_the_same_motion_are_not_negatives_if_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
     seen: list[torch.Tensor] = []

@@ -84,7 +84,7 @@ def test_warmup_cosine() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
-def test_the_rate_reaches_its_floor_with_the_run_also_where_that_goes_on(tmp_path: Path) -> None:
+def test_the_learning_rate_reaches_its_floor_at_the_end_also_of_a_continued_run(tmp_path: Path) -> None:
     schedule = {"class_path": "realign.tasks.WarmupCosine", "init_args": {"warmup_steps": 1, "floor": 0.1}}
     model = {**VAE, "init_args": {**VAE["init_args"], "lr_scheduler": schedule}}
     cli = TrainingCLI.from_args(["fit", *command(tmp_path / "a", model, max_epochs=3)], run=True)
@@ -96,7 +96,7 @@ def test_the_rate_reaches_its_floor_with_the_run_also_where_that_goes_on(tmp_pat
     assert rates == pytest.approx([1e-5, 1e-5]) and scheduler.total_steps == again.trainer.global_step == 10
 
 
-def test_a_run_without_an_end_needs_a_schedule_of_its_own(tmp_path: Path) -> None:
+def test_an_endless_run_needs_an_explicit_schedule(tmp_path: Path) -> None:
     schedule = {"class_path": "realign.tasks.WarmupCosine", "init_args": {"warmup_steps": 1}}
     model = {**VAE, "init_args": {**VAE["init_args"], "lr_scheduler": schedule}}
     with pytest.raises(InputError, match="WarmupCosine has no total_steps, and the run's own number is unknown"):

@@ -51,7 +51,7 @@ def assert_same(actual, expected):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_gives_what_the_encoder_gives_and_asks_only_for_what_is_new(tmp_path):
+def test_the_cache_equals_the_encoder_and_encodes_only_new_captions(tmp_path):
     expected = HashingEncoder(8)([*TEXTS, TEXTS[0]])
     first = cached(tmp_path)
     assert_same(first([*TEXTS, TEXTS[0]]), expected)
@@ -107,7 +107,7 @@ def test_default_folder(tmp_path, monkeypatch):
     assert encoder.path.parent == tmp_path / ".cache" / "realign" / "text"
 
 
-def test_an_unusable_folder_is_told_once_and_memory_serves(tmp_path):
+def test_an_unusable_folder_warns_once_and_memory_is_used(tmp_path):
     (tmp_path / "file").write_text("in the way")
     encoder = cached(tmp_path / "file")
     with pytest.warns(UserWarning, match="REALIGN_CACHE"):
@@ -128,7 +128,7 @@ def test_an_unusable_folder_is_told_once_and_memory_serves(tmp_path):
         ([], False),
     ],
 )
-def test_a_network_file_system_is_told_and_memory_serves(tmp_path, monkeypatch, mounts, network):
+def test_a_network_file_system_warns_and_memory_is_used(tmp_path, monkeypatch, mounts, network):
     found = [(point.format(home=tmp_path), kind) for point, kind in reversed(mounts)]
     monkeypatch.setattr("realign.system._mounts", lambda: found)
     encoder = cached(tmp_path / f"{network} {len(mounts)}" / "text")
@@ -158,7 +158,7 @@ def test_a_cache_file_that_cannot_be_written_serves_from_memory(tmp_path, monkey
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all " * 100, None])
-def test_a_damaged_file_is_made_anew(tmp_path, damage):
+def test_a_damaged_file_is_replaced(tmp_path, damage):
     first = cached(tmp_path)
     first([f"walk {i} steps" for i in range(300)])
     blob = first.path.read_bytes()
@@ -218,7 +218,7 @@ def ask(encoder, results):
         results.put(encoder(TEXTS).pooled.sum().item())
 
 
-def test_a_damaged_file_is_left_to_those_who_have_it_open(tmp_path):
+def test_a_damaged_file_stays_open_in_other_processes(tmp_path):
     encoder = cached(tmp_path)
     encoder(TEXTS)
     fork = multiprocessing.get_context("fork")
@@ -241,7 +241,7 @@ def test_a_damaged_file_is_left_to_those_who_have_it_open(tmp_path):
     worker.join(30)
 
 
-def test_a_file_that_another_process_has_made_anew_is_not_made_anew_again(tmp_path, monkeypatch):
+def test_a_file_replaced_by_another_process_is_kept(tmp_path, monkeypatch):
     encoder = cached(tmp_path)
     encoder(TEXTS)
     connect, damaged = FeatureStore._connect, [True]
@@ -257,7 +257,7 @@ def test_a_file_that_another_process_has_made_anew_is_not_made_anew_again(tmp_pa
     assert not damaged and second.encoder.asked == []
 
 
-def test_survives_fork_pickle_and_deepcopy(tmp_path):
+def test_the_cache_survives_fork_pickle_and_deepcopy(tmp_path):
     encoder = cached(tmp_path)
     expected = encoder(TEXTS).pooled.sum().item()
     fork = multiprocessing.get_context("fork")
@@ -273,7 +273,7 @@ def test_survives_fork_pickle_and_deepcopy(tmp_path):
     assert loaded(TEXTS).pooled.sum().item() == duplicate(TEXTS).pooled.sum().item() == expected
 
 
-def test_nothing_enters_a_checkpoint(tmp_path):
+def test_the_cache_does_not_enter_a_checkpoint(tmp_path):
     encoder = cached(tmp_path)
     encoder(TEXTS)
     assert encoder.state_dict() == {}

@@ -74,7 +74,7 @@ def test_shapes_and_padding(encoder):
     assert encoder.fingerprint
 
 
-def test_a_sentence_does_not_depend_on_its_batch(encoder):
+def test_a_caption_does_not_depend_on_its_batch(encoder):
     together = encoder(TEXTS)
     for row, text in enumerate(TEXTS):
         alone = encoder([text])
@@ -84,7 +84,7 @@ def test_a_sentence_does_not_depend_on_its_batch(encoder):
         torch.testing.assert_close(together.pooled[row], alone.pooled[0], rtol=1e-5, atol=1e-5)
 
 
-def test_deterministic_whatever_the_mode_and_precision(encoder):
+def test_encoding_is_deterministic_in_any_mode_and_precision(encoder):
     expected = encoder(TEXTS)
     encoder.train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -101,13 +101,13 @@ def test_features_made_under_inference_mode_may_enter_training(encoder):
 
 
 @pytest.mark.parametrize(("texts", "message"), [([], "at least one"), (["a walk", " \t"], "blank")])
-def test_blank_sentences_are_refused(encoder, texts, message):
+def test_blank_captions_are_refused(encoder, texts, message):
     with pytest.raises(InputError, match=message):
         encoder(texts)
 
 
 @pytest.mark.parametrize(("texts", "message"), [("a walk", "list"), (["a walk", None], "string")])
-def test_what_is_no_list_of_sentences_is_refused(texts, message):
+def test_input_that_is_not_a_list_of_captions_is_refused(texts, message):
     with pytest.raises(InputError, match=message):
         check_texts(texts)
 
@@ -121,7 +121,7 @@ def test_frozen_weights_stay_out_of_parent():
     parent.load_state_dict(before, strict=True)
 
 
-def test_frozen_backbone_is_lazy_frozen_and_leaves_the_random_state_alone():
+def test_frozen_backbone_is_lazy_and_keeps_the_random_state():
     encoder = LetterEncoder()
     encoder.train()
     state = torch.get_rng_state()

@@ -5,12 +5,12 @@ from realign.errors import InputError
 from realign.text import HashingEncoder
 
 
-def test_vectors_are_fixed_for_ever():
+def test_vectors_never_change():
     expected = torch.tensor([1.0099399, -1.4537115, 1.5285799, -0.1454092, -0.3571639])
     torch.testing.assert_close(HashingEncoder(dim=5)(["WALK"]).tokens[0, 0], expected)
 
 
-def test_words_are_apart_and_standardised():
+def test_words_are_distinct_and_standardised():
     encoder = HashingEncoder(dim=1000)
     features = encoder(["walk run, jump"])
     assert features.mask.sum() == 4

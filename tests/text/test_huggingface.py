@@ -112,7 +112,7 @@ def test_weights_must_be_complete_safetensors(tiny_bert, tmp_path):
         ([{}, {"type": "x.Pooling", "path": "1"}], "max"),
     ],
 )
-def test_a_head_that_is_not_understood_is_refused(tiny_bert, tmp_path, modules, message):
+def test_an_unknown_head_is_refused(tiny_bert, tmp_path, modules, message):
     folder = shutil.copytree(tiny_bert, tmp_path / "model")
     (folder / "modules.json").write_text(modules if isinstance(modules, str) else json.dumps(modules))
     (folder / "1").mkdir()
@@ -122,7 +122,7 @@ def test_a_head_that_is_not_understood_is_refused(tiny_bert, tmp_path, modules, 
     assert HuggingFaceEncoder(str(folder), pooling="mean").dim == 16
 
 
-def test_no_network_names_the_remedy(tmp_path, monkeypatch):
+def test_without_network_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="'org/no-such-model' is not on this machine .*MiniLMEncoder") as caught:
         HuggingFaceEncoder("org/no-such-model")(TEXTS)

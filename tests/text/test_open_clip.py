@@ -69,7 +69,7 @@ def test_words_up_to_end_of_text_only(models):
     assert features.tokens.shape[1] == 9
 
 
-def test_only_the_text_half_is_kept(models):
+def test_only_the_text_tower_is_kept(models):
     backbone = OpenClipEncoder("tiny-plain", str(models["plain"][1])).backbone()
     names = {name for name, _ in backbone.named_parameters()}
     assert names and not any("visual" in name or "logit" in name for name in names)
@@ -96,7 +96,7 @@ def test_random_weights_are_the_same_each_time(models):
     assert first.fingerprint == "open_clip/tiny-plain/random"
 
 
-def test_a_tag_brings_its_activation(models, monkeypatch):
+def test_a_tag_selects_its_activation(models, monkeypatch):
     """ViT-L-14 with the tag openai must run with QuickGELU, although its configuration says GELU."""
     _, file = models["plain"]
     encoder = OpenClipEncoder("tiny-plain", str(file))
@@ -124,7 +124,7 @@ def test_unknown_names_get_suggestions():
         OpenClipEncoder("ViT-S-32", "openai")
 
 
-def test_no_network_names_the_file_to_fetch(tmp_path, monkeypatch):
+def test_without_network_the_file_to_download_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     encoder = OpenClipEncoder(cache_dir=str(tmp_path))
     with pytest.raises(InputError, match=r"safetensors from .*name=ViT-L-14-quickgelu, pretrained=/path/to") as caught:

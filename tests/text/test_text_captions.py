@@ -22,16 +22,16 @@ LONG = "a person walks forward and turns left " * 60  # every word is one token 
         "a person\x0bwalks\u3000to the \x00café\x7f",
     ],
 )
-def test_what_looks_the_same_is_the_same(text):
+def test_captions_that_look_the_same_are_equal(text):
     assert plain_caption(text) == "a person walks to the café"
 
 
-def test_half_a_character_is_refused():
+def test_unpaired_surrogates_are_refused():
     with pytest.raises(InputError, match="not UTF-8 text"):
         plain_caption("a person \udce9")
 
 
-def test_scripts_of_other_languages_are_noticed():
+def test_other_scripts_warn():
     fine = ["a naïve person’s 3 steps – ½ turn", "eine Person läuft"]
     foreign = ["человек", "走 walk", "ｗａｌｋ", "🏃", "123"]
     assert foreign_captions([*fine, *foreign]) == foreign
@@ -50,7 +50,7 @@ def encoders(tiny_bert, tiny_t5, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["clip", "minilm", "cached", "bert", "t5"])
-def test_a_sentence_is_cut_where_its_tokens_end(encoders, name):
+def test_a_caption_is_cut_at_the_token_limit(encoders, name):
     encoder, limit, marks = encoders[name]
     (cut,) = cut_captions(encoder, [LONG.strip(), "a person walks", ""])
     words = LONG.split()
@@ -60,7 +60,7 @@ def test_a_sentence_is_cut_where_its_tokens_end(encoders, name):
     assert cut_captions(encoder, [f"{cut.read} left"])[0].unread == "left"
 
 
-def test_what_is_said_to_be_read_is_what_is_read(tiny_bert):
+def test_the_reported_text_is_the_text_that_is_read(tiny_bert):
     encoder = HuggingFaceEncoder(str(tiny_bert))
     (cut,) = cut_captions(encoder, [LONG])
     torch.testing.assert_close(encoder([cut.read]).pooled, encoder([LONG]).pooled, rtol=0, atol=0)
@@ -77,12 +77,12 @@ def test_an_encoder_without_a_limit_reads_all():
     assert HashingEncoder().token_limit() is None and not cut_captions(HashingEncoder(), [LONG])
 
 
-def test_the_limit_costs_no_weights():
+def test_the_limit_is_known_without_weights():
     encoder = OpenClipEncoder("ViT-B-32", None)
     assert cut_captions(encoder, [LONG]) and not encoder.is_built
 
 
-def test_notes_are_few_and_name_the_end(encoders):
+def test_notes_are_few_and_quote_the_end(encoders):
     encoder = encoders["bert"][0]
     notes = caption_notes([f"{LONG} {number}" for number in range(8)], [encoder, encoder, HashingEncoder()])
     assert len(notes) == 6 and "the first 62 words of 'a person walks" in notes[0] and "not read: 'left" in notes[0]

@@ -14,7 +14,7 @@ def table(vocabulary: int = 16, **options: float) -> WordVectors:
     return words
 
 
-def test_known_words_have_rows_of_their_own_and_others_share_the_buckets():
+def test_known_words_have_own_rows_and_others_share_buckets():
     words = table()
     known = sorted({word for sentence in SENTENCES for word in sentence})
     rows, found = words.find(known)
@@ -25,7 +25,7 @@ def test_known_words_have_rows_of_their_own_and_others_share_the_buckets():
     assert torch.equal(rows, words.find(strange)[0])
 
 
-def test_the_vocabulary_keeps_the_most_frequent_words_whatever_the_order_of_sentences():
+def test_the_vocabulary_keeps_the_most_frequent_words_in_any_order():
     few, turned = WordVectors(4, 3), WordVectors(4, 3)
     assert not few.ready
     few.learn(SENTENCES)
@@ -34,14 +34,14 @@ def test_the_vocabulary_keeps_the_most_frequent_words_whatever_the_order_of_sent
     assert few.eval().find(["a", "person", "walks", "cat"])[1].tolist() == [True, True, True, False]
 
 
-def test_it_travels_with_the_weights():
+def test_the_vocabulary_is_in_the_state_dict():
     words, other = table(), WordVectors(4, 16, buckets=3).eval()
     other.load_state_dict(words.state_dict())
     for one, two in zip(words(SENTENCES), other(SENTENCES), strict=True):
         assert torch.equal(one, two)
 
 
-def test_vectors_come_row_by_row_and_padding_is_zero():
+def test_vectors_are_read_by_row_and_padding_is_zero():
     words = table()
     vectors, lengths = words([["a"], ["a", "dog", "walks"]])
     assert vectors.shape == (2, 3, 4) and lengths.tolist() == [1, 3] and not vectors[0, 1:].any()
@@ -57,7 +57,7 @@ def test_some_words_are_unknown_while_training():
     assert words.eval().find(["walks"] * 10)[1].all()
 
 
-def test_given_vectors_are_found_again():
+def test_given_vectors_are_used():
     words = WordVectors(2, 3, buckets=2).eval()
     vectors = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     words.load_vectors(["left", "right", "unk"], vectors, vectors[2])
@@ -67,7 +67,7 @@ def test_given_vectors_are_found_again():
         words.load_vectors(["left", "right", "left"], vectors, vectors[2])
 
 
-def test_numbers_that_make_no_sense_are_refused():
+def test_bad_numbers_are_refused():
     for options in ({"vocabulary": 0}, {"buckets": 0}, {"unknown": 1.0}):
         with pytest.raises(InputError, match="must be at least 1"):
             WordVectors(4, **options)

@@ -25,7 +25,7 @@ from realign.errors import InputError
 KEYS = KeyMap({"stack.*.norm1.*": "layers.*.first.*", "out.*": "write.*", "lone": "alone"}, ("clip.*", "*.pe"))
 
 
-def test_a_key_map_translates_both_ways_and_keeps_what_stands_for_the_stars() -> None:
+def test_a_key_map_translates_in_both_directions() -> None:
     names = ["stack.0.norm1.weight", "stack.11.norm1.bias", "out.weight", "lone"]
     found, surplus = KEYS.rename(
         dict.fromkeys([*names, "clip.visual.x", "a.pe", "lone.more", "stack.0.norm2.weight"], 1)
@@ -66,7 +66,7 @@ def old_lightning(folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) ->
 
 
 @pytest.mark.parametrize("name", ["old.ckpt", "legacy.ckpt"])
-def test_old_files_of_lightning_give_their_tensors(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensors_of_old_lightning_files_are_read(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = old_lightning(tmp_path, monkeypatch) / name
     with pytest.raises(InputError, match="holds Python objects, which are never executed"):
         read_tensors(path, "checkpoint", "take another")
@@ -104,7 +104,7 @@ HARM = {
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("name", HARM)
-def test_pickled_code_is_refused_and_not_run(
+def test_pickled_code_is_refused_and_not_executed(
     tmp_path: Path, name: str, zipped: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mark = tmp_path / "mark"
@@ -120,7 +120,7 @@ def test_pickled_code_is_refused_and_not_run(
 
 
 @pytest.mark.parametrize("cut", [0, 10, 500, -30])
-def test_a_file_cut_short_is_told(tmp_path: Path, cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_file_is_reported(tmp_path: Path, cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("old.ckpt", "legacy.ckpt"):
         path = old_lightning(tmp_path, monkeypatch) / name
         path.write_bytes(path.read_bytes()[:cut])
@@ -128,7 +128,7 @@ def test_a_file_cut_short_is_told(tmp_path: Path, cut: int, monkeypatch: pytest.
             Published.read("mld", path, ("state_dict",))
 
 
-def test_what_a_command_cannot_do_is_told_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_arguments_of_the_command_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"temporal_decoder_blocks.0.sa_block.query.weight": torch.ones(2)}, tmp_path / "x.pt")
     for words, message in (
         (["what", str(tmp_path / "x.pt")], "There is no importer for 'what'; choose one of mdm"),

@@ -63,7 +63,7 @@ def test_the_folder_is_a_task_to_train_on_and_a_model_to_embed_with(shelf: Path,
     assert torch.equal(model.embed_captions(["a person walks"]), trained.embed_captions(["a person walks"]))
 
 
-def test_search_and_evaluation_take_them(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_imported_models_search_and_evaluate(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", str(shelf / "data"), "--device", "cpu"]
     index = ["--index", str(tmp_path / "index"), "--checkpoint", str(shelf / "tmr")]
     assert main(["index", "build", *index[2:], *data, "--split", "val", "-o", str(tmp_path / "index")]) == 0
@@ -91,9 +91,7 @@ def guided(shelf: Path, kind: str, maker: Diffusion, config: GuidanceConfig, str
 
 
 @pytest.mark.parametrize("latent", [False, True])
-def test_every_pair_that_makes_sense_is_guided_and_others_are_refused_with_the_reason(
-    shelf: Path, latent: bool
-) -> None:
+def test_pairs_that_fit_are_guided_and_others_are_refused_with_the_reason(shelf: Path, latent: bool) -> None:
     maker = generator(latent, steps=3)
     for kind in ("spm", "tmr"):  # whatever their noise and statistics, at clean motions
         change = guided(shelf, kind, maker, GuidanceConfig(strength=50.0))
@@ -168,7 +166,7 @@ def spoiled(content: dict[str, Any], case: str) -> dict[str, Any]:
         ("kit", r"has shape \(251,\), but 263 finite values are needed"),
     ],
 )
-def test_a_file_that_is_not_the_published_one_is_told_in_one_sentence(
+def test_a_file_that_is_not_the_published_one_is_refused_in_one_sentence(
     shelf: Path, tmp_path: Path, case: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (source,) = (shelf / "published/spm").iterdir()

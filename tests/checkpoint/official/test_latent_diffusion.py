@@ -124,7 +124,7 @@ SINGLE = {
 
 @torch.no_grad()
 @pytest.mark.parametrize("peer", ["mld", "motionlcm"])
-def test_every_network_computes_what_the_original_does(original: Get, peer: str) -> None:
+def test_every_network_equals_the_original(original: Get, peer: str) -> None:
     for key in keys(peer):
         if INPUT.fullmatch(key.what) or RUN.fullmatch(key.what):
             continue
@@ -156,7 +156,7 @@ class Watched:
 
 @torch.no_grad()
 @pytest.mark.parametrize("peer", ["mld", "motionlcm"])
-def test_complete_samplings_end_where_the_original_does(original: Get, peer: str) -> None:
+def test_complete_sampling_equals_the_original(original: Get, peer: str) -> None:
     for key, steps, scale in runs(peer):
         own, arrays, place = original(peer, key.variant, key.start), golden(peer), key.what.rpartition("/")[0]
         place = key.start + place
@@ -214,6 +214,6 @@ def autoencoder_of(space: dict[str, Any]) -> dict[str, Any]:
     return bound.arguments
 
 
-def test_some_sampling_of_every_kind_was_there() -> None:
+def test_every_kind_of_sampling_was_compared() -> None:
     official_folder()
     assert runs("mld") and runs("motionlcm")

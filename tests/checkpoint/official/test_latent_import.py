@@ -86,7 +86,7 @@ def test_samples_do_not_depend_on_their_batch(folder: Callable[[str], Path], kin
     torch.testing.assert_close(together[1:, :24], alone, atol=1e-4, rtol=1e-4)
 
 
-def test_numbers_of_steps_take_the_scales_that_they_were_published_with(folder: Callable[[str], Path]) -> None:
+def test_guidance_scales_follow_the_number_of_steps(folder: Callable[[str], Path]) -> None:
     second, first = (load_model(folder(kind), Diffusion) for kind in ("lcm_v2", "lcm_v1"))
 
     def sample(model: Diffusion, **options: Any) -> torch.Tensor:
@@ -110,7 +110,7 @@ def reward(space: MotionSpace, **options: int) -> RewardTask:
 
 @pytest.mark.parametrize("kind", ["mld", "lcm_v2"])
 @pytest.mark.parametrize("source", ["generator", "autoencoder"])
-def test_a_reward_is_trained_in_its_space_and_guides_it(
+def test_a_reward_trained_in_the_imported_space_guides_the_generator(
     folder: Callable[[str], Path], kind: str, source: str, tmp_path: Path
 ) -> None:
     generator, place = load_task(folder(kind), GeneratorTask), folder(kind)
@@ -184,7 +184,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_told_in_one_sentence(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_are_reported_in_one_sentence(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     kind, state, message = WRONG[name]
     torch.save({"state_dict": state}, tmp_path / "x.ckpt")
     stats = write_statistics(tmp_path / "stats", 263)
@@ -195,13 +195,13 @@ def test_what_is_wrong_is_told_in_one_sentence(tmp_path: Path, name: str, capsys
     assert not (tmp_path / "out").exists()
 
 
-def test_statistics_are_asked_for(tmp_path: Path) -> None:
+def test_missing_statistics_are_reported(tmp_path: Path) -> None:
     for kind in KINDS:
         with pytest.raises(InputError, match="holds no statistics of its motions; give .* by --stats"):
             read_official(KINDS[kind], write_small(tmp_path / "x.ckpt", kind))
 
 
-def test_text_encoders_come_from_where_they_are_said_to_lie(tmp_path: Path) -> None:
+def test_text_encoders_are_read_from_the_given_path(tmp_path: Path) -> None:
     for kind, option in (("mld", "pretrained"), ("mldpp", "name_or_path")):
         file = write_small(tmp_path / "x.ckpt", kind)
         found = read_official(KINDS[kind], file, stats=tmp_path / "stats", text_encoder="/some/place")

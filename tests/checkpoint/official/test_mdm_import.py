@@ -77,7 +77,7 @@ def sampling_groups() -> list[str]:
     return sorted({key.partition("/")[0] for key in golden("mdm").keys(part="/noise_seed")})
 
 
-def test_every_call_of_the_denoiser_is_the_original_s(reference: Golden, load) -> None:
+def test_every_call_of_the_denoiser_equals_the_original(reference: Golden, load) -> None:
     for group in call_groups():
         generator = load(variant_of(group))
         for key in reference.keys(f"{group}/out_"):
@@ -109,7 +109,7 @@ def check_call(reference: Golden, generator: Diffusion, group: str, key: str) ->
     reference.compare(key, out if reference[key].dim() == 4 else out[0])
 
 
-def test_whole_samplings_are_the_original_s(reference: Golden, load) -> None:
+def test_complete_sampling_equals_the_original(reference: Golden, load) -> None:
     for group in sampling_groups():
         check_sampling(reference, load, group)
 
@@ -152,7 +152,7 @@ def the_last(generator: Diffusion, last: int, draws: Draws, predict) -> Tensor:
     return x
 
 
-def test_schedules_are_the_original_s(reference: Golden, load) -> None:
+def test_schedules_equal_the_original(reference: Golden, load) -> None:
     for steps in sorted({int(key.split("/")[1]) for key in reference.keys("sched/")}):
         generator = load(variant_of("enc"), diffusion_steps=steps)
         solver = generator.sampler().solver()
@@ -171,7 +171,7 @@ def test_schedules_are_the_original_s(reference: Golden, load) -> None:
             reference.compare(key, torch.as_tensor(found[key.rpartition("/")[2]], dtype=torch.float64))
 
 
-def test_nothing_stored_is_left_out(reference: Golden) -> None:
+def test_every_stored_array_is_compared(reference: Golden) -> None:
     known = ("x", "text_embed", "tokens", "pad_mask_true_is_pad", "lengths", "timestep", "timesteps", "mixed_timesteps",
              "noise_seed", "n_draws", "timestep_map", "out")  # fmt: skip
     for key in reference.arrays:
@@ -225,7 +225,7 @@ def test_an_imported_folder_generates_from_the_command_line(tmp_path: Path, caps
         assert main([*words, "--device", "cpu"]) == 0
 
 
-def test_samples_do_not_depend_on_their_batch_and_the_canvas_is_cut(tmp_path: Path) -> None:
+def test_samples_do_not_depend_on_their_batch_and_are_cut_to_length(tmp_path: Path) -> None:
     generator = build(read_official("mdm", write_tiny(tmp_path)))
     assert isinstance(generator, Diffusion) and generator.space.frames == 196
     lengths, seeds = torch.tensor([40, 196]), torch.tensor([3, 4])
@@ -239,7 +239,7 @@ def test_samples_do_not_depend_on_their_batch_and_the_canvas_is_cut(tmp_path: Pa
         generator.sample(["a walk"], torch.tensor([200]), seeds[:1])
 
 
-def test_the_average_is_taken_where_the_options_say_so(tmp_path: Path) -> None:
+def test_averaged_weights_are_used_if_the_options_say_so(tmp_path: Path) -> None:
     raw = tiny("trans_dec", 768)
     content = {"model": raw, "model_avg": {name: each + 1 for name, each in raw.items()}}
     options = {"arch": "trans_dec", "text_encoder_type": "bert", "mask_frames": True}
@@ -283,7 +283,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_told_in_one_sentence(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_are_reported_in_one_sentence(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     content, args, message = WRONG[name]
     path = write_tiny(tmp_path, content, **args)
     with pytest.raises(InputError, match=message):
@@ -296,7 +296,7 @@ MISSING = [("args.json", "by --args"), ("Std.npy", "by --stats"), ("model.pt", "
 
 
 @pytest.mark.parametrize(("name", "message"), MISSING)
-def test_a_missing_file_is_told(tmp_path: Path, name: str, message: str) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path, name: str, message: str) -> None:
     path = write_tiny(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(InputError, match=f"There is .*{name}.*{message}" if name != "model.pt" else message):

@@ -55,7 +55,7 @@ def text_of(reference: Golden) -> TextFeatures:
     return TextFeatures(tokens, torch.ones(tokens.shape[:2]).bool(), end)
 
 
-def test_text_and_every_call_are_the_original_s(load) -> None:
+def test_text_and_every_call_equal_the_original(load) -> None:
     for name, reference in parts().items():
         check_calls(reference, load(name))
 
@@ -80,7 +80,7 @@ def check_calls(reference: Golden, generator: Diffusion) -> None:
         reference.compare(key, out[:, :rows])
 
 
-def test_chains_of_steps_are_the_original_s(load) -> None:
+def test_chains_of_steps_equal_the_original(load) -> None:
     for name, reference in parts().items():
         check_chains(reference, load(name))
 
@@ -111,7 +111,7 @@ def chain_lengths(reference: Golden) -> Tensor:
     return reference[reference.keys("chain_", "/lengths")[0]]
 
 
-def test_the_schedule_is_the_original_s(load) -> None:
+def test_the_schedule_equals_the_original(load) -> None:
     name, reference = next(iter(parts().items()))
     generator = load(name)
     solver = generator.sampler().solver()
@@ -123,7 +123,7 @@ def test_the_schedule_is_the_original_s(load) -> None:
         reference.compare(key, found[key.rpartition("/")[2].rpartition("_")[0]])
 
 
-def test_nothing_stored_is_left_out() -> None:
+def test_every_stored_array_is_compared() -> None:
     inputs = ("x", "lengths", "clip_tokens", "eot_index", "timesteps", "text/xf_proj", "text/xf_out")
     for key in [key for reference in parts().values() for key in reference.arrays]:
         group, _, name = key.rpartition("/")
@@ -231,7 +231,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_told_in_one_sentence(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_are_reported_in_one_sentence(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     content, options, message = WRONG[name]
     path = write_tiny(tmp_path / "t2m", content, **options)
     assert main(["import", "motiondiffuse", str(path), "-o", str(tmp_path / "out")]) == 2
@@ -239,7 +239,7 @@ def test_what_is_wrong_is_told_in_one_sentence(tmp_path: Path, name: str, capsys
     assert re.search(message, told) and len(told.splitlines()) == 1 and not (tmp_path / "out").exists(), told
 
 
-def test_the_options_and_statistics_lie_above_the_model_or_are_given(tmp_path: Path) -> None:
+def test_options_and_statistics_are_read_beside_the_model_or_from_given_paths(tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "t2m")
     (tmp_path / "t2m/opt.txt").unlink()
     assert "1000 steps" in read_official("motiondiffuse", path).summary  # what the original takes then

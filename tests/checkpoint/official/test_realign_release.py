@@ -77,7 +77,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, noise: Callable[[str], Tensor]) -> N
 
 
 @torch.no_grad()
-def test_one_step_is_that_of_the_original(pair: tuple[Embedder, Diffusion], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_step_equals_the_original(pair: tuple[Embedder, Diffusion], monkeypatch: pytest.MonkeyPatch) -> None:
     (reward, generator), arrays = pair, golden("spm")
     lengths, x = arrays["lengths"], arrays["guidance/latents_in"]
     mask = generator.space.token_mask(lengths_to_mask(lengths))
@@ -103,7 +103,7 @@ def test_one_step_is_that_of_the_original(pair: tuple[Embedder, Diffusion], monk
         arrays.compare(key, generator.space.decode(x, lengths_to_mask(lengths))[:, :frames])
 
 
-def test_the_whole_guided_sampling_is_that_of_the_original(
+def test_complete_guided_sampling_equals_the_original(
     pair: tuple[Embedder, Diffusion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (reward, generator), arrays, after = pair, golden("spm"), dict[int, Tensor]()

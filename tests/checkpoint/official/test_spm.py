@@ -65,7 +65,7 @@ def test_every_array_is_an_input_or_is_compared_here() -> None:
 
 
 @torch.no_grad()
-def test_gaussians_of_motions_and_captions_at_every_timestep_are_those_of_the_original(reward: Reward) -> None:
+def test_gaussians_at_every_timestep_equal_the_original(reward: Reward) -> None:
     arrays = golden("spm")
     for key, start, kind, part, when in ((each[0], *each.groups()) for each in matches(OUTPUT)):
         model, (motion, mask) = in_mode(reward(start), "M1T1"), motion_of(arrays, start)
@@ -88,7 +88,7 @@ def test_a_mode_without_the_timestep_ignores_it(reward: Reward) -> None:
 
 
 @torch.no_grad()
-def test_motions_are_decoded_from_latents_as_the_original_does(reward: Reward) -> None:
+def test_decoded_motions_equal_the_original(reward: Reward) -> None:
     arrays = golden("spm")
     for each in matches(DECODED):
         start, frames = each.groups()
@@ -97,7 +97,7 @@ def test_motions_are_decoded_from_latents_as_the_original_does(reward: Reward) -
 
 
 @torch.no_grad()
-def test_rewards_of_drawn_embeddings_and_cosines_of_means_are_those_of_the_original(reward: Reward) -> None:
+def test_rewards_and_cosines_equal_the_original(reward: Reward) -> None:
     arrays = golden("spm")
     for each in matches(REWARD):
         start, mode, step = each.groups()
@@ -122,7 +122,7 @@ def test_rewards_of_drawn_embeddings_and_cosines_of_means_are_those_of_the_origi
         ("FT-[TFS_Pured_T1000_M0T1_E200].pth", "M0T1"),
     ],
 )
-def test_the_mode_is_in_the_name(name: str, mode: str) -> None:
+def test_the_mode_is_read_from_the_file_name(name: str, mode: str) -> None:
     assert choose_mode(Path(name)) == mode and choose_mode(Path(name), "M0T0") == "M0T0"
     more = [each for each in MODES if each[1] > mode[1] or each[3] > mode[3]]
     for each in more:
@@ -132,7 +132,7 @@ def test_the_mode_is_in_the_name(name: str, mode: str) -> None:
         choose_mode(Path(name), "M2T0")
 
 
-def test_a_name_without_a_mode_asks_for_it() -> None:
+def test_a_file_name_without_a_mode_needs_the_option() -> None:
     for name, told in (("evaluator.pth", "no mode"), ("M1T0_or_M0T0.pth", "M1T0 and M0T0")):
         with pytest.raises(InputError, match=f"tells {told}, .* by --mode"):
             choose_mode(Path(name))

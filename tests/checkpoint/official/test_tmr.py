@@ -48,7 +48,7 @@ def test_every_array_is_an_input_or_is_compared_here() -> None:
 
 
 @torch.no_grad()
-def test_gaussians_and_scores_are_those_of_the_original(retriever: Callable[[str], Embedder]) -> None:
+def test_gaussians_and_scores_equal_the_original(retriever: Callable[[str], Embedder]) -> None:
     arrays = golden("tmr")
     for each in matches(OUTPUT):
         start, kind, part = each.groups()
@@ -65,7 +65,7 @@ def test_gaussians_and_scores_are_those_of_the_original(retriever: Callable[[str
 
 
 @torch.no_grad()
-def test_motions_are_decoded_from_latents_as_the_original_does(retriever: Callable[[str], Embedder]) -> None:
+def test_decoded_motions_equal_the_original(retriever: Callable[[str], Embedder]) -> None:
     arrays = golden("tmr")
     for each in matches(DECODED):
         start, row, frames = each.groups()
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_lightning_may_hold_more_than_the_three_networks(publish
         imported("tmr", "lightning_263", tmp_path / "last.ckpt", tmp_path)
 
 
-def test_its_own_statistics_are_taken_along_as_it_keeps_them(published: Write, tmp_path: Path) -> None:
+def test_statistics_of_tmr_are_read_in_their_own_layout(published: Write, tmp_path: Path) -> None:
     import numpy as np
 
     path = official_folder() / "stats_tmr.npz"
@@ -121,7 +121,7 @@ def test_its_own_statistics_are_taken_along_as_it_keeps_them(published: Write, t
         torch.testing.assert_close(model.normalizer.normalize(x), normalised, atol=1e-5, rtol=1e-5)  # type: ignore[operator, union-attr]
 
 
-def test_the_command_says_in_one_sentence_what_is_wrong(
+def test_the_command_reports_faults_in_one_sentence(
     published: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(published("tmr", "split_263")[0].parent, tmp_path / "model", symlinks=True)

@@ -72,7 +72,7 @@ TOLD = {
 }
 
 
-def test_every_clip_that_is_left_out_is_told_and_the_rest_goes_on(tmp_path, capsys):
+def test_clips_left_out_are_reported_and_the_others_are_stored(tmp_path, capsys):
     good = made_motion()
     rows = [(f"KIT/1/{name}_poses.npy", 0, 50, name) for name in (*BAD, "good", "cut", "torn", "absent", "newer")]
     rows += [("MPI_HDM05/bk/a_poses.npy", 0, 9, "hdm"), ("humanact12/humanact12/P1.npy", 0, -1, "act")]
@@ -148,7 +148,7 @@ def test_statistics_are_compared_with_those_of_the_repository(tmp_path, bodies):
     assert again.meta["statistics"].endswith("from those of HumanML3D by at most 0.25 (Mean) and 50.00% (Std)")
 
 
-def test_resampled_clips_have_true_rates_and_the_published_stretch_of_time(tmp_path, bodies):
+def test_resampled_clips_have_true_rates_and_the_published_duration(tmp_path, bodies):
     rows = [(f"KIT/1/{rate}_poses.npy", 3, 40, rate) for rate in ("120", "59.94", "15")]
     clone = write_repository(tmp_path / "clone", rows)
     for rate in ("120", "59.94", "15"):
@@ -173,7 +173,7 @@ def test_resampled_clips_have_true_rates_and_the_published_stretch_of_time(tmp_p
     assert (caption.start, caption.end) == pytest.approx((10 * 2 / 59.94, 30 * 2 / 59.94))  # of frames 10 and 30
 
 
-def test_poses_in_parts_are_those_in_one(tmp_path, bodies):
+def test_poses_in_parts_equal_poses_in_one_array(tmp_path, bodies):
     whole = made_motion()
     parts = {"root_orient": slice(0, 3), "pose_body": slice(3, 66), "pose_hand": slice(66, 156)}
     apart = {name: whole["poses"][:, columns] for name, columns in parts.items()}
@@ -184,7 +184,7 @@ def test_poses_in_parts_are_those_in_one(tmp_path, bodies):
     assert np.array_equal(loaded(source, "a"), loaded(source, "b"))
 
 
-def test_files_of_smplx_are_taken_with_their_models(tmp_path):
+def test_files_of_smplx_are_read_with_their_models(tmp_path):
     motion = made_motion(width=165) | {"gender": np.array("neutral")}
     write_motion(tmp_path / "amass" / "BMLrub" / "rub001" / "a_walk_stageii.npz", motion)
     clone = write_repository(tmp_path / "clone", [("BioMotionLab_NTroje/rub001/a walk_poses.npy", 0, 50, "a")])
@@ -205,7 +205,7 @@ def test_recordings_are_found_under_the_names_of_the_site_and_of_older_releases(
     assert Recordings(tmp_path / "CMU").find("CMU/01/01_01_poses.npy") is not None  # one subset given alone
 
 
-def test_what_is_missing_as_a_whole_is_one_sentence(tmp_path, bodies, capsys):
+def test_missing_downloads_are_one_sentence(tmp_path, bodies, capsys):
     rows = [("KIT/1/a_poses.npy", 0, 50, "a")]
     clone = write_repository(tmp_path / "clone", rows)
     (tmp_path / "amass").mkdir()
@@ -254,7 +254,7 @@ def test_options_belong_to_a_kind_of_source(words, told, capsys):
     assert main(["prepare", *words, "-o", "out"]) == 2 and told in capsys.readouterr().err
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, bodies, monkeypatch):
+def test_a_killed_run_is_continued(tmp_path, bodies, monkeypatch):
     rows = [(f"KIT/1/{i % 3}_poses.npy", i % 20, i % 20 + 20, f"{i:06d}") for i in range(80)]
     clone = write_repository(tmp_path / "clone", [*rows, ("KIT/1/0_poses.npy", 4, 6, "two")])
     for i in range(3):

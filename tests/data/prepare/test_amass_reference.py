@@ -139,7 +139,7 @@ def test_the_command_makes_the_published_set(amass_dir, source, prepared):
     assert left_out == {name: "NaN" if name in with_nan else "too short" for name in set(source.cuts) - usable}
 
 
-def test_captions_come_from_the_archive_and_mirrored_ones_from_their_doubles(prepared, rows):
+def test_mirrored_captions_come_from_the_originals(prepared, rows):
     for i in range(len(prepared)):
         name = prepared.id(i)
         own = not name.startswith("M") or name == f"M{rows[0]['new_name'].removesuffix('.npy')}"

@@ -80,7 +80,7 @@ WHOLE = "a person walks, then stops"
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_table_gives_captions_whole(tmp_path, content, encoding):
+def test_a_table_gives_complete_captions(tmp_path, content, encoding):
     path = tmp_path / "c.csv"
     path.write_bytes(content.encode(encoding))
     assert [(row.key, row.caption) for row in read_captions_file(path)] == [("walk", Caption(WHOLE))]
@@ -96,7 +96,7 @@ def test_a_table_gives_captions_whole(tmp_path, content, encoding):
 )
 @pytest.mark.parametrize("name", ["c.json", "c.jsonl", "c.json.gz"])
 @pytest.mark.parametrize("indent", [None, 1])
-def test_json_of_every_form_gives_captions_whole(tmp_path, content, name, indent):
+def test_json_of_every_form_gives_complete_captions(tmp_path, content, name, indent):
     text = json.dumps(content, indent=indent).encode()
     (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
     rows = read_captions_file(tmp_path / name)
@@ -153,7 +153,7 @@ def test_seconds_may_have_a_decimal_comma(tmp_path):
         ("c.json", "[" * 100_000, "not a JSON object that can be read"),
     ],
 )
-def test_wrong_files_say_what_and_where(tmp_path, name, content, says):
+def test_faulty_files_are_reported_with_their_lines(tmp_path, name, content, says):
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(InputError, match=says):
@@ -189,7 +189,7 @@ TAGGED = "walks to # 1#walk/VERB to/ADP#0.0#nan"
         f"{TAGGED}\nand stops###\n".encode("utf-16"),
     ],
 )
-def test_text_files_give_captions_whole(tmp_path, content):
+def test_text_files_give_complete_captions(tmp_path, content):
     (tmp_path / "a.txt").write_bytes(content)
     first = Caption("walks to # 1", tokens="walk/VERB to/ADP")
     assert read_text_file(tmp_path / "a.txt") == [first, Caption("and stops")]
@@ -198,7 +198,7 @@ def test_text_files_give_captions_whole(tmp_path, content):
 @pytest.mark.parametrize(
     "text", ["takes #1 and #2", "walks # left and/or right", "goes to #1", "one # two # three # 4 of"]
 )
-def test_a_sentence_without_tags_may_hold_the_mark(text):
+def test_a_caption_without_tags_may_contain_the_separator(text):
     assert parse_line(text) == Caption(text)
 
 
@@ -212,7 +212,7 @@ def test_a_sentence_without_tags_may_hold_the_mark(text):
         (b"walks#walk/VERB#-1#2", "not a time in a motion"),
     ],
 )
-def test_text_files_that_would_lose_a_part_are_refused(tmp_path, content, says):
+def test_text_files_that_would_lose_text_are_refused(tmp_path, content, says):
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(InputError, match=says):
         read_text_file(tmp_path / "a.txt")

@@ -50,7 +50,7 @@ def test_walking_is_measured_in_metres_and_steps():
     assert part("walk", measure(walk(speed=-0.05))).plain == "walks backward"
 
 
-def test_hands_are_told_apart_and_waves_counted():
+def test_hands_are_distinguished_and_waves_counted():
     x = walk(speed=0)
     x[:, 20, 1] = 2.0
     x[:, 20, 0] += 0.2 * np.sin(np.arange(80) / 80 * 2 * np.pi * 6)
@@ -64,7 +64,7 @@ def test_turning_points_ignore_small_moves():
     assert turning_points(np.array([0, 1, 0.95, 2, 0, 0.05, 0, 2.0]), 0.5) == [0, 3, 4]
 
 
-def test_a_turn_is_told_from_the_joints_not_from_the_label():
+def test_turns_follow_the_joints_not_the_label():
     right = dataclasses.replace(STILL, walked=4, forward=4, turns=(-92.0,), steps=6)
     words = part("walk-turn-left", right)
     assert "turns right" in words.plain and "90 degrees to the right" in words.exact

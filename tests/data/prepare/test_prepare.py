@@ -92,7 +92,7 @@ def test_faulty_clips_are_left_out_one_by_one(tmp_path, capsys):
     assert "left out, unreadable: 4 (cut, legless, torn, wide)" in shown and "report.jsonl" in shown
 
 
-def test_a_set_made_by_several_workers_is_the_same_to_the_byte(tmp_path, monkeypatch, capsys):
+def test_a_set_made_by_several_workers_is_identical(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(features, "GROUP", 3)
     source = write_layout(tmp_path / "s", {f"clip{i:02d}": 50 + i for i in range(14)})
     (source / "new_joints" / "clip03.npy").write_bytes(b"broken")
@@ -109,7 +109,7 @@ def test_a_set_made_by_several_workers_is_the_same_to_the_byte(tmp_path, monkeyp
         prepare(source, tmp_path / "other", workers=0)
 
 
-def test_what_goes_wrong_in_a_worker_is_one_sentence(tmp_path):
+def test_faults_in_a_worker_are_one_sentence(tmp_path):
     layout = write_layout(tmp_path / "s", {"clip0": 50, "clip1": 50})
     groups = [[Item("clip0", tmp_path / "x", (Caption("walks"),))]]
     with pytest.raises(InputError, match="One of 1 worker processes ended before its clips were done.*fewer --workers"):
@@ -187,7 +187,7 @@ def test_two_runs_at_once_end_with_one_set_and_another_source_is_not_overwritten
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "s", "t"]
 
 
-def test_captions_described_where_there_is_only_an_index(tmp_path):
+def test_captions_are_written_from_an_index(tmp_path):
     source = write_layout(tmp_path / "s", {"B1": 50, "B2": 60, "C1": 50}, texts=False)
     with pytest.raises(InputError, match="give --captions FILE"):
         prepare(source, tmp_path / "out")
@@ -268,7 +268,7 @@ def test_bvh_folder_with_parts(tmp_path):
         prepare(source, tmp_path / "out2")
 
 
-def test_bvh_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+def test_bvh_files_with_one_name_are_distinguished_by_folder(tmp_path):
     for folder in ("a", "b"):
         bvh_folder(tmp_path / "s" / folder)
     (tmp_path / "s" / "a" / "two.bvh").rename(tmp_path / "s" / "a" / "three.bvh")
@@ -332,7 +332,7 @@ def test_wrong_folders(layout, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_shares_split_by_name():
+def test_fractions_split_by_name():
     splits = [hash_split(f"clip{i}") for i in range(4000)]
     assert [splits.count(bit) / 4000 for bit in (1, 2, 4)] == pytest.approx([0.8, 0.05, 0.15], abs=0.02)
     assert splits[:50] == [hash_split(f"clip{i}") for i in range(50)]
@@ -386,7 +386,7 @@ def test_an_edit_that_keeps_size_and_time_is_another_source(tmp_path, name):
         prepare(source, out)
 
 
-def test_a_set_is_known_by_what_it_holds(tmp_path):
+def test_a_set_is_identified_by_its_content(tmp_path):
     source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
     out = prepare(source, tmp_path / "out").folder
     identity = PackedMotions.open(out).identity
@@ -403,7 +403,7 @@ def test_a_set_is_known_by_what_it_holds(tmp_path):
     assert not prepare(source, out, overwrite=True).up_to_date and PackedMotions.open(out).identity == identity
 
 
-def test_a_set_of_the_first_version_opens_and_says_what_it_lacks(tmp_path):
+def test_a_set_of_the_first_version_opens_and_is_not_up_to_date(tmp_path):
     source = write_layout(tmp_path / "s", {"a": 50, "b": 60})
     out = prepare(source, tmp_path / "out").folder
     meta = json.loads((out / "meta.json").read_text())
@@ -431,7 +431,7 @@ def test_content_is_hashed_alike_in_any_order_and_in_pieces(tmp_path, monkeypatc
     assert content_digest(files) != found
 
 
-def test_what_systems_add_beside_data_is_not_data(tmp_path):
+def test_files_added_by_operating_systems_are_ignored(tmp_path):
     source = write_layout(tmp_path / "s", dict.fromkeys(["a", "b"], 50))
     for i in range(25):  # more than are looked at to tell the skeleton
         (source / "new_joints" / f"._{i:03d}.npy").write_bytes(b"\0\5\26\7 resource fork")
@@ -450,7 +450,7 @@ def test_what_systems_add_beside_data_is_not_data(tmp_path):
     assert not report.left_out and report.meta["counts"]["motions"] == 1
 
 
-def test_joints_of_another_form_are_told_or_turned(tmp_path, capsys):
+def test_joints_with_another_unit_or_axis_are_reported_or_converted(tmp_path, capsys):
     names = ["up", "z-up", "cm", "smpl", "poses"]
     source = write_layout(tmp_path / "s", dict.fromkeys(names, 50))
     folder = source / "new_joints"

@@ -85,7 +85,7 @@ def test_keywords_in_any_case_and_headers_without_colons(saved):
     np.testing.assert_array_equal(other.motion, plain.motion)
 
 
-def test_scale_channels_stretch_what_hangs_below(saved):
+def test_scale_channels_scale_child_bones(saved):
     text = """HIERARCHY
 ROOT a { OFFSET 0 0 0
   CHANNELS 9 Xposition Yposition Zposition Zrotation Xrotation Yrotation Xscale Yscale Zscale
@@ -101,7 +101,7 @@ Frame Time: 0.05
     np.testing.assert_allclose(positions, [[0, 0, 0], [-6, 2, 0], [-6, 2, 3]], atol=1e-4)
 
 
-def test_positions_of_nothing_but_zeros_do_not_make_bones_vanish(saved):
+def test_zero_positions_do_not_remove_bones(saved):
     text = """HIERARCHY
 ROOT a { OFFSET 5 5 5
   CHANNELS 3 Xposition Yposition Zposition
@@ -150,7 +150,7 @@ GOOD = bvh_text(ARM, np.arange(27.0).reshape(3, 9))
         (GOOD.replace("HIERARCHY", "HIERARCHY\nEnd Site"), "'End Site' comes before any ROOT"),
     ],
 )
-def test_damage_is_named_in_one_sentence(saved, text, says):
+def test_damage_is_reported_in_one_sentence(saved, text, says):
     with pytest.raises(InputError, match="clip.bvh") as caught:
         read_bvh(saved(text))
     assert says in str(caught.value) and "\n" not in str(caught.value)
@@ -193,7 +193,7 @@ def wild_motion(skeleton, frames: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
-def test_written_joints_come_back(tmp_path, skeleton):
+def test_writing_and_reading_joints_is_exact(tmp_path, skeleton):
     joints = wild_motion(skeleton, 12, seed=3)
     write_bvh(tmp_path / "x.bvh", joints, skeleton)
     bvh = read_bvh(tmp_path / "x.bvh")
@@ -240,7 +240,7 @@ def test_unwritable_joints_are_refused_and_leave_nothing(tmp_path, joints, fps, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_standing_point_is_written_without_nan(tmp_path):
+def test_joints_at_one_point_are_written_without_nan(tmp_path):
     write_bvh(tmp_path / "x.bvh", np.zeros((3, 22, 3)))
     assert np.isfinite(read_bvh(tmp_path / "x.bvh").motion).all()
 
@@ -256,7 +256,7 @@ def test_every_shared_recording_reads(shared_data):
         assert 100 < np.ptp(positions[0, :, 1]) < 200  # people, in centimetres, upright
 
 
-def test_every_kind_of_shared_motion_comes_back_from_a_written_file(shared_data, tmp_path):
+def test_real_motions_survive_writing_and_reading(shared_data, tmp_path):
     paths = sorted((shared_data / "mocap" / "new_joints").glob("*.npy"))[::200]
     for path in paths:
         joints = np.load(path)

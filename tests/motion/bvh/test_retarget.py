@@ -93,7 +93,7 @@ def test_bodies_of_every_rig_and_unit_become_the_reference_body(tmp_path, names,
     check_body(joints)
 
 
-def test_own_map_and_wrong_header_rate(tmp_path):
+def test_an_own_map_and_a_wrong_header_rate(tmp_path):
     strange = {part: f"bone {i} of {name.split(':')[-1]}" for i, (part, name) in enumerate(AUTODESK.items())}
     tree = body(strange)
     motion = walker(body(AUTODESK))
@@ -123,7 +123,7 @@ def test_z_up_files_are_turned_upright(tmp_path):
 
 
 @pytest.mark.parametrize("settles", [False, True])
-def test_an_added_t_pose_goes_and_an_own_one_stays(tmp_path, settles):
+def test_an_added_t_pose_is_removed_and_a_recorded_one_is_kept(tmp_path, settles):
     names = DAZ if settles else AUTODESK
     tree = body(names)
     motion = walker(tree, 61)
@@ -186,7 +186,7 @@ def test_scaling_keeps_directions_and_a_reference_body(tmp_path):
     np.testing.assert_allclose(scale_to_skeleton(scaled, HUMANML3D), scaled, atol=1e-9)
 
 
-def test_kit_needs_lengths_and_takes_them(tmp_path):
+def test_kit_needs_bone_lengths(tmp_path):
     tree = body(AUTODESK)
     path = tmp_path / "walk.bvh"
     path.write_text(bvh_text(tree, walker(tree)))
@@ -199,7 +199,7 @@ def test_kit_needs_lengths_and_takes_them(tmp_path):
     assert (joints[:, left, 0] > joints[:, right, 0]).all()
 
 
-def test_own_file_comes_back(tmp_path):
+def test_reading_a_written_file_is_exact(tmp_path):
     tree = body(AUTODESK)
     (tmp_path / "walk.bvh").write_text(bvh_text(tree, walker(tree)))
     joints = import_bvh(tmp_path / "walk.bvh")

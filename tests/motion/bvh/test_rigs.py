@@ -118,7 +118,7 @@ FOREIGN = {  # names, then what stands for the left limbs, the neck and the spin
 
 
 @pytest.mark.parametrize("rig", FOREIGN)
-def test_common_rigs_are_known_by_the_words_they_use(rig):
+def test_common_rigs_are_recognised_by_usual_joint_names(rig):
     names, limbs, neck, spine = FOREIGN[rig]
     resolved = recognise_rig(names).resolve(names)
     found = {ours: names[index] for ours, index in resolved.joints.items()}
@@ -178,7 +178,7 @@ def test_example_is_a_valid_map(tmp_path):
         rig.resolve(AUTODESK_NAMES)
 
 
-def test_own_map_is_taken_by_its_word():
+def test_an_own_map_is_strict():
     joints = {ours: f"bone {ours}" for ours in REQUIRED}
     names = list(joints.values())
     resolved = rig_from_dict({"joints": joints}).resolve(names)

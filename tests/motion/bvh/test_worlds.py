@@ -57,7 +57,7 @@ def plain(tmp_path):
 
 @pytest.mark.parametrize("up", UP_AXES)
 @pytest.mark.parametrize("rest", ["standing", "world", *LYING])
-def test_the_motion_says_which_axis_is_up(tmp_path, plain, up, rest):
+def test_the_up_axis_is_detected_from_the_motion(tmp_path, plain, up, rest):
     tree = body(AUTODESK)
     turned = {"standing": np.eye(3), "world": world(up)}.get(rest)
     turned = np.eye(3)[list(LYING[rest])] if turned is None else turned
@@ -79,7 +79,7 @@ def test_a_root_that_stays_at_the_origin_shows_no_floor(tmp_path, up, rest):
 
 
 @pytest.mark.parametrize("up", UP_AXES)
-def test_zero_offsets_leave_it_to_the_motion(tmp_path, plain, up):
+def test_zero_offsets_use_the_motion(tmp_path, plain, up):
     """Every joint has position channels, whose values are the only skeleton."""
     tree = body(AUTODESK)
     text = saved(tmp_path / "x.bvh", tree, walk(tree), up).read_text()
@@ -103,7 +103,7 @@ def test_zero_offsets_leave_it_to_the_motion(tmp_path, plain, up):
 
 
 @pytest.mark.parametrize("floor", [0.0, 90.0])
-def test_who_lies_is_left_lying(tmp_path, floor):
+def test_a_lying_body_is_not_turned(tmp_path, floor):
     """A standing rest pose, and a body that lies along Z on the floor or high up: it is turned by its root alone."""
     tree = body(AUTODESK)
     motion = walk(tree, 30)
@@ -116,7 +116,7 @@ def test_who_lies_is_left_lying(tmp_path, floor):
     assert np.ptp(joints[0, :, 1]) < 0.6 and np.ptp(joints[0, :, 2]) > 1.4
 
 
-def test_the_rig_map_and_the_option_overrule_what_is_found(tmp_path, plain):
+def test_the_rig_map_and_the_option_overrule_detection(tmp_path, plain):
     tree = body(AUTODESK)
     path = saved(tmp_path / "z.bvh", tree, walk(tree), "z")
     rig = tmp_path / "rig.yaml"
@@ -127,7 +127,7 @@ def test_the_rig_map_and_the_option_overrule_what_is_found(tmp_path, plain):
         import_bvh(path, up="w")
 
 
-def test_a_left_handed_world_is_mirrored_back(tmp_path, plain):
+def test_left_handed_coordinates_are_mirrored_back(tmp_path, plain):
     tree = [(name, parent, (-x, y, z)) for name, parent, (x, y, z) in body(AUTODESK)]
     path = saved(tmp_path / "left.bvh", tree, walk(tree))
     with pytest.warns(InputWarning, match="feet point backwards, as in left-handed coordinates"):
@@ -181,7 +181,7 @@ def test_bones_without_length_turn_with_the_body(tmp_path):
     ("fps", "doubt"),
     [(20, None), (100, "between two steps"), (4, "recorded at 8 to 500"), (600, "recorded at 8 to 500")],
 )
-def test_an_implausible_rate_is_remarked_and_can_be_given(tmp_path, fps, doubt):
+def test_an_implausible_rate_warns_and_can_be_overruled(tmp_path, fps, doubt):
     tree = body(AUTODESK)
     path = saved(tmp_path / "walk.bvh", tree, walk(tree, 80), fps=fps)
     with warnings.catch_warnings(record=True) as told:
@@ -197,7 +197,7 @@ def test_an_implausible_rate_is_remarked_and_can_be_given(tmp_path, fps, doubt):
 
 
 @pytest.mark.parametrize("time", ["0", "-0.05", "nan", "inf", "1e9", "1e-9", "30", "none", "0,05"])
-def test_an_impossible_rate_is_refused_until_it_is_given(tmp_path, time):
+def test_an_impossible_rate_is_refused_unless_overruled(tmp_path, time):
     tree = body(AUTODESK)
     path = saved(tmp_path / "walk.bvh", tree, walk(tree))
     path.write_text(path.read_text().replace("Frame Time: 0.050000", f"Frame Time: {time}"))
