@@ -1,10 +1,10 @@
-"""Frames a second of SMPL+H joints by forward kinematics alone, beside the whole mesh as HumanML3D's program poses it.
+"""Frames per second of SMPL+H joints by forward kinematics, against posing the whole mesh as HumanML3D's program does.
 
 python benchmarks/bench_amass.py [--vertices 6890] [--frames 4096] [--batches 1 64]
 
-The mesh is posed as body model packages do it: shape blend shapes, joints of the shape, Rodrigues, pose blend shapes,
-chain of rigid transforms, linear blend skinning of every vertex; the first notebook calls it once for every frame
-(batch 1), the later one for many at once. Bodies are made up, of real size. Both run on one thread.
+The mesh is posed as in body-model packages: shape blend shapes, joints of the shape, Rodrigues, pose blend shapes,
+chain of rigid transforms, linear blend skinning of every vertex. HumanML3D's first notebook calls it once for every
+frame (batch 1), the later one for many at once. Bodies are synthetic and of real size. Both run on one thread.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What an evaluator says of recorded test motions: the figures of its model card, and how far they scatter.
+"""Results of an evaluator on recorded test motions: the figures of its model card, and their spread.
 
 python benchmarks/bench_evaluator.py realign/pretrained/evaluator prepared/mocap
 """

@@ -1,4 +1,4 @@
-"""Clips a second through `clips_to_features`, beside a per-clip NumPy program, on one thread.
+"""Clips per second through `clips_to_features`, beside a per-clip NumPy program, on one thread.
 
 python benchmarks/bench_features.py [--clips 400] [--frames 90] [--data FOLDER of .npy joints]
 """
@@ -20,7 +20,7 @@ from realign.motion import HUMANML3D, clips_to_features
 
 
 def rate(function, clips, repeats):
-    """Clips a second: the best of some runs, wall clock."""
+    """Clips per second: the best of some runs, wall clock."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -4,12 +4,12 @@
     python benchmarks/bench_index.py --n 10000000 --threads 2 --vectors clustered --shards 10
 
 Two kinds of vectors: "clustered", with the structure of motion embeddings (20 thousand clusters of power-law sizes
-around shared themes, low-rank spread inside each; queries are held-out members pulled towards another direction and
-blurred, as sentences are), and "uniform" on the sphere, where no approximate index does well. Wall seconds depend on
-what else the machine does: CPU seconds of all threads stand beside them.
+around shared themes, with low-rank spread inside each; queries are held-out members moved towards another direction and
+blurred, like embeddings of captions), and "uniform" on the sphere, where no approximate index does well. Wall seconds
+depend on other programs, so CPU seconds of all threads are printed beside them.
 
-With --shards, the vectors are written to the disk as many processes would, and an index is built from them in a process
-of its own, whose peak memory is printed beside what the vectors take.
+With --shards, the vectors are written to disk as by many processes, and an index is built from them in a separate
+process, whose peak memory is printed beside the size of the vectors.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def unit(vectors):
 
 
 class Clusters:
-    """Draws vectors and sentence-like queries."""
+    """Draws vectors and caption-like queries."""
 
     clusters, shapes, rank = 20_000, 64, 24
 
@@ -112,7 +112,7 @@ def timed(function):
 
 
 def speeds(search, queries):
-    """Queries a second one by one and in one batch; the answer to all of them."""
+    """Queries per second one by one and in one batch, and the answer to all of them."""
     search(queries[:1])
     _, single, _ = timed(lambda: search(queries[:1]))
     count = int(np.clip(1 / max(single, 1e-6), 5, 200))
@@ -146,7 +146,7 @@ def compare(name, vectors, queries, factories, save_default):
 
 
 def opening(index, queries):
-    """Save, then open and ask in fresh processes; the files are in the page cache, as after a recent use."""
+    """Save, then open and query in fresh processes; the files are in the page cache, as after a recent use."""
     folder = Path(tempfile.mkdtemp())
     try:
         _, wall, _ = timed(lambda: index.save(folder / "index"))
@@ -163,14 +163,14 @@ def opening(index, queries):
 
 
 def peak():
-    """Most memory that this process has held, MB."""
-    if sys.platform == "linux":  # whose getrusage begins with what the starting process held
+    """Peak memory of this process, MB."""
+    if sys.platform == "linux":  # getrusage includes the peak of the starting process
         return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def from_shards(count, queries, shards, threads, keep):
-    """Write shards, build from them in a process of its own, then open and ask in others."""
+    """Write shards, build from them in a separate process, then open and query in others."""
     rng, folder = np.random.default_rng(0), Path(tempfile.mkdtemp(dir=keep))
     clusters = Clusters(rng)
     asked = clusters.queries(queries, rng)
@@ -228,7 +228,7 @@ def build_step(folder):
 
 
 def search_step(folder):
-    """Ask a memory-mapped index one by one and all at once."""
+    """Query a memory-mapped index one by one and in one batch."""
     asked, exact = np.load(folder / "queries.npy"), np.load(folder / "exact.npy")
     index = MotionIndex.load(folder / "index", "bench")
     opened = peak()

@@ -2,7 +2,7 @@
 
     python benchmarks/bench_render.py [--frames 196] [--plain-frames 12]
 
-The plain version is the field's usual one: `FuncAnimation` over a 3-d axes that is cleared and redrawn every frame,
+The plain version is the usual one: `FuncAnimation` over 3-d axes that are cleared and redrawn for every frame,
 saved by Matplotlib's Pillow writer. It draws `--plain-frames` frames and is scaled up to `--frames`, set-up
 left out.
 CPU seconds of this process are printed beside the elapsed ones, since other programs on the machine stretch the latter.
@@ -40,7 +40,7 @@ def make_clip(frames: int, metres: float) -> MotionClip:
 
 
 def plain_animation(path: Path, clip: MotionClip, frames: int) -> None:
-    """What the programs of the field do."""
+    """The usual animation."""
     figure = plt.figure(figsize=(4, 4), dpi=100)
     axes = figure.add_subplot(projection="3d")
 

@@ -28,7 +28,7 @@ def gpu() -> str:
 
 @pytest.fixture(scope="session")
 def reference_dir(shared_data: Path) -> Path:
-    """Exact published values to agree with, beside the data folder."""
+    """Exact published values, beside the data folder."""
     folder = shared_data.parent / "reference"
     if not folder.is_dir():
         pytest.skip(f"reference values not found at {folder}")

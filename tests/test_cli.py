@@ -63,7 +63,7 @@ def test_output_survives_unprintable_text_and_a_closed_pipe(tmp_path: Path, line
         "import sys, realign.commands.render as render\nfrom realign.cli import run\n"
         "def talk(options):\n"
         "    print('\u2191' * 100, flush=True)\n"
-        "    sys.stdin.read()\n"  # until nobody reads
+        "    sys.stdin.read()\n"  # until the reader closes the pipe
         f"    [print('more') for _ in range({lines})]\n"
         "render.run = talk\n"
         "sys.argv[1:] = ['render', 'x.npy', '-o', 'x.gif']\nrun()\n",

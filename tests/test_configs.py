@@ -1,4 +1,4 @@
-"""Every configuration builds and computes a loss and its gradient; the tiny ones train, in the order they need."""
+"""Every configuration builds and computes a loss and its gradient; the tiny ones train, each after its bases."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def some_batch(features: int) -> MotionTextBatch:
 
 
 def encoder(options: dict[str, Any]) -> TextEncoder:
-    """A real text encoder of a configuration, which knows its width without its weights."""
+    """The text encoder of a configuration, which has a width without weights."""
     module, _, kind = options["class_path"].rpartition(".")
     arguments = {
         key: encoder(value) if isinstance(value, dict) and "class_path" in value else value
@@ -65,7 +65,7 @@ def _width(options: str) -> int:
 
 
 def full_size(path: Path) -> LightningModule:
-    """The task of a configuration; in the place of its text encoders, others of exactly their widths."""
+    """The task of a configuration, with text encoders replaced by others of the same widths."""
     options = read_config(path)["model"]["init_args"]
     args = ["--config", str(path), f"--model.init_args.skeleton={'kit' if 'kit' in path.stem else 'humanml3d'}"]
     for part in {"text_encoder", "sentence_encoder"} & options.keys():
@@ -77,10 +77,10 @@ def full_size(path: Path) -> LightningModule:
 
 @cache
 def shapes(path: Path) -> LightningModule:
-    """The task of a configuration with shapes alone, but for what a comparison of two tasks reads."""
+    """The task of a configuration with shapes only, except for values that a comparison of two tasks reads."""
     with torch.device("meta"):
         task = full_size(path)
-    for part in (getattr(task, "space", None), task.normalizer):  # of trained tasks both hold the same
+    for part in (getattr(task, "space", None), task.normalizer):  # equal in trained tasks
         for value in part.to_empty(device="cpu").state_dict().values() if part is not None else ():
             value.zero_()
     return task
@@ -103,7 +103,7 @@ def test_a_full_size_configuration_builds_and_computes_gradients(path: Path) -> 
 
 @pytest.mark.parametrize("path", KIT, ids=name)
 def test_the_kit_version_of_a_configuration_has_its_features(path: Path) -> None:
-    task = shapes(path)  # what computes is that for HumanML3D
+    task = shapes(path)  # the computation is that of HumanML3D
     sizes = {size for value in task.state_dict().values() for size in value.shape}
     assert len(task.normalizer.mean) == 251
     assert not [size for size in sizes if size and (size % 263 == 0 or size % 259 == 0)]  # 259: without contacts
@@ -125,7 +125,7 @@ def test_ablations_of_rewards_change_what_their_names_say(path: Path) -> None:
     for words in ([], *flags):
         task = build(["--config", str(path), *words]).model
         noise_free, alone = task.clean_probability == 1, task.model.decoder is None
-        assert alone == (task.model.motion_encoder.logvar is None)  # nothing but contrast to learn by
+        assert alone == (task.model.motion_encoder.logvar is None)  # contrast is the only loss
         built.append((task.model.time_embedding is None, noise_free, alone))
     plain, blind, clean, contrastive = (False,) * 3, (True, False, False), (False, True, False), (False, False, True)
     assert built == [plain, blind, clean, contrastive]
@@ -187,7 +187,7 @@ def test_starting_weights_of_a_configuration_come_from_another_that_fits() -> No
 
 @pytest.fixture(scope="module")
 def ablated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the ablations find what they name, in tiny: both rewards, their indexes and an evaluator."""
+    """A folder with tiny versions of the files that ablations name: both rewards, their indexes and an evaluator."""
     folder = tmp_path_factory.mktemp("ablated")
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
     data = f"--data.init_args.folder={folder / 'data'}"
@@ -201,7 +201,7 @@ def ablated(tmp_path_factory: pytest.TempPathFactory) -> Path:
             configs = [
                 word for path in [ROOT / "configs/tiny/reward_feature.yaml", *laid] for word in ("--config", str(path))
             ]
-            # the tiny reward's callbacks name another folder; the ablation's own file names the one it means
+            # the tiny reward's callbacks name another folder than the ablation
             place = [] if laid else [f"--trainer.callbacks=[{{class_path: ModelCheckpoint, init_args: "
                                      f"{{dirpath: runs/{name}, filename: last}}}}]"]  # fmt: skip
             assert main(["fit", *configs, data, *place, "--trainer.max_epochs=1", *quiet]) == 0
@@ -223,9 +223,7 @@ def test_an_ablation_runs_over_a_generator(path: Path, ablated: Path, monkeypatc
     )
 
     def record(self: TransformerReward, x: torch.Tensor, t: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        asked.extend(
-            t.tolist() if asked.count(None) % 2 else []
-        )  # within a gradient: evaluators ask about clean motions
+        asked.extend(t.tolist() if asked.count(None) % 2 else [])  # within a gradient: evaluators embed clean motions
         return embed(self, x, t, mask)
 
     monkeypatch.setattr(TransformerReward, "embed_motion", record)
@@ -272,7 +270,7 @@ def test_the_tiny_configurations_train_and_generate(
         assert (run / "last.ckpt").is_file()
         assert list(run.glob("version_0/samples/*.gif")) or stem.startswith(
             ("re", "ev")
-        )  # evaluators make no motions to look at
+        )  # evaluators do not make motions
     for stem in ("generator_mld", "generator_mdm", "generator_flow"):
         arguments = ["generate", "a person walks", "--checkpoint", f"runs/tiny_{stem}/last.ckpt", "-o", f"{stem}.png"]
         assert main(arguments) == 0

@@ -131,7 +131,7 @@ def test_a_configuration_is_printed_without_its_data_and_wrong_names_are_reporte
     assert yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["data"] == "prepared/humanml3d"
     assert main(["fit", "--config=tiny/vae", "--config", "generator/mdm_humanml", "--print_config"]) == 2
     assert "generator/mdm_humanml3d" in capsys.readouterr().err
-    # the folder of the first configuration stands when the second only changes the size of batches
+    # the folder of the first configuration is kept if the second only changes the batch size
     write(tmp_path, "small.yaml", "data: {init_args: {batch_size: 2}}\n")
     assert main(["fit", "--config", "generator/mdm_humanml3d", "--config", "small.yaml"]) == 2
     assert "realign prepare" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Processes of launchers: what their variables say, how they meet and what they tell."""
+"""Processes of launchers: their variables, how they meet, and their messages."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ STEP = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_N
 
 def test_variables_of_torchrun_are_read() -> None:
     told = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
-    found = launched(told | {"MASTER_ADDR": "n1", "MASTER_PORT": "29500"} | STEP)  # torchrun under srun counts
+    found = launched(told | {"MASTER_ADDR": "n1", "MASTER_PORT": "29500"} | STEP)  # torchrun under srun wins
     assert found == Launched(5, 8, 1, 4, "n1", 29500) and found.nodes == 2
     with pytest.raises(InputError, match="8 processes without MASTER_ADDR and MASTER_PORT"):
         launched(told)
@@ -40,7 +40,7 @@ def test_variables_of_srun_are_read() -> None:
     assert other is not None and other.port != found.port  # two steps of a job at once
     given = launched(STEP | {"SLURM_STEP_NODELIST": "a,b", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "5"})
     assert given is not None and (given.address, given.port) == ("10.0.0.1", 5)
-    assert launched(STEP | {"SLURM_PROCID": "0"}) is None  # the script of a job, which runs once
+    assert launched(STEP | {"SLURM_PROCID": "0"}) is None  # the script of a job runs once
     assert launched({"SLURM_NTASKS": "8"}) is None and launched({}) is None
     shell = STEP | {"SLURM_STEP_NODELIST": "gpu03", "SLURM_JOB_NAME": "interactive"}
     assert launched(shell) is None
@@ -85,7 +85,7 @@ def test_predict_counts_launched_processes_by_default() -> None:
     told = {"RANK": "1", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "n1"}
     for given, environment, counted in (
         (("auto", 1), told | {"MASTER_PORT": "29500"}, (4, 2)),
-        ((2, 1), told | {"MASTER_PORT": "29500"}, (2, 1)),  # said: refused later, where it does not fit
+        ((2, 1), told | {"MASTER_PORT": "29500"}, (2, 1)),  # given: refused later if it does not fit
         (("auto", 1), {}, ("auto", 1)),
     ):
         options = Namespace(devices=given[0], num_nodes=given[1])

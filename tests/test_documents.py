@@ -24,7 +24,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of every realign command in the shell blocks of a page."""
+    """The arguments of every realign command in the shell blocks of a page."""
     lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
     return [found[found.index("realign") + 1 :] for found in words if "realign" in found]
@@ -56,7 +56,7 @@ def test_commands_parse(page: Path) -> None:
     for words in commands(page):
         assert words[0] not in OLD_NAMES, f"realign {words[0]} is an old name"
         if words[0] not in TRAINING:
-            parser().parse_args(words)  # leaves with a usage page where an option does not exist
+            parser().parse_args(words)  # exits with a usage page if an option does not exist
             continue
         for name, value in zip(words, [*words[1:], ""], strict=True):
             if name.startswith("--"):

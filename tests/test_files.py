@@ -1,4 +1,4 @@
-"""Files that are complete or not there, whatever happens to their writers."""
+"""Files are complete or absent, whatever happens to their writers."""
 
 import errno
 import os
@@ -172,7 +172,7 @@ def test_targets_that_cannot_be_replaced_are_refused(tmp_path: Path, monkeypatch
 
 def test_a_full_disk_is_one_sentence_with_the_final_name(tmp_path: Path) -> None:
     with pytest.raises(OSError) as told, atomic_path(tmp_path / "x.npy") as path:
-        raise OSError(errno.ENOSPC, "No space left on device")  # as writing, unlike opening, tells it
+        raise OSError(errno.ENOSPC, "No space left on device")  # raised by writing, not by opening
     assert explain(told.value) == (
         f"The disk is full while writing {tmp_path / 'x.npy'}; free some space or choose another output place."
     )

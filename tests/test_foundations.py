@@ -1,4 +1,4 @@
-"""Masks, seeds, batches and files: what everything else stands on."""
+"""Masks, seeds, batches and files."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def test_masked_reductions_equal_plain_loops() -> None:
     x = torch.randn(3, 5, 2)
     lengths = [5, 2, 3]
     mask = lengths_to_mask(torch.tensor(lengths))
-    x[~mask] = float("nan")  # what lies beyond a clip must never matter
+    x[~mask] = float("nan")  # values after the end of a clip must not matter
     plain = torch.stack([row[:length].mean(0) for row, length in zip(x, lengths, strict=True)])
     torch.testing.assert_close(masked_mean(x, mask), plain)
     torch.testing.assert_close(masked_loss(x, mask), plain.mean())
@@ -59,7 +59,7 @@ def test_files_are_written_completely_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="choose another"), atomic_path(tmp_path / "folder") as path:
         path.write_text("a file")
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "folder"):
-        pass  # nothing was made: what was there stays
+        pass  # nothing was made: the old file stays
     assert [file.name for file in (tmp_path / "folder").iterdir()] == ["two"]
     assert (tmp_path / "deep" / "x.txt").read_text() == "whole"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["deep", "folder"]

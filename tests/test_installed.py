@@ -1,4 +1,4 @@
-"""What an installed package holds: everything of the clone, its configurations too, found from any folder."""
+"""An installed package holds all files of the clone, with configurations that are found from any folder."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what a wheel installs, by the command that fills one."""
+    """A folder with the files of a wheel, made by the build command."""
     pytest.importorskip("setuptools", "77")
     folder = tmp_path_factory.mktemp("installed")
     words = ["-q", "egg_info", "--egg-base", str(folder), "build_py", "-d", str(folder / "lib")]

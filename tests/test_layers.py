@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "realign"
-# A package may import the packages of a higher number, and itself; never another one on its own layer.
+# A package may import itself and packages of a higher number, but not another package on its own layer.
 LAYER = {
     "cli": 0, "commands": 0, "training": 0, "trainer": 0,
     "evaluation": 1, "callbacks": 1,
@@ -70,7 +70,7 @@ def test_no_circle_between_files() -> None:
 
 
 def modules_of(path: Path) -> set[str]:
-    """What a file imports: of ``from package import module`` the module, which needs nothing else of the package."""
+    """Modules that a file imports; for ``from package import module``, the module."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -98,7 +98,7 @@ def test_only_training_packages_import_lightning(package: str) -> None:
 
 
 def imported_at_run_time(path: Path) -> set[str]:
-    """What a file imports, but for what it imports for annotations alone."""
+    """Modules that a file imports, except those only for annotations."""
     tree = ast.parse(path.read_text("utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":

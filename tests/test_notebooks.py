@@ -14,14 +14,14 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelManager]:
-    """One kernel for all notebooks: what they import takes longer than what they do."""
+    """One kernel for all notebooks, since their imports take longer than their code."""
     manager = KernelManager()
     manager.start_kernel(env=os.environ | {"REALIGN_CACHE": str(tmp_path_factory.mktemp("cache"))})
     yield manager
     manager.shutdown_kernel(now=True)
 
 
-@pytest.mark.filterwarnings("ignore::Warning")  # of the kernel's own libraries
+@pytest.mark.filterwarnings("ignore::Warning")  # warnings of the kernel's libraries
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_runs(path: Path, tmp_path: Path, kernel: KernelManager) -> None:
     notebook = nbformat.read(path, as_version=4)

@@ -1,4 +1,4 @@
-"""Models of a user's own, each in one class, are evaluated, trained and guided with as those of the package."""
+"""Models of users, each in one class, work in evaluation, training and guidance like those of the package."""
 
 import shutil
 from pathlib import Path
@@ -31,7 +31,7 @@ BEST, STEERED = Setting.parse("guidance=best-of candidates=3"), Setting.parse("g
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As for evaluations, and a masked-token generator and a pooled reward in folders."""
+    """The files of evaluations, with a masked-token generator and a pooled reward in folders."""
     folder = make_shelf(tmp_path_factory.mktemp("own"))
     encoder = {"class_path": "realign.text.HashingEncoder", "init_args": {"dim": 8}}
     config = {"class_path": "own_parts.MaskedTokens", "init_args": {"text_encoder": encoder}}

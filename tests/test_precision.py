@@ -1,4 +1,4 @@
-"""In how many bits numbers are computed: measures in float32 proper and in float64, also where devices know none."""
+"""Precision of computations: measures use true float32 and float64, also with devices that lack float64."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ COUNT = 40
 
 
 class Mps(Device):
-    """Refuses what an Apple GPU refuses: float64, besides tensors of two devices in one operation."""
+    """Refuses float64, like an Apple GPU, and tensors of two devices in one operation."""
 
     @classmethod
     def made(cls, func: Any, out: Any) -> None:

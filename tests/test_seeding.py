@@ -1,4 +1,4 @@
-"""Draws that belong to a sample: what they depend on, and whether they look random."""
+"""Draws of samples: their dependencies and their randomness."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ MASK = 2**64 - 1
 
 
 def splitmix(z: int) -> int:
-    """The finaliser of SplitMix64 as it is published, in Python's whole numbers."""
+    """The published finaliser of SplitMix64 in Python integers."""
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & MASK
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB & MASK
     return z ^ (z >> 31)
@@ -42,7 +42,7 @@ def test_a_draw_depends_only_on_seed_purpose_and_position() -> None:
         alone = randn(seeds[row : row + 1], "noise", lengths[row : row + 1], 7)
         torch.testing.assert_close(alone[0], together[row, : lengths[row]], rtol=0, atol=1e-6)
     wide = randn(seeds, "noise", lengths, 10, size=40)
-    torch.testing.assert_close(wide[..., :7], together, rtol=0, atol=1e-6)  # a channel's number is its own, too
+    torch.testing.assert_close(wide[..., :7], together, rtol=0, atol=1e-6)  # channels do not depend on the width
     big = randn(torch.arange(40), "noise", torch.full((40,), 196), 263)  # several chunks
     torch.testing.assert_close(
         big[39:], randn(torch.tensor([39]), "noise", torch.tensor([196]), 263), rtol=0, atol=1e-6

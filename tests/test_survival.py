@@ -1,4 +1,4 @@
-"""Commands that are killed at random moments: what they leave is whole, and the next run ends as an unbroken one."""
+"""Commands killed at random moments: their files are complete, and the next run ends like an uninterrupted one."""
 
 import shutil
 import sys
@@ -45,18 +45,18 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def survive(out: Path, work: Callable[[], object], read: Callable[[], object]) -> None:
-    """Kill some work at random moments, and let it come to its end at last.
+    """Kill some work at random moments, and finally let it end.
 
     Args:
-        out: Where it writes; a folder that is not there.
-        work: What a command does once it has loaded its parts.
-        read: What it wrote, or an error where that is not whole; None where nothing is there yet.
+        out: Output folder, which does not exist.
+        work: The work of a command after loading.
+        read: Returns its output, raises if that is incomplete, and returns None if there is none yet.
     """
 
     def state() -> list[str]:
         return sorted(str(path.relative_to(out)) for path in out.rglob("*"))
 
-    work()  # here, so that no child has to import anything
+    work()  # imported here, so that no child process has to
     expected, names = read(), state()
     assert expected is not None
     shutil.rmtree(out)

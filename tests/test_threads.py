@@ -1,4 +1,4 @@
-"""How many threads compute: what is given, what variables say, and what affinity, quotas and launchers leave."""
+"""Number of threads: the option, variables, affinity, quotas and launchers."""
 
 import os
 import subprocess
@@ -32,10 +32,10 @@ def _sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, 5, 1, {}, 5),
         (None, 64, 1, {}, 16),
         (None, None, 1, {}, 16),
-        (None, 0, 1, {}, 1),  # which is refused elsewhere
+        (None, 0, 1, {}, 1),  # refused elsewhere
         (None, 64, 4, {}, 4),
         (None, 64, 100, {}, 1),
-        (3, 1, 4, {"OMP_NUM_THREADS": "7"}, 3),  # what is given wins
+        (3, 1, 4, {"OMP_NUM_THREADS": "7"}, 3),  # the option wins
         (None, 64, 1, {"OMP_NUM_THREADS": "7"}, None),
         (None, 64, 1, {"OMP_NUM_THREADS": ""}, 16),
         (None, 64, 1, TORCHRUN, 4),

@@ -30,7 +30,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Steps(Callback):
-    """What was waited for from the start of each step to that of the next one."""
+    """Waits from the start of each step to the start of the next."""
 
     def __init__(self, waits: Waits) -> None:
         self.waits, self.steps = waits, []

@@ -7,11 +7,11 @@ from realign.batch import MotionTextBatch
 from realign.callbacks.comparison import SampleMetrics
 from realign.metrics.generation_metric import GenerationMetrics
 
-FRAMES, UNITS = 30, 480 / 0.75  # units of KIT-ML in a metre
+FRAMES, UNITS = 30, 480 / 0.75  # units of KIT-ML per metre
 
 
 def kit_motion(height: float, travel: float) -> torch.Tensor:
-    """KIT features of a body whose joints are all `height` units above the floor and move `travel` units a frame."""
+    """KIT features of a body whose joints are all `height` units above the floor and move `travel` units per frame."""
     motion = torch.zeros(1, FRAMES, 251)
     motion[..., 1] = travel
     motion[..., 3] = 480.0
@@ -43,7 +43,7 @@ def test_measured_motions_that_are_not_finite_are_left_out_and_identical_caption
         part = batch[rows]
         metrics.update(text[rows], motion[rows], part.ids, part.captions, motion[[0, 1, 2, 0]][rows])
     found = metrics.compute()
-    assert found["R@1"] == 1  # the second caption is nearer to the third motion, which bears the same caption
+    assert found["R@1"] == 1  # the second caption is nearer to the third motion, which has the same caption
     assert found["MM-Dist"] == pytest.approx((1 + 3 + 2) / 3)
     recorded, made = motion[[0, 1, 2, 0]].double(), motion[:3].double()
     own, other = (np.cov(each.numpy(), rowvar=False) for each in (made, recorded))

@@ -1,4 +1,4 @@
-"""Averages of trained weights, and of nothing else."""
+"""Moving averages of trained weights only."""
 
 from pathlib import Path
 
@@ -131,7 +131,7 @@ def test_an_update_takes_few_calls_and_little_memory() -> None:
         assert len(counted.calls) <= 20
 
 
-@pytest.mark.parametrize("stop", [2, 4])  # ends of epochs: these loaders go on there only
+@pytest.mark.parametrize("stop", [2, 4])  # ends of epochs: these loaders can only continue there
 @pytest.mark.parametrize("old", [False, True])
 def test_a_resumed_run_equals_an_uninterrupted_one_also_from_lightnings_callback(
     tmp_path: Path, stop: int, old: bool
@@ -151,7 +151,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_also_from_lightnings_callback
         if name in moving:
             tolerance = 1e-6 if old else 0.0
             torch.testing.assert_close(one["state_dict"][name], two["state_dict"][name], atol=tolerance, rtol=tolerance)
-        else:  # what the other callback averaged is mended
+        else:  # restores buffers that Lightning's callback averaged
             assert torch.equal(two["state_dict"][name], value)
     assert one["averaging_state"] == two["averaging_state"]
 

@@ -1,4 +1,4 @@
-"""Building an index: whatever number of processes embeds, the same index is written, once."""
+"""Building an index: any number of processes writes the same index once."""
 
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def test_processes_of_torchrun_build_the_same_index_bit_for_bit(
     assert main([*words, "-o", str(tmp_path / "one")]) == 0
     done = torchrun(4, ["realign.cli", *words, "-o", str(tmp_path / "four")])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("four: ") == 1  # the first process alone prints
+    assert done.stdout.count("four: ") == 1  # only the first process prints
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
     assert len(files) > 10
     for name in files:
@@ -109,7 +109,7 @@ def test_predict_on_two_devices_writes_the_same_index(
 
 
 def test_any_predict_run_can_write_one(parts: tuple[RewardTask, PackedMotions], tmp_path: Path) -> None:
-    """Without a prepared set: what `predict` gives is all there is, and repeated samples count once."""
+    """Without a prepared set: only the predictions are used, and repeated samples count once."""
     task, packed = parts
     from realign.data.dataset import MotionTextDataset, collate
 

@@ -180,7 +180,7 @@ def one_of_two(rank: int, port: int, root: str, models: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0",
                    "WORLD_SIZE": "2", "RANK": str(rank)}  # fmt: skip
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # Lightning has hints about several processes
+    warnings.simplefilter("ignore")  # Lightning warns about several processes
     run = trainer(Path(root), callback(Path(models), clips=1, suffix=".npy"), devices=2, strategy="ddp")
     (metrics,) = run.validate(generator(guidance_scale=1.0), TinyData(8, batch_size=2), verbose=False)
     run.fit(generator(), TinyData(8, batch_size=2))

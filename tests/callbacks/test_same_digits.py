@@ -1,4 +1,4 @@
-"""An evaluator finds the same digits in `realign test`, `realign evaluate` and a callback, whatever the precision."""
+"""An evaluator gives the same digits in `realign test`, `realign evaluate` and a callback, at any precision."""
 
 from pathlib import Path
 
@@ -42,13 +42,13 @@ def trainer(root: Path, precision: str, *callbacks) -> Trainer:
 
 
 def by_test(folder: Path, name: str, data: ProceduralDataModule, precision: str, monkeypatch) -> tuple[Found, dict]:
-    """What `realign test` of the evaluator or reward embeds, and what it logs."""
+    """Embeddings and metrics of `realign test` with the evaluator or reward."""
     found: Found = {}
     kind = GenerationMetrics if name in ("guo", "contrastive") else RetrievalMetrics
     update = kind.update
 
     def noting(self, text, motion, ids, captions):
-        if not found.keys() & set(ids):  # a reward looks at clean motions first, then at noisy ones
+        if not found.keys() & set(ids):  # a reward embeds clean motions first, then noisy ones
             note(found, ids, text, motion)
         update(self, text, motion, ids, captions)
 
@@ -59,7 +59,7 @@ def by_test(folder: Path, name: str, data: ProceduralDataModule, precision: str,
 
 
 def by_callback(folder: Path, name: str, data: ProceduralDataModule, precision: str, monkeypatch) -> Found:
-    """What the callback of a generator's test embeds."""
+    """Embeddings of the callback in a generator's test."""
     found: Found = {}
     update = GenerationMetrics.update
 
@@ -76,7 +76,7 @@ def by_callback(folder: Path, name: str, data: ProceduralDataModule, precision: 
 
 
 def by_evaluate(folder: Path, name: str, data: ProceduralDataModule) -> Found:
-    """What an evaluation embeds."""
+    """Embeddings of an evaluation."""
     embedders = EvaluationModels({name: load_evaluator(folder / name)}, EvaluationClips(data.data), torch.device("cpu"))
     found: Found = {}
     with torch.autocast("cpu", torch.bfloat16):

@@ -8,7 +8,7 @@ from attack_parts import MODULE
 
 @pytest.fixture
 def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file that must not be there after the test; a module that makes it when it is imported is in reach."""
+    """A file that must not exist after the test; an importable module makes it when it is imported."""
     home = tmp_path / "reach"
     home.mkdir()
     path = home / "marker"

@@ -1,4 +1,4 @@
-"""No slot of any shipped configuration, and no command that loads one, runs or imports what a stranger wrote in it."""
+"""No slot of a shipped configuration and no command executes or imports code that a foreign file names."""
 
 import pickle
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def test_all_slots_are_found() -> None:
 
 
 def harm_in(options: dict[str, Any], place: tuple[str, ...], marker: Path) -> bool:
-    """Whether a configuration that is let in still names what would do harm."""
+    """Whether an accepted configuration still names a harmful class or function."""
     left = str(options)
     return place[-1] not in READ_ONLY and any(each in left for each in (MODULE, "os.system", str(marker)))
 
@@ -87,7 +87,7 @@ def test_no_slot_of_a_shipped_configuration_lets_an_attack_pass(tmp_path: Path, 
 
 @pytest.mark.parametrize("name", TINY)
 def test_loading_executes_no_foreign_code(tmp_path: Path, marker: Path, name: str) -> None:
-    """As above through all that loads, where what is left out lets the rest be built."""
+    """The attacks through every loading function, where the rest can be built without them."""
     config, tried = MODELS[name], payloads(marker)
     loaders: list[Callable[[Path], Any]] = [load_task, Task.load_from_checkpoint]
     if "model" in config["init_args"]:

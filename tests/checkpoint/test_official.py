@@ -1,4 +1,4 @@
-"""The published files: taken over exactly, and refused with one sentence when something is wrong with them."""
+"""The published files: imported exactly, and refused with one sentence if they are faulty."""
 
 import os
 import pickle

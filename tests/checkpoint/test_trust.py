@@ -1,4 +1,4 @@
-"""Components of one's own: trained freely, loaded again only by who trusts them."""
+"""Own components: they train without an option, and load again only with trust_code."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What `realign doctor` finds, and finds fault with."""
+"""The facts and faults that `realign doctor` prints."""
 
 import sys
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_broken_parts_are_printed_last_and_set_the_exit_code(
     ("torch_build", "vision_build", "told"),
     [
         ("2.9.0+cu128", "0.24.0+cu128", None),
-        ("2.9.1", "0.24.1+cpu", None),  # a build that says nothing of itself
+        ("2.9.1", "0.24.1+cpu", None),  # a build without a version
         ("2.9.0+cpu", "0.24.0+cu128", "torch is built for cpu, but torchvision for cu128; run pip install"),
         ("2.9.0+cu126", "0.24.0+cu128", "torch is built for cu126, but torchvision for cu128"),
         ("2.6.0", "0.24.0", "torch 2.6.0 goes with torchvision 0.21, but 0.24.0 is installed"),
@@ -148,7 +148,7 @@ def test_unsuitable_cache_folders_are_reported(monkeypatch: pytest.MonkeyPatch, 
     assert "0.01 GB" in dict(report.facts)["cache"]
     assert (
         sum("on a network file system (nfs4)" in text for text in report.slow) == 1
-    )  # that of the hub has no database
+    )  # the hub's cache has no database
     assert sum("0.0 GB left" in text for text in report.slow) == 2 and not report.broken
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
     assert f"{tmp_path} cannot be written; set REALIGN_CACHE" in of(doctor.look_at_caches).broken[0]

@@ -1,4 +1,4 @@
-"""Commands of training: a sentence for what a person can correct, and nothing of an earlier run lost."""
+"""Training commands: one sentence for every fault that a user can correct, and no loss of earlier runs."""
 
 import os
 import pickle
@@ -55,7 +55,7 @@ class Terminate(Callback):
 
 
 class Evil:
-    """Says so when somebody executes it."""
+    """Reports when it is executed."""
 
     def __reduce__(self) -> Any:
         return os.mkdir, ("executed",)
@@ -82,7 +82,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def told(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence that a command line is refused with."""
+    """The error message of a command line."""
     assert main(args) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("realign: ")]
     assert len(lines) == 1 and "Traceback" not in lines[0], lines
@@ -329,7 +329,7 @@ def test_a_stopped_training_reports_it(callback: str, status: int, capsys: pytes
 
 
 def raised(code: str, module: str) -> BaseException:
-    """The error of a piece of code that stands in a module of that name."""
+    """The error of a piece of code in a module of that name."""
     try:
         exec(compile(code, module, "exec"), {"__name__": module, "InputError": InputError})
     except BaseException as error:

@@ -10,7 +10,7 @@ from realign.errors import InputError
 
 
 class Watcher(pl.LightningModule):
-    """Learns nothing and remembers which samples it saw."""
+    """Does not learn, and records the samples."""
 
     def __init__(self, folder=None):
         super().__init__()

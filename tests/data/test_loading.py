@@ -1,4 +1,4 @@
-"""Which samples make which batch: all of them in turn, on any number of processes, of similar lengths."""
+"""Batches: they cover all samples, on any number of processes, with similar lengths."""
 
 import numpy as np
 import pytest

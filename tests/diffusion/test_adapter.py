@@ -1,4 +1,4 @@
-"""Guidance inside loops that are not ours gives what our own sampler gives."""
+"""Guidance in foreign sampling loops equals guidance in our sampler."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Ancestral sampling against Gaussian posteriors written out, and noise that is handed in."""
+"""Ancestral sampling against explicit Gaussian posteriors, and sampling with given noise."""
 
 import numpy as np
 import pytest

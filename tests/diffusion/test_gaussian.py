@@ -19,7 +19,7 @@ def sample(source, steps, guidance=None, name=None, **gaussian):
 
 
 def slopes(size):
-    """Of either sign by turns, so that entries cannot hide behind one another."""
+    """Entries of alternating sign, so that errors cannot cancel."""
     return size * (1 - 2.0 * (torch.arange(SHAPE[2]) % 2))
 
 

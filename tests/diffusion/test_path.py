@@ -1,4 +1,4 @@
-"""Noise paths against the papers' formulas, and what lies on the device."""
+"""Noise paths against the papers' formulas, and their tables on the device."""
 
 from collections import Counter
 
@@ -21,7 +21,7 @@ PATHS = {"vp": lambda: VP(make_scheduler("ddim", "v_prediction")), "flow": lambd
 def test_diffusions_have_the_published_form_for_every_scheduler(name, kind):
     scheduler = make_scheduler(name, kind)
     path = VP(scheduler)
-    scheduler.set_timesteps(10)  # the schedulers' own add_noise changes its answer after this
+    scheduler.set_timesteps(10)  # the schedulers' own add_noise changes its result after this
     x, noise = torch.randn(2, 4, 3, 2).unbind()
     t = torch.tensor([0, 7, 501, 990])
     noisy, target = path.interpolate(x, noise, t), path.target(x, noise, t)

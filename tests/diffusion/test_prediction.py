@@ -11,7 +11,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 def noisy(kind, fraction, seed):
-    """Clean sample and noise, how they are mixed along the path of a kind, and the mixture, by the papers' formulas."""
+    """Clean sample, noise, their weights on a path, and the mixture, by the papers' formulas."""
     generator = torch.Generator().manual_seed(seed)
     x0, epsilon = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64).unbind()
     fraction = torch.tensor(fraction, dtype=torch.float64)

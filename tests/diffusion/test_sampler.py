@@ -37,7 +37,7 @@ def source_of(name, kind="epsilon", **options):
 
 
 class TokenMixer(torch.nn.Module):
-    """A denoiser in which each token sees the valid others of its sample, and the padding holds rubbish."""
+    """A denoiser in which each token attends to the valid tokens of its sample, and padding holds arbitrary values."""
 
     def __init__(self, width=5):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Evaluation through the pipeline and the command line, with untrained parts that belong together."""
+"""Evaluation in Python and on the command line, with matching untrained models."""
 
 import argparse
 import csv
@@ -102,7 +102,7 @@ def test_measures_agree_with_one_motion_after_the_other(shelf: Path, evaluation:
             shown = pad(batch.motion, (0, 0, 0, 196 - batch.motion.shape[1]))
             real.append(evaluator.embed_motions(shown, batch.lengths))
     evaluation = evaluate(shelf, ["evaluator"])
-    evaluation.replicator.protocol = PROTOCOLS["mld"]  # all motions count but for R-precision
+    evaluation.replicator.protocol = PROTOCOLS["mld"]  # all motions count, except for R-precision
     found = evaluation.replicator.measure("real", lambda batch, _: batch.motion, 0, lambda _: None)
     table = found["evaluators"]["evaluator"]
     assert table["MM-Dist"] == pytest.approx(float(mm_dist(torch.cat(text), torch.cat(motion))), rel=1e-5)
@@ -318,7 +318,7 @@ def test_quantiles_of_student_are_exact() -> None:
 
 
 def measured(count: int, many: int = 0, excluded: int = 0) -> Results:
-    """Results of two settings after some replications, the second 1 above the first in FID and 0.25 in R@1."""
+    """Results of two settings after some replications; the second has FID 1 higher and R@1 0.25 higher."""
     about = {"evaluators": {"evaluator": ""}, "data": {"kind": None, "clips": 3, "split": "test"}, "seed": 0,
              "precision": "fp32", "protocol": {"name": "guo"}}  # fmt: skip
     results = Results(about)
@@ -399,7 +399,7 @@ def test_options_reach_the_settings_they_apply_to() -> None:
         "unguided steps=4", "reward mu=0.5 strength=2.0 steps=4", "best-of mu=0.5 candidates=3 steps=4",
     ]  # fmt: skip
     assert found[2].config == GuidanceConfig(method="best-of", mu=0.5, eta=1.0, candidates=3)
-    own = {"eta": 1.0, "start": 0.0, "stop": 0.6, "interval": 1}  # what the shipped generator's says
+    own = {"eta": 1.0, "start": 0.0, "stop": 0.6, "interval": 1}  # as for the shipped generator
     assert found[1].config == GuidanceConfig(mu=0.5, strength=2.0, **own)
 
 
@@ -461,7 +461,7 @@ OWN = "{reward: mine, index: found, mu: 2, eta: 0.5, options: {strength: 7, star
 
 @pytest.fixture(scope="module")
 def guided_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generator with a guidance of its own, beside the reward and the index that it names."""
+    """A generator with a default guidance, beside the reward and the index that it names."""
     folder = tmp_path_factory.mktemp("guided")
     shutil.copytree(shelf / "generator", folder / "generator")
     shutil.copytree(shelf / "reward", folder / "mine")
@@ -662,7 +662,7 @@ def test_two_processes_give_the_results_of_one(shelf: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Protocol guo") == done.stdout.count("joined.json") == 1  # the first process alone prints
     one, *others = (Results.load(tmp_path / f"{name}.json") for name in ("1", "2", "joined"))
-    for other in others:  # to the last bit, but for the clock
+    for other in others:  # bit for bit, except times
         for row, parallel in zip(one.rows, other.rows, strict=True):
             assert row.replications[0] | {"seconds": 0} == parallel.replications[0] | {"seconds": 0}
 

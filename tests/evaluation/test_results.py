@@ -1,4 +1,4 @@
-"""Results that several processes write into one file."""
+"""Results that several processes write to one file."""
 
 import json
 import sys

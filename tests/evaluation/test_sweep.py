@@ -1,4 +1,4 @@
-"""The sweep through the pipeline and the command line, with untrained parts that belong together."""
+"""The sweep in Python and on the command line, with matching untrained models."""
 
 import csv
 from pathlib import Path
@@ -22,7 +22,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def swept(shelf: Path) -> tuple[Path, list[str]]:
-    """Where the results of a sweep are that was run once, and then again with one strength more."""
+    """Results of a sweep that was run once, and again with one more strength."""
     words = ["sweep", "--data", str(shelf / "data"), "--generator", str(shelf / "generator"), "--evaluator",
              str(shelf / "evaluator"), "--reward", str(shelf / "reward"), "--replications", "2", "--steps", "1", "2",
              "--common", "norm=normalize", "--limit", "33", "-o", str(shelf / "sweep.csv")]  # fmt: skip

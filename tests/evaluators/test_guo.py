@@ -33,7 +33,7 @@ def motions() -> tuple[Tensor, Tensor]:
 
 
 def plain_recurrent(weights: dict[str, Tensor], tokens: Tensor) -> Tensor:
-    """One sequence through the recurrent encoder, written as the equations of a GRU, step by step."""
+    """One sequence through the recurrent encoder, by the equations of a GRU, step by step."""
     inputs = tokens @ weights["input_emb.weight"].T + weights["input_emb.bias"]
     last = []
     for direction, (suffix, steps) in enumerate((("l0", inputs), ("l0_reverse", inputs.flip(0)))):
@@ -53,7 +53,7 @@ def plain_recurrent(weights: dict[str, Tensor], tokens: Tensor) -> Tensor:
 
 
 def plain_movement(weights: dict[str, Tensor], motion: Tensor) -> Tensor:
-    """Two convolutions of width 4 and stride 2 with one zero on either side, as sums over windows."""
+    """Two convolutions of width 4 and stride 2, padded with one zero on either side, as sums over windows."""
     x = motion
     for name in ("main.0", "main.3"):
         padded = torch.cat([torch.zeros(1, x.shape[1]), x, torch.zeros(1, x.shape[1])])

@@ -1,4 +1,4 @@
-"""The published update of ReAlign as a preset: its options, where they are read, and what they compute."""
+"""The published update of ReAlign as a preset: its options, how they are read, and their formulas."""
 
 import argparse
 from dataclasses import replace
@@ -33,7 +33,7 @@ OWN = GuidanceConfig(strength=7.0, interval=4, eta=0.5, norm="clip")
 def test_a_preset_sets_options_that_explicit_ones_override() -> None:
     laid = PRESETS["realign-release"]
     assert {name: getattr(RELEASE, name) for name in laid} == laid and RELEASE.preset == "none"
-    assert OWN.override({"preset": "realign-release"}) == RELEASE  # whatever stood there before
+    assert OWN.override({"preset": "realign-release"}) == RELEASE  # whatever was set before
     assert OWN.override({"preset": "none"}) == OWN
     given = {"preset": "realign-release", "update": "score_shift", "point": "x_t", "strength": "50"}
     assert OWN.override(given) == replace(RELEASE, update="score_shift", point="x_t", strength=50.0)

@@ -58,14 +58,14 @@ def test_the_gradient_is_that_of_finite_differences(placement: str, t: int) -> N
         change[row, token, channel] = nudge
         with torch.no_grad():
             rise = guidance.reward(x + change, steps, mask) - guidance.reward(x - change, steps, mask)
-        assert rise[[i for i in range(3) if i != row]].abs().max() == 0  # nobody else's business
+        assert rise[[i for i in range(3) if i != row]].abs().max() == 0  # other samples have no gradient
         assert gradient[row, token, channel].item() == pytest.approx(
             rise[row].item() / (2 * nudge), rel=1e-4, abs=1e-10
         )
     assert not gradient[~mask].any()
 
 
-# not STRONG: a shift of its size at nearly pure noise makes a chaos of an untrained generator, rounding and all
+# not STRONG: such a shift at nearly pure noise makes an untrained generator amplify rounding errors
 @pytest.mark.parametrize("options", [{"strength": 300.0}, {"norm": "normalize", "profile": "signal"}])
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_guided_motion_is_the_same_alone_and_among_32_of_mixed_lengths(placement: str, options: dict) -> None:
@@ -119,7 +119,7 @@ class GaussianFlow(Gaussian):
 @pytest.mark.parametrize("scheduler", ["euler", "heun"])
 @pytest.mark.parametrize("point", ["x_t", "x0"])
 def test_a_reward_trained_on_a_flow_guides_a_flow(point: str, scheduler: str) -> None:
-    # the profile keeps a normalised gradient from making a chaos of nearly pure noise
+    # the profile limits a normalised gradient at nearly pure noise
     options = replace(STRONG, point=point, profile="signal")
     task, method = generator(steps=10, guidance_scale=1.0), steering("feature", options)
     task.path = FlowMatching()

@@ -167,7 +167,7 @@ def test_a_reward_of_another_text_encoder_and_noise_guides_at_clean_samples(tmp_
 
 @pytest.mark.parametrize("point", ["x_t", "x0"])
 def test_a_reward_ignores_frames_after_the_motion(point: str) -> None:
-    """The generator denoises 196 frames whatever the length: those behind the motion must not be rewarded."""
+    """The generator denoises 196 frames for any length; frames after the motion must not be rewarded."""
     task = generator()
     task.space = FeatureSpace(frames=40)
     method = RewardSteering(RewardObjective(reward(), None, GuidanceConfig(point=point)))

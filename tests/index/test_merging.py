@@ -32,7 +32,7 @@ def vectors_of(names: list[str]) -> np.ndarray:
 def library(
     folder: Path, ids: list[str], factory: str | None = None, fingerprint: str = "a", joints: bool = True
 ) -> Path:
-    """An index of motions, each with a caption of its own and one that all share."""
+    """An index of motions, each with its own caption and a common one."""
     items = [MotionItem(name, (f"one is {name}", "a person walks"), "test", 40 + i) for i, name in enumerate(ids)]
     texts = list(dict.fromkeys(text for item in items for text in item.captions))
     write_library(

@@ -11,7 +11,7 @@ from realign.index.engine import EXACT_BELOW, default_factory
 
 faiss = pytest.importorskip("faiss")
 DIM = 16
-KEEPING = ["Flat", "SQ8", "IVF8,Flat", "IVF8,SQ8", "PCA8,Flat", "OPQ4,IVF4,PQ4x4"]  # kinds that can forget
+KEEPING = ["Flat", "SQ8", "IVF8,Flat", "IVF8,SQ8", "PCA8,Flat", "OPQ4,IVF4,PQ4x4"]  # kinds with removal
 FIXED = ["HNSW8", "PCA8,HNSW8", "IVF4,PQ4x4,RFlat"]
 
 

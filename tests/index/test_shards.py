@@ -33,7 +33,7 @@ def motions(count: int = 1000) -> tuple[np.ndarray, list[MotionItem]]:
 
 
 def dealt(folder: Path, count: int, world: int, batch: int = 7) -> Shards:
-    """The motions in batches, dealt to writers in turn."""
+    """The motions in batches, given to writers in turn."""
     vectors, items = motions(count)
     writers = [ShardWriter(folder / str(rank)) for rank in range(world)]
     for number, start in enumerate(range(0, count, batch)):
@@ -58,7 +58,7 @@ def test_an_index_filled_block_by_block_is_identical(factory: str, tmp_path: Pat
     built.save(tmp_path / "built")
     for name in ("index.faiss", "items.bin", "item_offsets.npy", "keys.npy", "meta.json"):
         if factory in ("HNSW8", "IVF8,PQ4x4fs", "IVF4,PQ4x4,RFlat") and name in ("index.faiss", "meta.json"):
-            continue  # a graph depends on how much is added at once; the others hold memory that FAISS does not clear
+            continue  # a graph depends on the block size; the others hold memory that FAISS does not clear
         assert (tmp_path / "streamed" / name).read_bytes() == (tmp_path / "built" / name).read_bytes(), name
     found = MotionIndex.load(tmp_path / "streamed", "a", verify=True)
     assert found.search(vectors[:20], 5).ids == built.search(vectors[:20], 5).ids or factory == "HNSW8"

@@ -96,7 +96,7 @@ def test_saving_replaces_an_index_and_nothing_else(folder, tmp_path):
     reader = MotionIndex.load(folder)  # keeps reading the files it has mapped
     index.save(folder)
     assert len(MotionIndex.load(folder)) == 49 and reader.search(reader.vectors([0]), 1).ids == [["m0"]]
-    (folder / "meta.json").write_text("{")  # damaged: it can be built again where it lies
+    (folder / "meta.json").write_text("{")  # damaged: it can be built again in the same folder
     index.save(folder)
     assert len(MotionIndex.load(folder)) == 49
     (tmp_path / "precious").mkdir()
@@ -151,7 +151,7 @@ def test_packed_items_are_a_sequence(folder):
 
 
 def rewritten(folder, **changes):
-    """An index whose manifest was made to fit what a stranger put in, checksums and all."""
+    """An index with foreign content and a manifest with matching checksums."""
     meta = json.loads((folder / "meta.json").read_text())
     about = {name: value for name, value in meta.items() if name not in ("sha256", "files", "version", "piece_bytes")}
     (folder / "meta.json").unlink()

@@ -1,4 +1,4 @@
-"""Guidance and lengths through the pipeline and the command line, with untrained parts that belong together."""
+"""Guidance and lengths in Python and on the command line, with matching untrained models."""
 
 import shutil
 from dataclasses import asdict
@@ -36,7 +36,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     items = [MotionItem(text) for text in texts]
     MotionIndex.build(task.embed_captions(texts), items, fingerprint=task.fingerprint).save(folder / "index")
     rng = np.random.default_rng(3)
-    frames = (4 * rng.integers(3, 75, 60) + 1).tolist()  # no mean of two of them lies halfway between multiples of four
+    frames = (4 * rng.integers(3, 75, 60) + 1).tolist()  # no mean of two of them is halfway between multiples of four
     items = [MotionItem(str(number), frames=length) for number, length in enumerate(frames)]
     vectors = rng.normal(size=(60, task.model.embedding)) + 2 * task.embed_captions(["walk"]).detach().numpy()
     MotionIndex.build(vectors, items, fingerprint=task.fingerprint).save(folder / "lengths")
@@ -92,7 +92,7 @@ DEFAULT_OPTIONS = {"strength": 40.0, "profile": "signal", "start": 0.2, "interva
 
 @pytest.fixture(scope="module")
 def guided_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shelf, with a default guidance beside the generator's weights."""
+    """The same folder, with a default guidance beside the generator's weights."""
     folder = tmp_path_factory.mktemp("guided") / "shelf"
     shutil.copytree(shelf, folder)
     text = yaml.safe_dump(DEFAULT | {"options": DEFAULT_OPTIONS})  # as the first version wrote it
@@ -101,7 +101,7 @@ def guided_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def usual_frames(shelf: Path, text: str) -> int:
-    """By hand: the median of the ten motions of the highest cosine, 40 to 196, as a multiple of four."""
+    """The median length of the ten motions of highest cosine, from 40 to 196, as a multiple of four."""
     task, index = load_task(shelf / "reward"), MotionIndex.load(shelf / "lengths")
     with torch.no_grad():
         cosines = index.vectors(range(60)) @ task.embed_captions([text])[0].numpy()

@@ -224,7 +224,7 @@ def test_bad_input_is_one_sentence(
 
 
 def defaults(words: list[str]) -> list[str]:
-    """The words, with index and model of the home folder where they name none."""
+    """The arguments, with index and model of the test folder by default."""
     index = [] if "--index" in words else ["--index", "index"]
     checkpoint = [] if "--checkpoint" in words else ["--checkpoint", "model"]
     return [*words, *index, *checkpoint, "--device", "cpu"]

@@ -14,7 +14,7 @@ from realign.tasks.checkpoint import save_pretrained
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> TextToMotion:
-    """An untrained generator in a folder of weights, as any trained one would come."""
+    """An untrained generator in a folder of weights."""
     root = Path(__file__).parents[2]
     scratch = tmp_path_factory.mktemp("pipeline")
     cli = build(

@@ -13,7 +13,7 @@ def test_near_duplicates_are_equal_captions_or_close_features_but_never_the_pair
     found = near_duplicates(labels, features, threshold=0.8)
     expected = torch.zeros(4, 4, dtype=torch.bool)
     expected[0, 2] = expected[2, 0] = True  # cosine .994
-    expected[1, 3] = expected[3, 1] = True  # the same caption, whatever its features say
+    expected[1, 3] = expected[3, 1] = True  # the same caption, for any features
     assert torch.equal(found, expected)
     expected[0, 2] = expected[2, 0] = False
     assert torch.equal(near_duplicates(labels), expected)

@@ -16,7 +16,7 @@ from realign.metrics.retrieval import (
 
 
 def plain_ranks(scores, right, copies):
-    """Average 0-based rank of every tied entry, by sorting; then the best rank of a right one. No code shared.
+    """Average 0-based rank of every tied entry, by sorting; then the best rank of a right one, without shared code.
 
     Of right answers that tie as copies of each other only one stays in the row.
     """

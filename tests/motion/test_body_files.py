@@ -1,4 +1,4 @@
-"""Body models in the forms in which people have them, and what is said where there are none."""
+"""Body models in the forms in which they are downloaded, and messages about missing ones."""
 
 import shutil
 

@@ -91,7 +91,7 @@ def test_a_straight_walk_has_a_known_trajectory():
 
 
 def test_walking_to_the_left_of_a_turned_start():
-    """The path is told in the frame of the first facing."""
+    """The trajectory is relative to the first facing."""
     angle = torch.full((30,), 2.0, dtype=torch.float64)
     joints = upright(30)
     joints[..., 2] += 0.04 * torch.arange(30)[:, None]
@@ -103,7 +103,7 @@ def test_walking_to_the_left_of_a_turned_start():
 
 
 def test_a_steady_turn_has_half_its_angle_as_yaw():
-    """Far from the edges the smoothing leaves a steady turn alone; the sign is that of the turn that undoes it."""
+    """Far from the edges, smoothing does not change a steady turn; the sign is that of the inverse turn."""
     rate = 0.01
     joints = turned(upright(400), rate * torch.arange(400, dtype=torch.float64))
     yaw = group(joints_to_features(joints, canonical=True), "yaw")[:, 0]
@@ -124,7 +124,7 @@ def test_a_turn_through_z_minus_keeps_its_direction():
 
 def test_degenerate_frames_give_no_nan():
     same_widths = upright(50)
-    same_widths[:, [17, 16]] = same_widths[:, [2, 1]] + torch.tensor([0.0, 0.5, 0.0])  # shoulders less hips is zero
+    same_widths[:, [17, 16]] = same_widths[:, [2, 1]] + torch.tensor([0.0, 0.5, 0.0])  # shoulders minus hips is zero
     lying = same_widths[..., [1, 0, 2]]  # across is vertical
     backwards = turned(upright(50), torch.full((50,), math.pi, dtype=torch.float64))
     flipped = upright(50)
@@ -200,7 +200,7 @@ def test_each_canonical_step():
     assert uniform_skeleton(person(0, 3, KIT), KIT).equal(person(0, 3, KIT))  # no target is known
     canonical = canonicalize_joints(joints)
     assert torch.allclose(canonicalize_joints(canonical), canonical, rtol=0, atol=1e-12)
-    assert joints.equal(person(6, 30) + torch.tensor([2.0, -1.0, 3.0]))  # the input is left alone
+    assert joints.equal(person(6, 30) + torch.tensor([2.0, -1.0, 3.0]))  # the input is unchanged
 
 
 def test_refuses_what_does_not_fit():
@@ -222,7 +222,7 @@ def test_refuses_what_does_not_fit():
             function(torch.zeros(5, 251))
 
 
-# Bounds that the published program itself keeps when rerun on recovered joints: worst and mean difference per group.
+# Bounds that the published program keeps when rerun on recovered joints: largest and mean difference per group.
 BOUNDS = {"yaw": 2e-3, "root_velocity": 2e-3, "height": 2e-3, "positions": 1e-2, "rotations": 3e-2, "velocities": 6e-3}
 
 

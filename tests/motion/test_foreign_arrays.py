@@ -1,4 +1,4 @@
-"""Arrays as tools of the field save them: shapes, units, axes, normalised features, pickled results, attacks."""
+"""Arrays as common tools save them: shapes, units, axes, normalised features, pickled results, attacks."""
 
 import io
 import os
@@ -205,7 +205,7 @@ def _boxed(content: object) -> np.ndarray:
 
 
 class Call:
-    """Pickles to a call."""
+    """Pickled as a function call."""
 
     def __init__(self, function, *args):
         self.call = function, args
@@ -215,7 +215,7 @@ class Call:
 
 
 def attacks(mark: str) -> dict[str, bytes]:
-    """Pickles that would create the file `mark`, or reach beyond what is allowed, each by another way."""
+    """Pickles that would create the file `mark` or use something forbidden, each by another method."""
     mapped = (mark, "float32", "w+", 0, (4,))
     numpy_io = np.lib.format.open_memmap
     calls = {
@@ -281,4 +281,4 @@ def test_pickled_files_execute_no_code(tmp_path):
                     MotionClip.load_all(path)
             assert not mark.exists() and "\n" not in str(caught.value), name
     np.save(path, _boxed(results()), allow_pickle=True)
-    assert len(MotionClip.load_all(path)) == 3  # no attack has changed the reader
+    assert len(MotionClip.load_all(path)) == 3  # the attacks have not changed the reader

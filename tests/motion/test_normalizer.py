@@ -13,7 +13,7 @@ def fitted():
 
 def test_denormalize_inverts_normalize():
     x = torch.randn(2, 4, 3)
-    x[..., 1] = 2.0  # a feature of no deviation is its mean
+    x[..., 1] = 2.0  # a constant feature is its mean
     z = fitted().normalize(x)
     assert torch.equal(z[..., 0], (x[..., 0] - 1) / 2) and torch.equal(z[..., 1], torch.zeros(2, 4))
     assert torch.allclose(fitted().denormalize(z), x, atol=1e-6)

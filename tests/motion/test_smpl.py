@@ -1,4 +1,4 @@
-"""Joints of SMPL bodies against plain loops, and every refusal of a model's file."""
+"""Joints of SMPL bodies against plain loops, and every fault of a model's file."""
 
 import numpy as np
 import pytest

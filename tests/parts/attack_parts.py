@@ -1,4 +1,4 @@
-"""Attacks on whoever loads a model: what is put into the slots of configurations, and where the slots are."""
+"""Attacks by files of models: payloads for the slots of configurations, and the list of slots."""
 
 import copy
 import inspect
@@ -25,7 +25,7 @@ Place = tuple[str, ...]
 
 
 def model_of(path: Path) -> dict[str, Any] | None:
-    """The part of a shipped configuration that checkpoints carry on; None where it is laid over another one."""
+    """The part of a shipped configuration that checkpoints contain; None if it is an overlay."""
     content = read_config(path)
     model = content if "class_path" in content else content.get("model", {})
     if "class_path" not in model:
@@ -35,7 +35,7 @@ def model_of(path: Path) -> dict[str, Any] | None:
 
 
 def payloads(marker: Path) -> list[Any]:
-    """What makes `marker`, or removes its folder, if it is imported, called or instantiated."""
+    """Payloads that make `marker` or remove its folder when they are imported, called or instantiated."""
     evil = {"class_path": f"{MODULE}.Thing"}
     shell = {"class_path": "os.system", "init_args": {"command": f"touch {marker}"}}
     return [
@@ -60,7 +60,7 @@ def payloads(marker: Path) -> list[Any]:
 
 
 def slots(config: dict[str, Any]) -> Iterator[tuple[Place, bool]]:
-    """Where a component, callable or path is taken, named by the configuration or not; True where it is a path."""
+    """Slots for components, callables and paths, whether or not the configuration uses them; True for paths."""
     found = _class(config["class_path"])
     hints = get_type_hints(found.__init__)
     options = config.get("init_args") or {}

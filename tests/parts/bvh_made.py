@@ -1,4 +1,4 @@
-"""BVH texts made for tests: bodies in T-pose of several rigs, and how their joints are named."""
+"""BVH texts for tests: bodies in T-pose with the joint names of several rigs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -38,7 +38,7 @@ def bvh_text(
 
 
 def body(names: Mapping[str, str], unit: float = 100.0) -> Tree:
-    """A T-pose body, facing Z with left at +X, whose joints bear the rig's names; parts without a name are left out."""
+    """A T-pose body, facing Z with left at +X, with the rig's joint names; parts without a name are left out."""
     parts = [
         ("hips", "", (0.0, 0.95, 0.0)),
         ("spine", "hips", (0.0, 0.12, 0.0)),

@@ -1,4 +1,4 @@
-"""A device that this machine does not have: its numbers lie on the CPU, and what a real one waits for is seen."""
+"""A simulated device: its data are on the CPU, and operations that would wait for a real one are recorded."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ SHAPED_BY_DATA = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_outpu
 
 
 class There(Tensor):
-    """Numbers that say they lie on another device, and are computed with on the CPU."""
+    """Tensors that report another device and are computed on the CPU."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
@@ -49,12 +49,12 @@ class There(Tensor):
         raise TypeError("numbers of another device have no numpy(); call cpu() first")
 
     def __getitem__(self, places: Any) -> Tensor:
-        """Positions in a list become a tensor by no operation that a mode sees."""
+        """A mode does not see the operation that turns a list of positions into a tensor."""
         several = places if isinstance(places, tuple) else (places,)
         return super().__getitem__(tuple(torch.tensor(each) if isinstance(each, list) else each for each in several))
 
     def new_tensor(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Made by no operation that a mode sees."""
+        """A mode does not see the operation that makes it."""
         return self.numbers.new_tensor(*args, **kwargs).to(THERE)
 
     @classmethod
@@ -63,7 +63,7 @@ class There(Tensor):
 
 
 class Device(TorchDispatchMode):
-    """Computes on the CPU what is asked of the other device; refuses to mix tensors of both in one operation."""
+    """Computes operations of the simulated device on the CPU; refuses to mix tensors of both devices."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return self.compute(func, args, kwargs or {})
@@ -96,7 +96,7 @@ class Device(TorchDispatchMode):
 
     @classmethod
     def made(cls, func: Any, out: Any) -> None:
-        """Look at what an operation made on the device."""
+        """Check the result of an operation on the device."""
 
 
 class _Makers(TorchFunctionMode):
@@ -111,7 +111,7 @@ class _Makers(TorchFunctionMode):
 
 
 class Waits(Device):
-    """Counts what a GPU would be waited for by kind: values read, copies that block, shapes that depend on values."""
+    """Counts waits for a GPU by kind: values read, blocking copies, shapes that depend on values."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""An exactly solvable generator, data N(MEAN, STD^2) in every entry, and rewards on it: the doubles of these tests."""
+"""An exactly solvable generator with data N(MEAN, STD^2) in every entry, and rewards on it."""
 
 import torch
 

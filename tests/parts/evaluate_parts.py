@@ -1,4 +1,4 @@
-"""Untrained parts that belong together, in files: what evaluations are tested with."""
+"""Files of matching untrained models for tests of evaluations."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def make_shelf(folder: Path) -> Path:
 
 
 def _compose(data: Path, count: int) -> None:
-    """Have a prepared set say that some clips of its test split were composed."""
+    """Mark some clips of a prepared set's test split as composed."""
     rows = PackedMotions.open(data).select("test")[:count]
     clips = np.load(data / "clips.npy")
     clips["kind"][rows] = KINDS.index("composed")
@@ -40,10 +40,10 @@ def _compose(data: Path, count: int) -> None:
 
 
 def refuse(device: object, reason: str) -> None:
-    """What a process does that meets bad input."""
+    """Raise as a process with bad input does."""
     raise InputError(reason)
 
 
 def open_file(device: object, path: str) -> None:
-    """What a process does that finds no file."""
+    """Raise as a process with a missing file does."""
     open(path).close()

@@ -1,4 +1,4 @@
-"""The published files of the evaluator in miniature numbers but of the published names and shapes."""
+"""Files of the evaluator with random numbers under the published names and shapes."""
 
 import pickle
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tiny real parts for searches: a set of computed motions, and an untrained reward model exported as a folder."""
+"""Tiny models for searches: a set of computed motions, and an untrained reward exported as a folder."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def write_model(folder: Path, data: Path, *options: str) -> Path:
-    """An untrained reward model over the motions of `data`, a set that is computed where it is not there."""
+    """An untrained reward for the motions of `data`, a set that is computed if it is missing."""
     cli = build(["--config", str(ROOT / "configs/tiny/reward_feature.yaml"), f"--data.folder={data}", *options])
     task = cli.model
     task.normalizer.fit(*cli.datamodule.statistics)

@@ -1,4 +1,4 @@
-"""Processes that end by SIGKILL, as when memory runs out or a time limit is over."""
+"""Processes that end by SIGKILL, as on exhausted memory or at a time limit."""
 
 import os
 import random
@@ -37,7 +37,7 @@ def end(child: int) -> int:
 
 
 def run(action: Callable[[], object]) -> float:
-    """Do something in a child process that must succeed; the seconds it took."""
+    """Run a function in a child process that must succeed; return the seconds it took."""
     begin = time.monotonic()
     assert end(start(action)) == 0
     return time.monotonic() - begin
@@ -67,5 +67,5 @@ def kills(action: Callable[[], object], seconds: float, count: int, seed: int) -
 
 
 def hidden(folder: Path) -> list[Path]:
-    """What writers left behind, at any depth."""
+    """Leftovers of writers, at any depth."""
     return [path for path in folder.rglob("*") if path.name.startswith(".")]

@@ -1,4 +1,4 @@
-"""Imported latent generators, fed with what their original programs were fed with."""
+"""Imported latent generators with the inputs of their original programs."""
 
 from pathlib import Path
 

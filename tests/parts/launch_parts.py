@@ -49,7 +49,7 @@ def srun(count: int, words: Sequence[str]) -> list[subprocess.CompletedProcess[s
 
 
 def deal(device: object) -> None:
-    """What a process does that takes its part of a work."""
+    """Process this rank's part of the work."""
     rank, _ = processes()
     ended = first_then_others(lambda: time.sleep(0.3 * (rank == 0)) or time.monotonic())
     late = "" if ended >= from_first(ended) else " began too early"
@@ -57,12 +57,12 @@ def deal(device: object) -> None:
 
 
 def refuse(device: object) -> None:
-    """What a process does that meets bad input."""
+    """Raise as a process with bad input does."""
     raise InputError("too few clips")
 
 
 def main() -> int:
-    """Run as a module: what a command does whose processes are `dealt` a work, or `refused`."""
+    """Run as a module: a command whose processes are `dealt` work or `refused`."""
     try:
         launch({"dealt": deal, "refused": refuse}[sys.argv[1]], 1, torch.device("cpu"))
     except InputError as error:

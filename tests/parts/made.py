@@ -6,7 +6,7 @@ from plain_features import qrot
 
 from realign.motion import HUMANML3D, KIT
 
-# Any bone lengths will do: the published target clip of KIT is not at hand.
+# Any bone lengths will do, since the published target clip of KIT is not available.
 KIT_SCALED = KIT.with_target(300 * torch.randn(21, 3, generator=torch.Generator().manual_seed(0)))
 
 

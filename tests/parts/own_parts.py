@@ -1,4 +1,4 @@
-"""Models of a user's own, each in one class: a generator that is not a diffusion, and a reward architecture."""
+"""Models of users, each in one class: a generator that is not a diffusion, and a reward architecture."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
-"""The published steps in plain NumPy, one clip at a time with loops over chains: what the package is compared with.
+"""Reference of the published steps in plain NumPy, one clip at a time, with loops over chains.
 
-Written apart from the package, in the style of the programs of the field: quaternions throughout, inverse and forward
+It is written independently of the package in the style of published programs: quaternions, inverse and forward
 kinematics for the uniform skeleton, SciPy's filter.
 With `precision=np.float32` shortest arcs have the published precision.
 """

@@ -1,4 +1,4 @@
-"""Imported rewards and retrievers, and what the tests of their outputs share."""
+"""Imported rewards and retrievers, and helpers for tests of their outputs."""
 
 from pathlib import Path
 from typing import Any

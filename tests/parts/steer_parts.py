@@ -1,4 +1,4 @@
-"""Tiny rewards, generators and an index that belong together: the doubles of the tests of guidance."""
+"""Tiny matching rewards, generators and an index for tests of guidance."""
 
 import torch
 from diffusers import DDPMScheduler

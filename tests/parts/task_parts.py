@@ -1,4 +1,4 @@
-"""Tiny real parts for the tests of the tasks: synthetic motions behind a LightningDataModule, and command lines."""
+"""Tiny models for tests of tasks: synthetic motions behind a LightningDataModule, and command lines."""
 
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def feature_generator(**options: object) -> dict:
 
 
 def command(folder: Path, model: dict, data: dict | None = None, **trainer: object) -> list[str]:
-    """Words of a command line after the subcommand, with the configuration written to a file."""
+    """Arguments of a command line after the subcommand, with the configuration written to a file."""
     data = data or {}
     quiet = {
         "accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_progress_bar": False,

@@ -1,4 +1,4 @@
-"""Text encoders whose features are kept, and what they were asked for."""
+"""Text encoders whose features are kept, with a record of their inputs."""
 
 import torch
 
@@ -6,7 +6,7 @@ from realign.text import CachedTextEncoder, HashingEncoder
 
 
 class Counting(HashingEncoder):
-    """Remembers what it was asked for.
+    """Records the captions that it encodes.
 
     Args:
         dim: Width of the features.
@@ -37,6 +37,6 @@ def kept(folder, **options) -> CachedTextEncoder:
 
 
 def assert_half(found: torch.Tensor, exact: torch.Tensor) -> None:
-    """Equal to what half precision makes of exact values, which is near them."""
+    """Equal to exact values rounded to half precision."""
     assert torch.equal(found, exact.half().float())
     assert ((found - exact).abs() <= torch.maximum(1e-3 * exact.abs(), torch.tensor(2.0**-25))).all()

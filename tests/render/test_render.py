@@ -24,7 +24,7 @@ from realign.render.video import gif_delays
 
 
 def neutral_pose() -> np.ndarray:
-    """A person who stands at the origin and faces Z+, arms stretched to the sides (so that sides differ)."""
+    """A person at the origin who faces Z+, with arms to the sides, so that sides differ."""
     offsets = np.array(HUMANML3D.rest_offsets)
     for joint in (18, 20, 19, 21):
         offsets[joint] = np.linalg.norm(offsets[joint]) * np.array([1.0 if joint % 2 == 0 else -1.0, 0, 0])
@@ -45,7 +45,7 @@ def walker(frames: int = 24, fps: float = 20.0, metres: float = 1.0, caption: st
 
 
 def kit_clip(scale: float) -> MotionClip:
-    """A KIT skeleton in a unit of its own: the same person, joints renamed."""
+    """The same person as a KIT skeleton in its own unit."""
     pose = neutral_pose()
     order = (0, 3, 6, 12, 15, 17, 19, 21, 16, 18, 20, 2, 5, 8, 11, 11, 1, 4, 7, 10, 10)
     joints = np.repeat(pose[list(order)][None], 10, axis=0) * scale
@@ -72,13 +72,13 @@ def columns_of(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
 @pytest.mark.parametrize("camera", ["fixed", "follow"])
 def test_gif_holds_every_frame_at_its_speed(tmp_path: Path, fps: float, delay: int, camera: str) -> None:
     clip = walker(24, fps)
-    clip.joints[5] = clip.joints[4]  # a frame equal to the one before must stay a frame of its own
+    clip.joints[5] = clip.joints[4]  # a frame equal to the previous one must stay a separate frame
     assert save_motions(tmp_path / "x.gif", [clip], camera=camera, size=160) == [tmp_path / "x.gif"]
     pictures, durations = gif_frames(tmp_path / "x.gif")
     assert durations == [delay] * 24
     with Image.open(tmp_path / "x.gif") as film:
         assert film.info["loop"] == 0
-    assert np.abs(pictures[0].astype(int) - pictures[12]).max() > 100  # somebody moves
+    assert np.abs(pictures[0].astype(int) - pictures[12]).max() > 100  # the person moves
 
 
 def test_gif_delays_keep_the_duration_and_stay_playable(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_still_and_single_frame_clips(tmp_path: Path) -> None:
     one = MotionClip(still.joints[:1], 20.0)
     for suffix in (".gif", ".png", ".html", ".mp4"):
         assert save_motions(tmp_path / f"one{suffix}", [one], size=96)[0].stat().st_size > 500
-    point = MotionClip(np.zeros((3, 22, 3)), 20.0)  # all joints in one place: nothing to see, nothing to crash
+    point = MotionClip(np.zeros((3, 22, 3)), 20.0)  # all joints in one place must not crash
     save_motions(tmp_path / "point.png", [point], size=96)
 
 
@@ -151,7 +151,7 @@ def test_png_strip(tmp_path: Path) -> None:
     with Image.open(tmp_path / "x.png") as strip:
         assert strip.format == "PNG" and strip.width == 6 * 148 + 200 and strip.height > 2 * 200
         picture = np.asarray(strip.convert("RGB"))
-    for start in range(0, 6 * 148, 148):  # somebody in every cell
+    for start in range(0, 6 * 148, 148):  # a person in every cell
         assert len(columns_of(picture[:, start : start + 148], LEFT)) > 100
 
 
@@ -170,12 +170,12 @@ def test_html_is_self_contained_and_safe(tmp_path: Path) -> None:
     clips = [walker(24, caption=evil), walker(30)]
     save_motions(tmp_path / "x.html", clips)
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
-    code = re.sub(r'id="data">.*?</script>', "", page, flags=re.S)  # captions may hold anything, as text
+    code = re.sub(r'id="data">.*?</script>', "", page, flags=re.S)  # captions may contain any text
     assert not re.search(r"https?:|//\w|src\s*=|@import|url\(|fetch|XMLHttp|WebSocket|import\(", code)
     assert page.count("<script") == 2 and page.count("</script") == 2 and "/*PLAYER*/" not in page
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])  # type: ignore[index]
     assert [clip["caption"] for clip in data["clips"]] == [clip.caption for clip in clips]
-    assert data["follow"] is False  # their ways are short
+    assert data["follow"] is False  # their trajectories are short
     for told, clip in zip(data["clips"], clips, strict=True):
         steps = np.frombuffer(base64.b64decode(told["data"]), "<i2").reshape(told["frames"], told["points"], 3)
         assert told["fps"] == 20.0

@@ -22,7 +22,7 @@ LATE_EMA = [{"class_path": "realign.callbacks.EMA", "init_args": {"decay": 0.5, 
 
 @pytest.fixture(scope="module")
 def generator_checkpoint(tmp_path_factory: pytest.TempPathFactory, vae_checkpoint: Path) -> Path:
-    """Trained with averaged weights in the space of an autoencoder whose file is gone afterwards."""
+    """Trained with averaged weights in the space of an autoencoder whose file is removed afterwards."""
     folder = tmp_path_factory.mktemp("generator")
     moved = folder / "vae.ckpt"
     moved.write_bytes(vae_checkpoint.read_bytes())
@@ -81,9 +81,9 @@ def test_a_folder_gives_the_same_task(tmp_path: Path, generator_checkpoint: Path
     assert stored["denoiser.out_proj.weight"].dtype == (torch.float16 if half else torch.float32)
     assert stored["normalizer.mean"].dtype == torch.float32
     assert ".ckpt" not in (folder / "config.yaml").read_text()
-    twice = save_pretrained(again, tmp_path / "weights", half=half)  # replaces, and a loaded task can be exported
+    twice = save_pretrained(again, tmp_path / "weights", half=half)  # replaces it; a loaded task can be exported
     assert sorted(path.name for path in twice.iterdir()) == ["config.yaml", "model.safetensors"]
-    assert len({path.stat().st_mode for path in twice.iterdir()}) == 1  # whoever may read one may read the other
+    assert len({path.stat().st_mode for path in twice.iterdir()}) == 1  # both have the same permissions
 
 
 def test_only_weights_are_replaced_and_their_guidance_stays(tmp_path: Path, generator_checkpoint: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_task_built_in_python_needs_a_configuration(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-FIRST = (  # what 0.1.0 called weights, in this order
+FIRST = (  # names of weights in 0.1.0, in this order
     ("attention.in_proj", "attention.qkv"), ("attention.out_proj", "attention.out"), ("skip_proj", "joins"),
     ("fc1", "rise"), ("fc2", "fall"), ("time_embedding", "step"), ("conv1", "wide"), ("conv2", "point"),
     ("in_proj", "read"), ("out_proj", "write"),
@@ -255,7 +255,7 @@ def test_training_continues_from_weights_with_old_names(tmp_path: Path) -> None:
 
 
 class OwnDenoiser(MdmDenoiser):
-    """With a part whose name was one of realign's."""
+    """With a part that has an old name of realign."""
 
     def __init__(self, **options: int) -> None:
         super().__init__(**options)

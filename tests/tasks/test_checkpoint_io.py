@@ -1,4 +1,4 @@
-"""Checkpoints of the training are written beside their place."""
+"""Checkpoints of training are written under temporary names."""
 
 import sys
 import tempfile
@@ -47,6 +47,6 @@ def test_a_kill_while_saving_keeps_the_old_checkpoint(tmp_path: Path) -> None:
 
     end(start(lambda: writer.save_checkpoint({"step": torch.ones(1000), "x": Deadly()}, tmp_path / "last.ckpt")))
     assert len(list(tmp_path.iterdir())) == 2
-    # a run that goes on may have nothing more to write
+    # a continued run may have nothing more to write
     assert writer.load_checkpoint(tmp_path / "last.ckpt", weights_only=True) == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

@@ -18,7 +18,7 @@ GUO = {"embedding": 16, "movement": 32, "motion_hidden": 32, "text_hidden": 16, 
 
 
 class TaggedData(TinyData):
-    """Tiny data that know their captions; "run" and "jump" are two names of the same."""
+    """Tiny data with captions; "run" and "jump" name the same motion."""
 
     def caption_tokens(self, split: str = "all") -> dict[str, str]:
         return {caption: " ".join(f"{word}/VERB" for word in caption.split()) for caption in CAPTIONS}
@@ -113,7 +113,7 @@ def test_raw_motions_are_normalised_by_the_statistics_of_the_evaluator() -> None
     task.normalizer.fit(mean, std)
     batch = one_batch(3)
     motion = batch.motion.clone()
-    motion[2, batch.lengths[2] :] = torch.nan  # what lies behind the end does not matter
+    motion[2, batch.lengths[2] :] = torch.nan  # values after the end do not matter
     normal = (batch.motion - mean) / std
     for row, length in enumerate(batch.lengths.tolist()):
         normal[row, length:] = 0
@@ -162,7 +162,7 @@ def test_the_vocabulary_of_the_data_is_used(trained: TrainingCLI) -> None:
         plain = fresh.embed_captions(["walk"])
         fresh.take_tokens({"walk": "walk/VERB"})
         assert torch.equal(fresh.embed_captions(["walk"]), tagged)
-        assert torch.equal(plain, tagged)  # of a word list: its tag is that of the list, whatever the data say
+        assert torch.equal(plain, tagged)  # a word of a list has the tag of the list, whatever the data say
         fresh.take_tokens({"kick": "a/DET"})
         assert not torch.equal(fresh.embed_captions(["kick"]), trained.model.embed_captions(["kick"]))
 

@@ -166,7 +166,7 @@ def test_a_latent_space_without_weights_is_refused(tmp_path: Path, vae_checkpoin
 
 
 class Silent(Denoiser):
-    """Predicts zero, whatever it sees."""
+    """Always predicts zero."""
 
     width, text_dim = 263, 8
 

@@ -1,4 +1,4 @@
-"""What training reads captions from."""
+"""Text features that training reads from files."""
 
 import sqlite3
 from dataclasses import replace
@@ -121,5 +121,5 @@ def test_other_captions_and_the_empty_one_are_read(tmp_path: Path) -> None:
     assert len(task.text_encoder.encoder.asked) == asked
     changed = replace(batch, captions=["a person bows", *batch.captions[1:]])
     assert torch.equal(task.read_text(changed).tokens, exact(changed.captions).tokens)
-    task._tables = {}  # as what measures
+    task._tables = {}  # as metrics do
     assert torch.equal(task.encode_text(batch.captions).tokens, exact(batch.captions).tokens)

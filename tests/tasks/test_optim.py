@@ -24,7 +24,7 @@ def trained(**options: Any) -> tuple[list[torch.Tensor], list[Any]]:
 def test_adam_is_fused_on_supported_devices_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, chosen = trained()
     assert chosen == [None, None]  # on a CPU torch chooses
-    monkeypatch.setattr(optim, "_FUSED", {"cpu"})  # whose fused kernel there is, too
+    monkeypatch.setattr(optim, "_FUSED", {"cpu"})  # it has a fused kernel, too
     fused, chosen = trained()
     assert chosen == [True, True]
     for one, other in zip(plain, fused, strict=True):

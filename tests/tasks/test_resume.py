@@ -1,4 +1,4 @@
-"""An interrupted training and one on two processes give what one unbroken process gives."""
+"""Interrupted training and training on two processes equal an uninterrupted run of one process."""
 
 import copy
 import csv
@@ -24,7 +24,7 @@ def data(folder: Path, batch_size: int | None) -> dict:
 
 
 class Pulled(Callback):
-    """Leaves a checkpoint behind at a step, as a kill would."""
+    """Leaves a checkpoint at a step, as after a kill."""
 
     def __init__(self, step: int, path: Path) -> None:
         self.step, self.path = step, path
@@ -35,7 +35,7 @@ class Pulled(Callback):
 
 
 def losses(folder: Path) -> dict[str, torch.Tensor]:
-    """The losses of validation that a run logged, by their steps."""
+    """Validation losses of a run by step."""
     with next(folder.glob("log/*/metrics.csv")).open() as file:
         rows = [row for row in csv.DictReader(file) if row["val/loss"]]
     return {row["step"]: torch.tensor(float(row["val/loss"])) for row in rows}
@@ -76,7 +76,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, kind: str, st
 
 
 class Killed(Callback):
-    """Ends a run before a step, as a kill would."""
+    """Ends a run before a step, like a kill."""
 
     def __init__(self, step: int | None) -> None:
         self.step = step
@@ -121,7 +121,7 @@ def test_epochs_continue_after_any_number_of_kills(
 
 
 def shared_run(folder: Path, kind: str, **trainer: object) -> list[str]:
-    """Words of a short training whose steps have four samples, on any number of processes."""
+    """Arguments of a short training with four samples per step, on any number of processes."""
     model = VAE if kind == "vae" else feature_generator()
     if kind == "generator":
         model["init_args"]["denoiser"]["init_args"]["dropout"] = 0.0  # which shares no draws with one process
@@ -143,7 +143,7 @@ def test_two_and_four_processes_equal_one(tmp_path: Path, kind: str) -> None:
     for other in (1, 2):
         same(states[0], states[other], 1e-5)
         for name, value in metrics[0].items():
-            if "train" not in name:  # which a process logs of its own part
+            if "train" not in name:  # each process logs the loss of its own part
                 torch.testing.assert_close(metrics[other][name], value, atol=1e-4, rtol=1e-4)
 
 
@@ -158,7 +158,7 @@ def test_training_under_torchrun_equals_that_of_one_process(tmp_path: Path) -> N
         words = shared_run(folder, "vae", callbacks=[callback], logger=log)
         if count == 1:
             assert main(words) == 0
-        else:  # it counts the processes itself, as the global batch is stated
+        else:  # it counts the processes itself, since the global batch is given
             done = torchrun(count, ["realign.cli", *words])
             assert done.returncode == 0, done.stderr
             assert done.stdout.count("Weights: ") == 1

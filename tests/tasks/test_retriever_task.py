@@ -79,7 +79,7 @@ def test_training_starts_from_a_reward_that_is_needed_only_once(tmp_path: Path, 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_loaded_weights_are_not_replaced_by_the_start(tmp_path: Path, reward_checkpoint: Path) -> None:
-    """A start that is gone is no obstacle where weights come from elsewhere, and one that is there no substitute."""
+    """With weights from elsewhere, a missing start does not matter and an existing one is not used."""
     model = reward("RetrieverTask", checkpoint=str(reward_checkpoint))
     cli = TrainingCLI.from_args(["fit", *command(tmp_path / "fit", model)], run=True)
     trained, checkpoint = cli.model.fingerprint, next((tmp_path / "fit").rglob("*.ckpt"))

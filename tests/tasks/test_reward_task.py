@@ -207,8 +207,8 @@ def test_a_generator_of_the_same_kind_is_accepted() -> None:
     check_match(build(), generator())
     check_match(build(latent_space(0), {"patch": 1}), generator(latent_space(0)))
     check_match(build(), generator(latent_space(0)), through_decoder=True)
-    check_match(build(), generator(dim=12))  # each reads captions by its own text encoder
-    check_match(build(), generator(beta_end=0.02), point="x0")  # where no noise is seen
+    check_match(build(), generator(dim=12))  # each has its own text encoder
+    check_match(build(), generator(beta_end=0.02), point="x0")  # at clean motions
 
 
 def other_skeleton() -> GeneratorTask:
@@ -263,7 +263,7 @@ def shared_batch() -> MotionTextBatch:
 
 
 class Losses(torch.nn.Module):
-    """What DistributedDataParallel wraps: Lightning redirects `forward` to the training step in the same way."""
+    """Module for DistributedDataParallel; like Lightning, it redirects `forward` to the training step."""
 
     def __init__(self, task: RewardTask) -> None:
         super().__init__()
@@ -300,7 +300,7 @@ def test_two_processes_compute_the_gradient_of_one_with_the_whole_batch(tmp_path
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.skipif(not distributed.is_available(), reason="this build of torch has no distributed package")
 def test_lightning_on_two_processes_trains_as_on_one(tmp_path: Path) -> None:
-    plain = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-2}}  # Adam would blow up rounding errors
+    plain = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-2}}  # Adam would amplify rounding errors
     model = reward(model={"dropout": 0.0}, contrastive_weight=1.0, optimizer=plain)
     weights = []
     for processes, size in ((1, 8), (2, 4)):
@@ -316,7 +316,7 @@ def test_lightning_on_two_processes_trains_as_on_one(tmp_path: Path) -> None:
 
 
 class TellingData(TinyData):
-    """Says that "run" shows what "walk" does.
+    """Data in which "run" and "walk" name the same motion.
 
     Args:
         count: Number of clips.

@@ -19,7 +19,7 @@ TEXTS = ["a person walks", "", "a person walks to the left and sits down", "√ºn√
 
 
 class Counting(HashingEncoder):
-    """Remembers what it was asked for."""
+    """Records the captions that it encodes."""
 
     def __init__(self, dim=8):
         super().__init__(dim)

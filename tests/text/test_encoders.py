@@ -1,4 +1,4 @@
-"""One battery over every encoder, and what is particular to a frozen one."""
+"""Tests of every encoder, and of frozen encoders."""
 
 import copy
 import pickle

@@ -12,7 +12,7 @@ TEXTS = ["a person walks forward and turns left", "", "a person jumps", "walk " 
 
 
 def reference(folder, texts=TEXTS):
-    """What sentence-transformers gives."""
+    """The result of sentence-transformers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from sentence_transformers import SentenceTransformer

@@ -1,4 +1,4 @@
-"""One form of what looks the same, and one check of what an encoder does not read."""
+"""Normal form of captions, and detection of text that an encoder does not read."""
 
 import warnings
 

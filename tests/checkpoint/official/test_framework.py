@@ -36,14 +36,14 @@ def test_a_key_map_translates_in_both_directions() -> None:
 
 
 class Foreign:
-    """Of a program that is not here."""
+    """A class of a program that is not installed."""
 
     def __init__(self) -> None:
         self.value = [1]
 
 
 def old_lightning(folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Path:
-    """What an old trainer left: options as objects, the states of optimisers and callbacks."""
+    """Content of an old trainer's file: options as objects, states of optimisers and callbacks."""
     monkeypatch.setattr(Foreign, "__module__", "gone_program")
     monkeypatch.setitem(sys.modules, "gone_program", argparse.Namespace(Foreign=Foreign))
     content = {
@@ -84,7 +84,7 @@ class Harm:
 
 
 class ByState:
-    """Changes what a later reader of files would call."""
+    """Changes functions that a later reader of files would call."""
 
     def __reduce__(self) -> tuple:
         return torch._utils._rebuild_tensor_v2, (), {"__defaults__": (1,)}

@@ -1,4 +1,4 @@
-"""Imported rewards and retrievers in every command, beside generators that they were not made for."""
+"""Imported rewards and retrievers in every command, with generators that they were not made for."""
 
 import json
 import re
@@ -93,7 +93,7 @@ def guided(shelf: Path, kind: str, maker: Diffusion, config: GuidanceConfig, str
 @pytest.mark.parametrize("latent", [False, True])
 def test_pairs_that_fit_are_guided_and_others_are_refused_with_the_reason(shelf: Path, latent: bool) -> None:
     maker = generator(latent, steps=3)
-    for kind in ("spm", "tmr"):  # whatever their noise and statistics, at clean motions
+    for kind in ("spm", "tmr"):  # at clean motions, with any noise and statistics
         change = guided(shelf, kind, maker, GuidanceConfig(strength=50.0))
         assert change.isfinite().all() and change.abs().amax((1, 2)).gt(1e-5).all()
     with pytest.raises(InputError, match=r"never seen noise, but guidance at the points x_t and x_next"):
@@ -102,7 +102,7 @@ def test_pairs_that_fit_are_guided_and_others_are_refused_with_the_reason(shelf:
         guided(shelf, "spm", maker, RELEASE)
     maker.path = load_model(shelf / "spm", JointEmbedding).path  # type: ignore[type-abstract]
     maker.sampling_scheduler = "ddim"
-    if latent:  # what is decoded is normalised anew
+    if latent:  # decoded motions are normalised again
         assert guided(shelf, "spm", maker, RELEASE).abs().amax() > 1e-6
     else:
         with pytest.raises(InputError, match="the same noise is of another size in each; guide at the point x0"):

@@ -73,7 +73,7 @@ def tokens_first(x: Tensor) -> Tensor:
 
 
 def scale_of(own: Original) -> float | None:
-    """The guidance scale of single calls of a denoiser that is told one."""
+    """The guidance scale of single calls of a denoiser that takes one."""
     told = own.arrays.keys(own.start, "guidance_embedding_scale")
     return float(told[-1].rpartition("scale")[2]) if told else None
 
@@ -87,7 +87,7 @@ def std(own: Original, key: Key) -> Tensor:
 
 
 def decoded(own: Original, key: Key) -> Tensor:
-    """What a stored latent decodes to: of MLD by the name z, of MotionLCM by the name latents."""
+    """The motion decoded from a stored latent, called z for MLD and latents for MotionLCM."""
     z = tokens_first(own.input("z")) if key.peer == "mld" else own.input("latents")
     return own.model.space.vae.decode(z, own.mask)[:, : own.arrays[key.start + key.what].shape[1]]
 
@@ -143,7 +143,7 @@ def runs(peer: str) -> list[tuple[Key, int, float | None]]:
 
 
 class Watched:
-    """A prediction that keeps what it was asked."""
+    """A prediction that records its inputs."""
 
     def __init__(self, predict: Predict) -> None:
         self.predict, self.seen, self.asked = predict, list[Tensor](), list[int]()

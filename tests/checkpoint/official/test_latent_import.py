@@ -138,7 +138,7 @@ def test_a_reward_on_features_guides_it_through_the_decoder(folder: Callable[[st
 
 
 def guides(generator: Diffusion, task: RewardTask, **options: Any) -> None:
-    """Guidance changes the samples, at every one of few steps, too."""
+    """Guidance changes the samples for every number of steps."""
     config = GuidanceConfig(start=0.0, interval=1, strength=5.0, **options)
     steering = RewardSteering(RewardObjective(task.requires_grad_(False), None, config))
     plain = generator.sample(CAPTIONS[:2], LENGTHS, SEEDS, steps=2)

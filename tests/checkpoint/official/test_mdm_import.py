@@ -51,7 +51,7 @@ def load(published, tmp_path_factory):
 
 
 def variant_of(group: str) -> str:
-    """The variant that a group of keys is about: the first one for ``enc``, else the shortest name that holds it."""
+    """The variant of a group of keys: the first one for ``enc``, else the shortest name that contains it."""
     names = list(read_spec("mdm")["variants"])
     return names[0] if group == "enc" else min((name for name in names if group in name), key=len)
 
@@ -135,12 +135,14 @@ def check_sampling(reference: Golden, load, group: str) -> None:
         out = sampler.sample(predict, (*mask.shape, generator.space.width), mask, draw=draws)
     reference.compare(f"{group}/out", turned(out))
     if f"{group}/n_draws" in reference and method == "p_sample":
-        assert draws.drawn == reference.number(f"{group}/n_draws") - 1  # the original draws for its last step, too
+        assert (
+            draws.drawn == reference.number(f"{group}/n_draws") - 1
+        )  # the original also draws noise for its last step
 
 
 @torch.no_grad()
 def the_last(generator: Diffusion, last: int, draws: Draws, predict) -> Tensor:
-    """The last steps alone, from a motion with the noise of the first of them."""
+    """Only the last steps, from a motion with the noise of the first of them."""
     solver = generator.sampler().solver()
     noise, motion = draws(), draws()
     first = len(solver.evaluations) - last
@@ -181,7 +183,7 @@ def test_every_stored_array_is_compared(reference: Golden) -> None:
 
 
 def tiny(arch: str = "trans_enc", text_dim: int = 512, features: int = 263) -> dict[str, Tensor]:
-    """A small model under the published names, as torch's own layers call their weights."""
+    """A small model under the published names, which are those of torch's layers."""
     layer = torch.nn.TransformerDecoderLayer if arch == "trans_dec" else torch.nn.TransformerEncoderLayer
     stack = "seqTransDecoder" if arch == "trans_dec" else "seqTransEncoder"
     torch.manual_seed(0)
@@ -216,7 +218,7 @@ def test_an_imported_folder_generates_from_the_command_line(tmp_path: Path, caps
     generator = load_model(folder, Diffusion)
     assert generator.text_encoder.fingerprint == "open_clip/ViT-B-32-quickgelu/openai/22/zero-without-text"
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    light = {"class_path": "realign.text.HashingEncoder", "init_args": {"dim": 512}}  # CLIP's weights are not here
+    light = {"class_path": "realign.text.HashingEncoder", "init_args": {"dim": 512}}  # CLIP's weights are missing
     config["init_args"]["text_encoder"]["init_args"]["encoder"]["init_args"]["encoder"] = light
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     out = str(tmp_path / "motion.npy")

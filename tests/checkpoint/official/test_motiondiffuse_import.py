@@ -103,7 +103,7 @@ def check_chains(reference: Golden, generator: Diffusion) -> None:
             x = solver.step(index, predict(x, t), x, draws)
         reference.compare(f"{group}/{wanted}", x)
         at_the_end = first + (1 if single else int(count)) == steps
-        assert draws.drawn == reference.number(f"{group}/n_draws") - at_the_end  # the original draws there, too
+        assert draws.drawn == reference.number(f"{group}/n_draws") - at_the_end  # the original also draws noise there
 
 
 def chain_lengths(reference: Golden) -> Tensor:
@@ -199,7 +199,7 @@ def test_an_imported_folder_generates_from_the_command_line(tmp_path: Path, caps
     generator = load_model(folder, Diffusion)
     assert generator.text_encoder.fingerprint == "open_clip/ViT-B-32/openai/hidden" and generator.guidance_scale == 1
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    light = {"class_path": "realign.text.HashingEncoder", "init_args": {"dim": 512}}  # CLIP's weights are not here
+    light = {"class_path": "realign.text.HashingEncoder", "init_args": {"dim": 512}}  # CLIP's weights are missing
     config["init_args"]["text_encoder"]["init_args"]["encoder"] = light
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     words = ["generate", "a person walks", "--seconds", "2", "--checkpoint", str(folder), "--device", "cpu"]
@@ -242,7 +242,7 @@ def test_faults_are_reported_in_one_sentence(tmp_path: Path, name: str, capsys: 
 def test_options_and_statistics_are_read_beside_the_model_or_from_given_paths(tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "t2m")
     (tmp_path / "t2m/opt.txt").unlink()
-    assert "1000 steps" in read_official("motiondiffuse", path).summary  # what the original takes then
+    assert "1000 steps" in read_official("motiondiffuse", path).summary  # the original's default
     with pytest.raises(InputError, match="There is no .*other.txt"):
         read_official("motiondiffuse", path, opt=tmp_path / "other.txt")
     (tmp_path / "t2m/meta").rename(tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""The published update of ReAlign: guided steps and a guided sampling run of the original, by the preset."""
+"""The published update of ReAlign: the preset against guided steps and a guided sampling run of the original."""
 
 import re
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def captions() -> list[str]:
 
 
 def inject(monkeypatch: pytest.MonkeyPatch, noise: Callable[[str], Tensor]) -> None:
-    """Let embeddings be drawn by given noise, asked for by caption or motion."""
+    """Draw embeddings of captions or motions with given noise."""
     monkeypatch.setattr("realign.guidance.reward.latent_noise", lambda seeds, what, t, width: noise(what))
 
 

@@ -1,4 +1,4 @@
-"""The reward of ReAlign and EasyTune: its weights imported, its outputs those of the original, what does not fit."""
+"""The reward of ReAlign and EasyTune: imported weights, outputs against the original, and faults."""
 
 import copy
 import re

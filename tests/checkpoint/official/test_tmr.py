@@ -1,4 +1,4 @@
-"""TMR: both layouts of its files imported, its outputs those of the original, and what commands make of it."""
+"""TMR: both layouts of its files, outputs against the original, and the commands."""
 
 import re
 import shutil

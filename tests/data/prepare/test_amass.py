@@ -1,4 +1,4 @@
-"""HumanML3D from AMASS: what is found, what is said of every clip that is not, and runs that are killed."""
+"""HumanML3D from AMASS: found clips, reports of missing clips, and killed runs."""
 
 import json
 import os

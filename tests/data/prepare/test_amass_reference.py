@@ -1,4 +1,4 @@
-"""Every stage from AMASS to HumanML3D against values of the program that made it, and the whole way by the command."""
+"""Every stage from AMASS to HumanML3D against values of HumanML3D's program, and the complete command."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from realign.motion.features import features_to_joints, joints_to_features
 from realign.motion.layout import feature_groups
 from realign.motion.skeleton import HUMANML3D
 
-pytestmark = pytest.mark.filterwarnings("ignore::realign.errors.InputWarning")  # of clips with something odd
+pytestmark = pytest.mark.filterwarnings("ignore::realign.errors.InputWarning")  # for clips with peculiarities
 JOINTS = 2e-6
 FEATURES = {"rotations": 1e-4, "contacts": 0.0}  # 1e-5 for all others
 

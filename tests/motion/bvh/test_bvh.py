@@ -172,7 +172,7 @@ def test_missing_file_and_folder(tmp_path):
 
 
 def wild_motion(skeleton, frames: int, seed: int) -> np.ndarray:
-    """Joints with constant bone lengths in directions without any rule, opposite ones and straight ones included."""
+    """Joints with constant bone lengths in random directions, including opposite and straight ones."""
     random = np.random.default_rng(seed)
     lengths = random.uniform(0.05, 0.4, skeleton.num_joints)
     directions = random.normal(size=(frames, skeleton.num_joints, 3))

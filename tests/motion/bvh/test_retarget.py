@@ -208,7 +208,7 @@ def test_reading_a_written_file_is_exact(tmp_path):
 
 
 def facing_ahead(joints: np.ndarray) -> np.ndarray:
-    """Root over the origin, first frame facing Z, root height from its mean: a floor touched once does not count."""
+    """Root over the origin, first frame facing Z, root height relative to its mean instead of the lowest point."""
     joints = joints.astype(np.float64)
     across = joints[0, 1] - joints[0, 2] + joints[0, 16] - joints[0, 17]
     left = across * [1, 0, 1] / np.linalg.norm(across * [1, 0, 1])
@@ -218,7 +218,7 @@ def facing_ahead(joints: np.ndarray) -> np.ndarray:
 
 
 def test_shared_recordings_agree_with_the_mocap_set(shared_data):
-    """The same recordings, brought to that skeleton by another program: mean joint error, first frame apart."""
+    """Mean joint error to the same recordings retargeted by another program, without the first frame."""
     errors: dict[str, list[float]] = {"bandai": [], "cmu_daz": []}
     with open(shared_data / "mocap" / "index.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["source"].startswith(("Bandai", "CMU"))]

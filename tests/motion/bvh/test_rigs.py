@@ -32,7 +32,7 @@ def parted(form: str, parts: str, sides: tuple[str, str] = ("L", "R")) -> list[s
 LIMBS = "UpperLeg LowerLeg Foot Toes Shoulder UpperArm LowerArm Hand"
 MAYA = "UpLeg Leg Foot ToeBase Shoulder Arm ForeArm Hand"
 LONG = ("Left", "Right")
-FOREIGN = {  # names, then what stands for the left limbs, the neck and the spine
+FOREIGN = {  # names, then the joints of the left limbs, the neck and the spine
     "biped": (
         ["Bip01", "Bip01 Pelvis", "Bip01 Spine", "Bip01 Spine1", "Bip01 Neck", "Bip01 Head", "Bip01 Footsteps"]
         + parted("Bip01 {side} {part}", "Thigh Calf Foot Toe0 Clavicle UpperArm Forearm Hand Finger0"),

@@ -1,4 +1,4 @@
-"""Recordings in other worlds than Y up: other axes, rest poses that lie, mirrored ones, bones without length, rates."""
+"""Recordings with other up axes, lying rest poses, mirrored coordinates, bones without length, and doubtful rates."""
 
 import warnings
 
@@ -12,11 +12,11 @@ from realign.motion.bvh.writer import _euler_zxy
 from realign.motion.skeleton import HUMANML3D
 from realign.motion.upright import UP_AXES, turn_up
 
-LYING = {"along x": (1, 2, 0), "along z": (2, 0, 1)}  # which axis of the standing body each axis of a lying one shows
+LYING = {"along x": (1, 2, 0), "along z": (2, 0, 1)}  # axis of the standing body for each axis of a lying one
 
 
 def world(up: str) -> np.ndarray:
-    """The rotation from a world with Y up to one with another axis up."""
+    """The rotation from Y up to another axis up."""
     return np.array(turn_up(np.eye(3), up))
 
 
@@ -32,7 +32,7 @@ def walk(tree: Tree, frames: int = 25, unit: float = 100.0) -> np.ndarray:
 
 
 def saved(path, tree: Tree, motion: np.ndarray, up: str = "y", rest: np.ndarray | None = None, fps: float = 20.0):
-    """Write a walk in a world with another axis up; a rest pose that is turned is turned back by the root."""
+    """Write a walk with another axis up; the root turns back a turned rest pose."""
     turned = np.eye(3) if rest is None else rest
     motion = motion.copy()
     motion[:, :3] = motion[:, :3] @ world(up).T
@@ -80,7 +80,7 @@ def test_a_root_that_stays_at_the_origin_shows_no_floor(tmp_path, up, rest):
 
 @pytest.mark.parametrize("up", UP_AXES)
 def test_zero_offsets_use_the_motion(tmp_path, plain, up):
-    """Every joint has position channels, whose values are the only skeleton."""
+    """Every joint has position channels, and only their values define the skeleton."""
     tree = body(AUTODESK)
     text = saved(tmp_path / "x.bvh", tree, walk(tree), up).read_text()
     offsets, lines, columns = [], [], []
@@ -104,7 +104,7 @@ def test_zero_offsets_use_the_motion(tmp_path, plain, up):
 
 @pytest.mark.parametrize("floor", [0.0, 90.0])
 def test_a_lying_body_is_not_turned(tmp_path, floor):
-    """A standing rest pose, and a body that lies along Z on the floor or high up: it is turned by its root alone."""
+    """A standing rest pose, and a body lying along Z on the floor or high up, turned only by its root."""
     tree = body(AUTODESK)
     motion = walk(tree, 30)
     motion[:, :3] = [0.0, 14.0 + floor, 40.0]
@@ -162,7 +162,7 @@ def test_a_bone_without_length_counts_as_absent(tmp_path, parts, up):
 
 
 def test_bones_without_length_turn_with_the_body(tmp_path):
-    """The same body turned by its root: toes, heads and hands without length turn along with it."""
+    """The same body turned by its root: toes, heads and hands without length turn with it."""
     gone = ("LeftToeBase", "RightToeBase", "Head", "LeftHand", "RightFoot")
     tree = [(name, parent, (0.0, 0.0, 0.0) if name in gone else offset) for name, parent, offset in body(AUTODESK)]
     motion = walk(tree, 30)
@@ -190,7 +190,7 @@ def test_an_implausible_rate_warns_and_can_be_overruled(tmp_path, fps, doubt):
     assert found == 79 * 20 // fps + 1
     assert [str(w.message).count(doubt) for w in told] == ([1] if doubt else [])
     assert not told or ("walk.bvh" in str(told[0].message) and "--fps" in str(told[0].message))
-    assert len(import_bvh(path, recorded_fps=20)) == 80  # and without a remark, which would be an error here
+    assert len(import_bvh(path, recorded_fps=20)) == 80  # without a warning, which would be an error here
     (tmp_path / "rig.yaml").write_text("fps: 20\n")
     assert len(import_bvh(path, tmp_path / "rig.yaml")) == 80
     assert len(import_bvh(path, tmp_path / "rig.yaml", recorded_fps=40)) == 40
