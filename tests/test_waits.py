@@ -61,9 +61,7 @@ KEPT = ("generator latent", "reward paired")
 
 
 @pytest.mark.parametrize(("kind", "kept"), [*((kind, False) for kind in TRAINED), *((kind, True) for kind in KEPT)])
-def test_a_training_step_waits_only_to_log_losses(
-    there: None, tmp_path: Path, kind: str, kept: bool
-) -> None:
+def test_a_training_step_waits_only_to_log_losses(there: None, tmp_path: Path, kind: str, kept: bool) -> None:
     torch.manual_seed(0)
     found = fit(tmp_path, TRAINED[kind](), kept)
     assert len(found) == STEPS - 1
