@@ -52,6 +52,20 @@ def add_motion_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_export_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of files that hold rotations."""
+    parser.add_argument(
+        "--output-fps", type=float, metavar="FPS",
+        help="frames per second of a .bvh, .npz or .glb, whose rotations are interpolated (default: the motion's; "
+        "Blender's add-ons for AMASS refuse less than 30)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--body-models", type=Path, metavar="DIR",
+        help="folder with an SMPL+H or SMPL model, with whose pelvis and rest pose a .npz is written (default: a "
+        "T-pose with the pelvis at the origin)",
+    )  # fmt: skip
+
+
 def read_motions(path: Path, options: argparse.Namespace, caption: str = "") -> "list[MotionClip]":
     """All motions of a file, by the options of `add_motion_options`."""
     from realign.motion.clip import MotionClip

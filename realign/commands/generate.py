@@ -5,6 +5,7 @@ from pathlib import Path
 
 from realign.commands.common import (
     SAMPLERS,
+    add_export_options,
     add_guidance_scale,
     add_threads,
     add_trust,
@@ -38,8 +39,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--compile", action="store_true", help="compile the networks, which pays off for many motions")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("motion.gif"), metavar="OUT",
-        help="format by suffix: .gif .mp4 .html .png .bvh .npy (default: motion.gif)",
+        help="format by suffix: .gif .mp4 .html .png .bvh .npy .npz (AMASS) .glb (default: motion.gif)",
     )  # fmt: skip
+    add_export_options(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,9 +50,11 @@ def run(options: argparse.Namespace) -> None:
     with loading():
         from realign.guidance.own import OwnGuidance
         from realign.inference import TextToMotion, pretrained_folder, read_captions
+        from realign.motion.rigid_files import RigidFiles
         from realign.render.save import check_suffix, save_motions
 
-        check_suffix(options.output)  # first, so that a wrong name fails before sampling
+        export = {"fps": options.output_fps, "body_models": options.body_models}
+        RigidFiles(**export).check(check_suffix(options.output))  # first, so that a wrong name fails before sampling
         texts = read_captions(options.text, options.file)
         own = OwnGuidance.read(options.checkpoint or pretrained_folder("generator"))
         word = options.guidance or ("default" if options.preset in (None, "none") else "reward")
@@ -80,5 +84,5 @@ def run(options: argparse.Namespace) -> None:
         for text, seconds in {clip.caption: clip.seconds for clip in clips}.items():
             usual = "the usual length of such motions" if model.guide else "as no index knows such motions"
             note(f"{text!r} got {seconds:g} s, {usual}; --seconds sets another")
-    for path in save_motions(options.output, clips):
+    for path in save_motions(options.output, clips, **export):
         print(path)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from realign.commands.common import add_motion_options, read_motions
+from realign.commands.common import add_export_options, add_motion_options, read_motions
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -13,8 +13,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "render",
         help="draw existing motions",
         description="Draw .npy motions (joints, features or MDM's results) and .bvh recordings, several side by side. "
-        "The suffix of OUT chooses the form: .gif, .mp4, .html (interactive player), .png (strip of poses), .bvh or "
-        ".npy (joints; several motions make numbered files).",
+        "The suffix of OUT chooses the form: .gif, .mp4, .html (interactive player), .png (strip of poses), .bvh, "
+        ".glb, .npz (AMASS) or .npy (joints; several motions make numbered files).",
     )
     parser.add_argument("motions", nargs="+", type=Path, metavar="MOTION", help="a .npy or .bvh file")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="file to write")
@@ -23,6 +23,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="caption of a motion, once for each in their order (default: the file's name)",
     )  # fmt: skip
     add_motion_options(parser)
+    add_export_options(parser)
     parser.add_argument("--size", type=int, metavar="PIXELS", help="height of a picture, or of a pose in a strip")
     parser.add_argument(
         "--camera", choices=("auto", "fixed", "follow"), default="auto",
@@ -42,10 +43,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Read the motions and write the file."""
     from realign.errors import InputError
+    from realign.motion.rigid_files import RigidFiles
     from realign.motion.skeleton import check_fps
     from realign.render.save import check_suffix, save_motions
 
-    check_suffix(args.output)  # checked before motions are read
+    export = {"fps": args.output_fps, "body_models": args.body_models}
+    RigidFiles(**export).check(check_suffix(args.output))  # checked before motions are read
     if args.fps is not None:
         check_fps(args.fps, "--fps")
     clips = []
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
             clip.caption = caption
     written = save_motions(
         args.output, clips, size=args.size, camera=args.camera, azimuth=args.azimuth, elevation=args.elevation,
-        poses=args.poses,
+        poses=args.poses, **export,
     )  # fmt: skip
     for path in written:
         print(path)

@@ -35,7 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
         "--render", type=Path, metavar="OUT",
-        help="draw the hits side by side: .png .html .gif .mp4, or save them: .bvh .npy; one file per query",
+        help="draw the hits side by side: .png .html .gif .mp4, or save them: .bvh .npy .npz .glb; one file per query",
     )  # fmt: skip
     parser.add_argument("--index", type=model_path, metavar="DIR", help="folder of an index (default: the shipped one)")
     parser.add_argument(

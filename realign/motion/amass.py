@@ -2,19 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from realign.errors import InputError
+from realign.files import atomic_path
 from realign.motion.npz import Npz
 from realign.motion.skeleton import check_fps
 from realign.motion.smpl import KINDS, NAMES
 
+if TYPE_CHECKING:  # reading needs no torch
+    from realign.motion.rotation_solver import PosedSkeleton
+
 BODY_JOINTS = 22  # of every kind; the joints of HumanML3D
 _RATES = ("mocap_framerate", "mocap_frame_rate")  # in releases up to 2020, and since
 _PARTS = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")
+_FROM_Y_UP = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+"""The rotation from the Y-up world of HumanML3D to the Z-up world of AMASS, which is its own inverse."""
 _WIDTHS = {3 * joints: kind for joints, kind in KINDS.items()}
 
 
@@ -102,3 +109,42 @@ def _gender(file: Npz) -> tuple[str, bool]:
         raise InputError(f"{file.path}: its gender is an array of {found.dtype} {found.shape}, not a text.")
     value = found.item()
     return (value.decode("ascii", "replace"), True) if isinstance(value, bytes) else (str(value), False)
+
+
+def write_amass(
+    path: str | Path, posed: "PosedSkeleton", pelvis: Float[ndarray, "3"] | None = None, gender: str = "neutral"
+) -> None:
+    """Write a motion as AMASS holds it: rotations of SMPL+H in a Z-up world, without pickled objects.
+
+    Hands are flat and the shape is the mean one. As a body turns about its pelvis, `trans` is where the pelvis is less
+    where it is at rest.
+
+    Args:
+        path: The file to write; it is replaced only when complete.
+        posed: The motion, of the HumanML3D skeleton.
+        pelvis: The body's pelvis at rest (metres, Y up); None takes the origin, and a body with another one stands off
+            by it.
+        gender: "male", "female" or "neutral".
+
+    Raises:
+        InputError: It has the joints of another skeleton.
+    """
+    from realign.motion.rotations import axis_angle_to_quaternion, quaternion_multiply, quaternion_to_axis_angle
+
+    if posed.skeleton.num_joints != BODY_JOINTS:
+        raise InputError(
+            f"the {posed.skeleton.num_joints} joints of {posed.skeleton.name} are not the first of SMPL, which .npz "
+            "needs: write .bvh, .glb or .npy"
+        )
+    rotations = posed.rotations.clone()
+    half_turn = rotations.new_tensor([0.0, 0.5**0.5, 0.5**0.5]) * np.pi  # _FROM_Y_UP
+    rotations[:, 0] = quaternion_multiply(axis_angle_to_quaternion(half_turn), rotations[:, 0])
+    poses = np.zeros((len(rotations), 156))
+    poses[:, : 3 * BODY_JOINTS] = quaternion_to_axis_angle(rotations).flatten(1).numpy()
+    trans = posed.root.numpy() @ _FROM_Y_UP.T - (0.0 if pelvis is None else pelvis)
+    rates = dict.fromkeys(_RATES, np.float64(posed.fps))
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file, trans=trans, poses=poses, betas=np.zeros(16), gender=np.array(gender),
+            dmpls=np.zeros((len(poses), 8)), **rates,
+        )  # fmt: skip

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,17 +52,18 @@ class MotionClip:
         """Duration in seconds: frames over frames per second."""
         return len(self.joints) / self.fps
 
-    def save(self, path: str | Path) -> None:
-        """Write the clip; the suffix chooses the format: .gif, .mp4, .html, .png, .bvh or .npy (joints).
+    def save(self, path: str | Path, **options: Any) -> None:
+        """Write the clip; the suffix chooses the format: .gif .mp4 .html .png .bvh .npy (joints) .npz (AMASS) .glb.
 
         Args:
             path: Where to write.
+            **options: Those of `realign.render.save.save_motions`, such as `fps` and `body_models`.
 
         Raises:
-            InputError: A suffix that nothing writes.
+            InputError: A suffix that nothing writes, or an option that the format does not have.
         """
         # imported by name: render is a layer above motion, and loading a clip must stay light
-        import_module("realign.render.save").save_motions(path, [self])
+        import_module("realign.render.save").save_motions(path, [self], **options)
 
     @classmethod
     def load(

@@ -140,6 +140,55 @@ def matrix_to_sixd(matrix: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 6"]:
     return torch.cat([matrix[..., 0], matrix[..., 1]], dim=-1)
 
 
+def matrix_to_quaternion(matrix: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 4"]:
+    """Unit quaternions of rotation matrices, by the largest of their four components (Shepperd 1978).
+
+    Args:
+        matrix: Rotation matrices.
+    """
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(-1) for row in matrix.unbind(-2))
+    rows = torch.stack(
+        [
+            torch.stack([1 + xx + yy + zz, zy - yz, xz - zx, yx - xy], dim=-1),
+            torch.stack([zy - yz, 1 + xx - yy - zz, yx + xy, xz + zx], dim=-1),
+            torch.stack([xz - zx, yx + xy, 1 - xx + yy - zz, zy + yz], dim=-1),
+            torch.stack([yx - xy, xz + zx, zy + yz, 1 - xx - yy + zz], dim=-1),
+        ],
+        dim=-2,
+    )
+    largest = rows.diagonal(dim1=-2, dim2=-1).argmax(dim=-1)[..., None, None]
+    return torch.nn.functional.normalize(torch.take_along_dim(rows, largest, dim=-2)[..., 0, :], dim=-1)
+
+
+def axis_angle_to_quaternion(vectors: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 4"]:
+    """Unit quaternions of rotation axes times angles (radians)."""
+    half = torch.sqrt(squared_length(vectors)) / 2
+    return torch.cat([torch.cos(half)[..., None], vectors * (torch.sinc(half / torch.pi) / 2)[..., None]], dim=-1)
+
+
+def quaternion_to_axis_angle(q: Float[Tensor, "*B 4"]) -> Float[Tensor, "*B 3"]:
+    """Rotation axes times angles (radians, at most a half turn) of unit quaternions."""
+    q = torch.where(q[..., :1] < 0, -q, q)
+    sine = torch.sqrt(squared_length(q[..., 1:]))
+    angle = 2 * torch.atan2(sine, q[..., 0])
+    tiny = sine < 1e-7
+    return q[..., 1:] * torch.where(tiny, 2, angle / torch.where(tiny, 1, sine))[..., None]
+
+
+def quaternion_slerp(
+    a: Float[Tensor, "*#B 4"], b: Float[Tensor, "*#B 4"], weight: Float[Tensor, "*#B"]
+) -> Float[Tensor, "*#B 4"]:
+    """Rotations between a and b along the shortest way, at constant speed.
+
+    Args:
+        a: Unit quaternions at weight 0.
+        b: Unit quaternions at weight 1.
+        weight: Fractions from 0 to 1.
+    """
+    way = quaternion_to_axis_angle(quaternion_multiply(b, quaternion_conjugate(a)))
+    return quaternion_multiply(axis_angle_to_quaternion(way * weight[..., None]), a)
+
+
 def rotate_yaw(direction: Float[Tensor, "*#B 2"], v: Float[Tensor, "*#B 3"]) -> Float[Tensor, "*#B 3"]:
     """Vectors turned about Y by the rotation that takes a horizontal direction to Z+.
 

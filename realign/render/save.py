@@ -13,12 +13,13 @@ import numpy as np
 from realign.errors import InputError
 from realign.files import atomic_path
 from realign.motion.clip import MotionClip
+from realign.motion.rigid_files import RigidFiles
 from realign.motion.skeleton import check_fps, get_skeleton
 from realign.render.camera import choose_follow
 from realign.render.figure import SOLE, Figure, make_figure
 
-SUFFIXES = (".gif", ".mp4", ".html", ".png", ".bvh", ".npy")
-SINGLE = (".bvh", ".npy")  # one clip per file: several clips make numbered files
+SUFFIXES = (".gif", ".mp4", ".html", ".png", ".bvh", ".npy", ".npz", ".glb")
+SINGLE = (".bvh", ".npy", ".npz", ".glb")  # one clip per file: several clips make numbered files
 CAMERAS = ("auto", "fixed", "follow")
 
 
@@ -68,20 +69,30 @@ def check_suffix(path: str | Path) -> str:
     return suffix
 
 
-def save_motions(path: str | Path, clips: Sequence[MotionClip], **options: Any) -> list[Path]:
+def save_motions(
+    path: str | Path,
+    clips: Sequence[MotionClip],
+    *,
+    fps: float | None = None,
+    body_models: str | Path | None = None,
+    **options: Any,
+) -> list[Path]:
     """Write motions; the suffix chooses the format.
 
     .gif and .mp4 show the clips side by side, .html is a self-contained interactive player, .png a strip of poses.
-    .bvh (an animated skeleton) and .npy (joints, float32, in the clip's unit) hold one clip: several clips are written
-    to `name_0`, `name_1` and so on, with the same number of digits.
+    .bvh (an animated skeleton), .glb (an animated figure), .npz (rotations of SMPL+H as in AMASS) and .npy (joints,
+    float32, in the clip's unit) hold one clip: several clips are written to `name_0`, `name_1` and so on, with the same
+    number of digits.
 
     Args:
         path: Output path; its folder is created. If writing fails, no partial file is left behind.
         clips: At least one motion.
+        fps: Frames per second of a .bvh, .npz or .glb, None for the clip's.
+        body_models: Folder with an SMPL+H or SMPL model for a .npz, whose pelvis and bone directions then count.
         **options: Fields of `Look`: size, camera, azimuth, elevation, poses.
 
     Returns:
-        The paths written, one for each clip for .bvh and .npy and a single one otherwise.
+        The paths written, one for each clip for .bvh, .glb, .npz and .npy and a single one otherwise.
 
     Raises:
         InputError: An unknown suffix or option, no clips, clips that cannot be drawn, or no ffmpeg for .mp4.
@@ -91,7 +102,8 @@ def save_motions(path: str | Path, clips: Sequence[MotionClip], **options: Any) 
     unknown = sorted(set(options) - set(Look.__dataclass_fields__))
     if unknown:
         raise InputError(f"unknown option {unknown[0]!r}: choose from {', '.join(Look.__dataclass_fields__)}")
-    look = Look(**options)
+    look, rigid = Look(**options), RigidFiles(fps, body_models)
+    rigid.check(suffix)
     if not clips:
         raise InputError(f"there is no motion to write to {path}: give at least one")
     for clip in clips:
@@ -105,7 +117,7 @@ def save_motions(path: str | Path, clips: Sequence[MotionClip], **options: Any) 
     names = [path] if len(clips) == 1 else names
     for name, clip in zip(names, clips, strict=True):
         with atomic_path(name) as temporary:
-            _write_single(temporary, clip)
+            _write_single(temporary, clip, rigid)
     return names
 
 
@@ -122,14 +134,11 @@ def _check(clip: MotionClip) -> None:
     check_fps(clip.fps, f"the fps of {name}")
 
 
-def _write_single(path: Path, clip: MotionClip) -> None:
-    if path.suffix.lower() == ".npy":
-        with open(path, "wb") as file:
-            np.save(file, np.ascontiguousarray(clip.joints, dtype=np.float32), allow_pickle=False)
-        return
-    from realign.motion.bvh import write_bvh
-
-    write_bvh(path, clip.joints, get_skeleton(clip.skeleton), clip.fps)
+def _write_single(path: Path, clip: MotionClip, rigid: RigidFiles) -> None:
+    if path.suffix.lower() != ".npy":
+        return rigid.write(path, clip)
+    with open(path, "wb") as file:
+        np.save(file, np.ascontiguousarray(clip.joints, dtype=np.float32), allow_pickle=False)
 
 
 def _write_gif(path: Path, clips: Sequence[MotionClip], look: Look) -> None:

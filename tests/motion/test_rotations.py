@@ -5,12 +5,17 @@ import numpy as np
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation, Slerp
 
 from realign.motion.rotations import (
+    axis_angle_to_quaternion,
+    matrix_to_quaternion,
     matrix_to_sixd,
     quaternion_conjugate,
     quaternion_multiply,
     quaternion_rotate,
+    quaternion_slerp,
+    quaternion_to_axis_angle,
     quaternion_to_matrix,
     quaternion_to_sixd,
     rotate_yaw,
@@ -108,3 +113,35 @@ def test_type_and_leading_dimensions_are_kept():
     assert q.shape == (2, 5, 4) and q.dtype == torch.float32
     assert quaternion_rotate(q[:, :1], torch.randn(2, 5, 3)).shape == (2, 5, 3)
     assert quaternion_multiply(q, q[0]).shape == (2, 5, 4)
+
+
+def turns_of_all_kinds():
+    """Random rotations, none, tiny ones, half turns about axes and nearly half turns."""
+    rng = np.random.default_rng(0)
+    some = rng.normal(0, 1, (50, 3)) * rng.choice([1e-9, 1e-3, 1.5], (50, 1))
+    halves = np.concatenate([np.eye(3), [[0, 0.6, 0.8]], [[0.36, 0.48, -0.8]]]) * np.pi
+    return Rotation.from_rotvec(np.concatenate([some, halves, halves * (1 - 1e-7), np.zeros((1, 3))]))
+
+
+def test_forms_of_rotations_are_those_of_scipy():
+    turns = turns_of_all_kinds()
+    made = axis_angle_to_quaternion(torch.from_numpy(turns.as_rotvec()))
+    for quaternion in (made, matrix_to_quaternion(torch.from_numpy(turns.as_matrix()))):
+        assert (quaternion.norm(dim=-1) - 1).abs().max() < 1e-12
+        found = Rotation.from_quat(np.roll(quaternion.numpy(), -1, axis=-1))
+        assert (found.inv() * turns).magnitude().max() < 1e-7
+    for sign in (1, -1):
+        vectors = Rotation.from_rotvec(quaternion_to_axis_angle(sign * made).numpy())
+        assert (vectors.inv() * turns).magnitude().max() < 1e-7
+        assert quaternion_to_axis_angle(sign * made).norm(dim=-1).max() < np.pi + 1e-9
+
+
+def test_interpolation_of_rotations_is_that_of_scipy():
+    ends = Rotation.from_rotvec(np.random.default_rng(1).normal(0, 1, (20, 2, 3)).reshape(-1, 3))
+    quaternions = torch.from_numpy(np.roll(ends.as_quat(), 1, axis=-1)).reshape(20, 2, 4)
+    for weight in (0.0, 0.3, 1.0):
+        found = quaternion_slerp(quaternions[:, 0], -quaternions[:, 1], torch.full((20,), weight).double())
+        for row in range(20):
+            expected = Slerp([0, 1], ends[2 * row : 2 * row + 2])(weight)
+            turned = Rotation.from_quat(np.roll(found[row].numpy(), -1))
+            assert (expected.inv() * turned).magnitude() < 1e-7
