@@ -59,6 +59,17 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of one of the project's own commands, those of a configuration that it names included.
+
+    Raises:
+        InputError: A configuration is missing or does not fit.
+        SystemExit: An option does not exist or its value does not fit.
+    """
+    expand = getattr(_module(arguments[0]), "expand", None) if arguments and arguments[0] in COMMANDS else None
+    return parser().parse_args(expand(arguments) if expand else arguments)
+
+
 def _module(command: str) -> ModuleType:
     """Where a command lives; `import` is a keyword of Python."""
     return import_module(f"realign.commands.{command}{'_' * iskeyword(command)}")
@@ -84,7 +95,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 if arguments and arguments[0] in OLD_NAMES:
                     old, arguments[0] = arguments[0], OLD_NAMES[arguments[0]]
                     renamed(f"realign {old}", f"realign {arguments[0]}")
-                options = parser().parse_args(arguments)
+                options = parse(arguments)
                 status = _module(options.command).run(options) or 0
         sys.stdout.flush()
     except (KeyboardInterrupt, SystemExit) as error:

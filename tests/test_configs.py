@@ -23,10 +23,10 @@ from realign.guidance.reward import RewardGuidance
 from realign.nn.reward import TransformerReward
 from realign.nn.spaces import LatentSpace
 from realign.tasks import save_pretrained
-from realign.text import TextEncoder
+from realign.text import HuggingFaceEncoder, TextEncoder
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "base")
+CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name not in ("base", "paper"))
 BLIND = ROOT / "configs/ablation/reward_blind.yaml"  # laid over a reward's configuration
 ABLATION = [path for path in CONFIGS if path.parent.name == "ablation" and path != BLIND]  # over a generator's
 FULL = [path for path in CONFIGS if path.parent.name not in ("tiny", "ablation")]
@@ -45,6 +45,14 @@ def some_batch(features: int) -> MotionTextBatch:
     return MotionTextBatch(motion, torch.tensor([48, 40, 48]), ["walk", "run", "bow"], ["a", "b", "c"], torch.arange(3))
 
 
+HUB = {
+    ("sentence-transformers/sentence-t5-large", "mean"): 1024,
+    ("distilbert-base-uncased", "cls"): 768,
+    ("sentence-transformers/all-mpnet-base-v2", "auto"): 768,
+}
+"""Widths of models on the hub, which is not asked."""
+
+
 def encoder(options: dict[str, Any]) -> TextEncoder:
     """The text encoder of a configuration, which has a width without weights."""
     module, _, kind = options["class_path"].rpartition(".")
@@ -52,7 +60,10 @@ def encoder(options: dict[str, Any]) -> TextEncoder:
         key: encoder(value) if isinstance(value, dict) and "class_path" in value else value
         for key, value in options.get("init_args", {}).items()
     }
-    return getattr(import_module(module), kind)(**arguments)
+    made: TextEncoder = getattr(import_module(module), kind)(**arguments)
+    if isinstance(made, HuggingFaceEncoder):
+        made.__dict__["_dim"] = HUB[made.name_or_path, made.pooling]
+    return made
 
 
 def real_width(options: dict[str, Any]) -> int:
@@ -183,6 +194,39 @@ def test_starting_weights_of_a_configuration_come_from_another_that_fits() -> No
             }
             continued += 1
     assert continued == 3  # the rewards on mocap
+
+
+def published(stem: str) -> tuple[dict[str, Any], dict[str, Any], LightningModule]:
+    """Options of a recipe, of its data, and its task."""
+    path = ROOT / f"configs/recipe/{stem}.yaml"
+    config = read_config(path)
+    # ancestral steps are computed when they are built, not on shapes alone
+    return config, config["data"]["init_args"], full_size(path) if stem.startswith("mdm") else shapes(path)
+
+
+def _layers(task: LightningModule) -> int:
+    return len(task.model.motion_encoder.transformer.layers)
+
+
+def test_recipes_state_the_published_hyper_parameters() -> None:
+    vae, data, task = published("vae_mld_humanml3d")
+    assert (vae["trainer"]["max_epochs"], data["global_batch_size"]) == (6000, 128)
+    assert (task.velocity_weight, task.joint_weight, task.kl_weight) == (0, 1, 1e-4)
+    mld, data, task = published("mld_humanml3d")
+    assert (mld["trainer"]["max_epochs"], data["global_batch_size"], task.guidance_scale) == (3000, 64, 7.5)
+    mdm, data, task = published("mdm_humanml3d")
+    assert (mdm["trainer"]["max_steps"], data["global_batch_size"], task.guidance_scale) == (500_000, 64, 2.5)
+    assert (task.steps, task.denoiser.text_dim, task.space.frames) == (1000, 512, 196)
+    tmr, data, task = published("tmr_humanml3d")
+    assert (tmr["trainer"]["max_epochs"], data["global_batch_size"], _layers(task)) == (500, 32, 6)
+    reward, data, task = published("realign_humanml3d")
+    assert (reward["trainer"]["max_epochs"], data["global_batch_size"], task.clean_probability) == (100, 512, 0.5)
+    assert task.path.fingerprint == published("mld_humanml3d")[2].path.fingerprint
+    for config in (vae, mld, mdm, tmr, reward):
+        options = config["model"]["init_args"]
+        assert options["optimizer"]["init_args"] == {"lr": 1e-4, "weight_decay": 0}
+        assert (options["lr_scheduler"] is None) == (config is not reward)
+        assert not any("EMA" in str(each) for each in config["trainer"]["callbacks"])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_layers import LAYER
 
-from realign.cli import OLD_NAMES, TRAINING, parser
+from realign.cli import OLD_NAMES, TRAINING, parse
 from realign.commands.training import OPTIONS
 from realign.configuration import configs_folder, find_config
 
@@ -56,7 +56,7 @@ def test_commands_parse(page: Path) -> None:
     for words in commands(page):
         assert words[0] not in OLD_NAMES, f"realign {words[0]} is an old name"
         if words[0] not in TRAINING:
-            parser().parse_args(words)  # exits with a usage page if an option does not exist
+            parse(words)  # exits with a usage page if an option does not exist
             continue
         for name, value in zip(words, [*words[1:], ""], strict=True):
             if name.startswith("--"):

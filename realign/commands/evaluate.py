@@ -1,14 +1,18 @@
 """`realign evaluate`: measure generated motions."""
 
 import argparse
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import SAMPLERS, add_guidance_scale, add_threads, add_trust, model_path
+from realign.commands import configured
+from realign.commands.common import SAMPLERS, add_guidance_scale, add_threads, add_trust, model_path, note
+from realign.commands.configured import add_config
 from realign.commands.guiding import add_guidance, given_guidance, own_guidance
 from realign.errors import InputError
+from realign.files import atomic_path
 from realign.guidance.arguments import check_concern
 from realign.threads import use_threads
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from realign.evaluation.evaluation import Watch
     from realign.evaluation.settings import Setting
 
+_RETRIEVAL_ONLY = ("sentence_encoder", "subset")
 SAMPLING = ("steps", "guidance_scale", "scheduler")
 
 
@@ -34,7 +39,37 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--mm-replications", type=int, default=0, help="how often to measure MModality (default: 0)")
     parser.add_argument("--aits", type=int, default=0, metavar="N", help="time N captions, one at a time (default: 0)")
     parser.add_argument("-o", "--output", type=Path, default=Path("results.json"), help="(default: results.json)")
+    add_config(parser, "paper/mld_humanml3d")
+    for name in ("published", "published_real"):  # of configurations: figures of the row, and of real motions
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_figures, default={}, help=argparse.SUPPRESS)
     _add_settings(parser)
+    _add_retrieval(parser)
+
+
+def expand(words: Sequence[str]) -> list[str]:
+    """The command line with the options of its configurations."""
+    own = argparse.ArgumentParser(prog="realign").add_subparsers()
+    add_parser(own)
+    return [words[0], *configured.expand(words[1:], own.choices[words[0]])]
+
+
+def _figures(text: str) -> Any:
+    """Figures of a configuration, which come as words of a command line."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON") from None
+
+
+def _add_retrieval(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("retrieval", "in the place of a generator: all protocols of TMR, both directions")
+    group.add_argument("--retriever", type=model_path, help="a reward, retriever or evaluator to search with")
+    group.add_argument(
+        "--sentence-encoder", metavar="NAME",
+        help="folder or hub name of a sentence encoder that tells which captions are nearly the same, such as "
+        "sentence-transformers/all-mpnet-base-v2, for the protocols that need one (default: they are left out)",
+    )  # fmt: skip
+    group.add_argument("--subset", type=Path, help="ids of the dissimilar subset, one a line")
 
 
 def add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -115,19 +150,62 @@ def run(options: argparse.Namespace) -> None:
     """Evaluate, write and print the tables."""
     use_threads(options.threads, options.batch_size, options.devices)
     from realign.distributed import launch
-    from realign.evaluation.results import Results
+    from realign.evaluation.published import read_figures
+    from realign.evaluation.results import LEARNED, REAL, Results
     from realign.evaluation.tables import markdown, write_tables
     from realign.inference import pick_device
 
     if options.output.suffix != ".json":
         raise InputError(f"The results go into a .json file, not {options.output}; choose another -o.")
+    if options.retriever is not None:
+        return _run_retrieval(options)
+    _refuse(options, _RETRIEVAL_ONLY, "only --retriever reads it")
+    figures = [read_figures(each, LEARNED) for each in (options.published, options.published_real)]
     settings = settings_of(options)  # checked before models are loaded
     more = {"multimodality": options.mm_replications, "time_captions": options.aits}
     launch(measure, options.devices, pick_device(options.device), options, settings, options.output, more)
     results = Results.load(options.output)
+    if any(figures):
+        results.row(REAL, None).published = options.published_real
+        (row,) = [row for row in results.rows if row.name == settings[0].name]
+        if len(settings) == 1:
+            row.published = options.published
+        elif options.published:
+            note("published figures belong to one row, so they are not shown beside several settings")
+        results.save(options.output)
     written = write_tables(options.output, results)
     print(markdown(results))
     print(*(str(path) for path in (options.output, *written)), sep="\n")
+
+
+def _run_retrieval(options: argparse.Namespace) -> None:
+    """Measure retrieval, write and print."""
+    generating = ("generator", "evaluator", "guidance", "setting", "reward", "index", "kind", "published_real")
+    _refuse(options, generating, "it is of generators, not of --retriever")
+    from realign.evaluation.retrieval import evaluate_retrieval, markdown
+
+    found = evaluate_retrieval(
+        options.retriever,
+        options.data,
+        options.split,
+        sentence_encoder=options.sentence_encoder,
+        subset=options.subset,
+        limit=options.limit,
+        batch_size=options.batch_size,
+        device=options.device,
+        trust_code=options.trust_code,
+        published=options.published,
+    )
+    with atomic_path(options.output) as temporary:
+        temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(markdown(found))
+    print(options.output)
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[str], reason: str) -> None:
+    given = next((name for name in names if getattr(options, name)), None)
+    if given is not None:
+        raise InputError(f"--{given.replace('_', '-')} has no effect here, since {reason}; leave it out.")
 
 
 def measure(

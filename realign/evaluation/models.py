@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from realign.checkpoint.load import load_model
 from realign.data.caption_tables import caption_tokens
+from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.evaluation.clips import EvaluationClips
 from realign.interfaces import MotionTextModel
@@ -50,13 +51,13 @@ class EvaluationModels:
         device: Where they work.
 
     Raises:
-        InputError: As `check_evaluator`, or a model makes NaN of captions or recorded motions.
+        InputError: As `check_motions`, or a model makes NaN of captions or recorded motions.
     """
 
     def __init__(self, models: Mapping[str, MotionTextModel], clips: EvaluationClips, device: torch.device) -> None:
         self.by_name = dict(models)
         for name, model in self.by_name.items():
-            check_evaluator(name, model, clips)
+            check_motions(name, model, clips.packed)
         captions = clips.captions()
         reading = any(type(model).take_tokens is not MotionTextModel.take_tokens for model in models.values())
         tokens = caption_tokens(clips.packed) if reading else {}
@@ -96,32 +97,32 @@ class EvaluationModels:
         return embedded.masked_fill(~finite[:, None], torch.nan)
 
 
-def check_evaluator(name: str, model: MotionTextModel, clips: EvaluationClips) -> None:
+def check_motions(name: str, model: MotionTextModel, packed: PackedMotions) -> None:
     """Refuse a model of other motions.
 
     Args:
         name: What it is called.
         model: An evaluator or a reward.
-        clips: What it is to measure.
+        packed: What it is to measure.
 
     Raises:
         InputError: Its skeleton or width differ, or it has no statistics.
     """
     width = len(model.normalizer.mean)
-    if width != clips.packed.num_features:
+    if width != packed.num_features:
         raise InputError(
-            f"{name} reads motions of {width} features a frame, but {clips.packed.folder} holds "
-            f"{clips.packed.num_features}; take one trained on these data."
+            f"{name} reads motions of {width} features a frame, but {packed.folder} holds "
+            f"{packed.num_features}; take one trained on these data."
         )
     if not bool(model.normalizer.fitted):
         raise InputError(
             f"{name} has no statistics (Mean and Std) to normalise motions with; export it again from a trained "
             "checkpoint."
         )
-    if model.skeleton != clips.packed.skeleton:
+    if model.skeleton != packed.skeleton:
         raise InputError(
-            f"{name} reads the skeleton {model.skeleton!r}, but {clips.packed.folder} shows "
-            f"{clips.packed.skeleton!r}; take one trained on these data."
+            f"{name} reads the skeleton {model.skeleton!r}, but {packed.folder} shows "
+            f"{packed.skeleton!r}; take one trained on these data."
         )
 
 

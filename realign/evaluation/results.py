@@ -7,6 +7,7 @@ from typing import Any
 
 from realign.errors import InputError
 from realign.evaluation.estimate import Estimate
+from realign.evaluation.published import compared, read_figures
 from realign.files import atomic_path
 from realign.system import locked
 
@@ -26,6 +27,7 @@ class Row:
             ``kinds`` (a record of the same motions for each kind of clips).
         multimodality: MModality, one record a replication: ``excluded``, and ``evaluators`` (by name).
         speed: Seconds for one caption, see `realign.evaluation.speed`; None where not measured.
+        published: Figures of a table, as configurations hold them: a number or [mean, interval] by measure.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Row:
     replications: list[dict[str, Any]] = field(default_factory=list)
     multimodality: list[dict[str, Any]] = field(default_factory=list)
     speed: dict[str, Any] | None = None
+    published: dict[str, Any] = field(default_factory=dict)
 
     @property
     def excluded(self) -> int:
@@ -150,6 +153,7 @@ class Results:
             found.replications = row.replications + found.replications[len(row.replications) :]
             found.multimodality = row.multimodality + found.multimodality[len(row.multimodality) :]
             found.speed = row.speed or found.speed
+            found.published = row.published or found.published
         return whole
 
     @classmethod
@@ -178,12 +182,22 @@ class Results:
             estimate = row.estimate(measure, evaluator)
             if estimate is not None:
                 found[measure if evaluator is None else f"{evaluator}/{measure}"] = asdict(estimate)
+        if row.published:
+            found["published"] = self.compared(row)
         return found | {"replications": len(row.replications), "excluded": row.excluded + row.excluded_multimodality}
+
+    def compared(self, row: Row) -> dict[str, dict[str, float | None]]:
+        """The published figures of a row beside the measures by the first evaluator, see `compared`."""
+        estimates = {name: row.estimate(name, self.evaluators[0]) for name in row.published}
+        measured = {name: each.mean for name, each in estimates.items() if each is not None}
+        return compared(read_figures(row.published, LEARNED), measured)
 
 
 def _read_row(row: dict[str, Any]) -> Row:
     """A row of the file; one of the first version calls `guidance_scale` cfg, and keeps some options apart."""
-    found = Row(**{each.name: row[each.name] for each in fields(Row)})
+    found = Row(**{each.name: row[each.name] for each in fields(Row) if each.name != "published"})
+    found.published = row.get("published", {})
+    read_figures(found.published, LEARNED)
     if isinstance(found.setting, dict) and isinstance(found.setting.get("options"), dict):
         found.setting |= found.setting.pop("options")
     if isinstance(found.setting, dict) and "cfg" in found.setting:

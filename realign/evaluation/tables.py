@@ -82,6 +82,7 @@ def markdown(results: Results) -> str:
         ]
         title = f"Evaluator: {evaluator}" if evaluator else "Physical measures" + _and_reward(columns)
         parts.append(f"**{title}; differences, replication by replication** ({_DIRECTIONS})\n\n" + _pipes(head, rows))
+    parts += _published(results)
     timed = [row for row in results.rows if row.speed]
     if timed:
         head = ["Setting", "AITS p50 (s)", "p95 (s)", "text p50 (s)", "text p95 (s)", "device"]
@@ -91,6 +92,36 @@ def markdown(results: Results) -> str:
         ]
         parts.append("**Seconds for one caption, the text encoding apart**\n\n" + _pipes(head, lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _published(results: Results) -> list[str]:
+    """Figures of a published table beside those of the first evaluator, and their differences."""
+    rows = [row for row in results.rows if row.published]
+    columns = [each for each in LEARNED if any(each.measure in row.published for row in rows)]
+    lines = []
+    for row in rows:
+        found = results.compared(row)
+        measured = [row.estimate(each.measure, results.evaluators[0]) for each in columns]
+        figures = [found.get(each.measure, {}) for each in columns]
+        told = [
+            Estimate(figure["mean"], figure["interval"]) if figure else None  # type: ignore[arg-type]
+            for figure in figures
+        ]
+        differences = [figure.get("difference") for figure in figures]
+        lines += [
+            [f"{row.name}, measured", *(_cell(each, c, "{} ± {}") for each, c in zip(measured, columns, strict=True))],
+            [f"{row.name}, published", *(_cell(each, c, "{} ± {}") for each, c in zip(told, columns, strict=True))],
+            [
+                f"{row.name}, difference",
+                *(
+                    _cell(None if each is None else Estimate(each), c, "{}", "+")
+                    for each, c in zip(differences, columns, strict=True)
+                ),
+            ],
+        ]
+    head = ["Row", *(column.title + _MARKDOWN[column.better] for column in columns)]
+    title = f"Published figures, beside the evaluator {results.evaluators[0]}"
+    return [f"**{title}**\n\n" + _pipes(head, lines)] if lines else []
 
 
 def latex(results: Results) -> str:

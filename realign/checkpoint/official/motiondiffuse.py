@@ -93,7 +93,7 @@ def read(file: Path, *, opt: Path | None = None, meta: Path | None = None, text_
 def _config(sizes: dict[str, Any], steps: int, skeleton: str, text_encoder: str | None) -> dict[str, Any]:
     clip = {
         "class_path": "realign.text.OpenClipEncoder",
-        "init_args": {"name": "ViT-B-32", "pretrained": text_encoder or "openai", "words": "hidden"},
+        "init_args": {"name": "ViT-B-32-quickgelu", "pretrained": text_encoder or "openai", "words": "hidden"},
     }
     noise = {
         "num_train_timesteps": steps,

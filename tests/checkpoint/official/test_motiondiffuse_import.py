@@ -197,7 +197,10 @@ def test_an_imported_folder_generates_from_the_command_line(tmp_path: Path, caps
     assert main(["import", "motiondiffuse", str(write_tiny(tmp_path / "t2m")), "-o", str(folder)]) == 0
     assert capsys.readouterr().out == f"{folder}: MotionDiffuse generator of humanml3d, 5 steps\n"
     generator = load_model(folder, Diffusion)
-    assert generator.text_encoder.fingerprint == "open_clip/ViT-B-32/openai/hidden" and generator.guidance_scale == 1
+    assert (
+        generator.text_encoder.fingerprint == "open_clip/ViT-B-32-quickgelu/openai/hidden"
+        and generator.guidance_scale == 1
+    )
     config = yaml.safe_load((folder / "config.yaml").read_text())
     light = {"class_path": "realign.text.HashingEncoder", "init_args": {"dim": 512}}  # CLIP's weights are missing
     config["init_args"]["text_encoder"]["init_args"]["encoder"] = light
