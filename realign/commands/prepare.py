@@ -10,7 +10,7 @@ from realign.commands.text_features import keep_text, text_readers
 from realign.errors import InputError
 
 _PLAIN = ("captions", "skeleton", "fps", "rig", "up")  # options of a folder that is recognised by what it holds
-RECIPES = {"amass": ("body_models", "humanml3d", "resample"), "cmu": ("humanml3d",)}
+RECIPES = {"amass": ("body_models", "humanml3d", "resample"), "cmu": ("humanml3d",), "bandai": ("compose",)}
 """Data sets that are made from their sources as published, by the word before the folder, and their own options."""
 
 
@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="SOURCE",
         nargs="+",
         help="folder with new_joints or new_joint_vecs, or with .bvh files; or a word and a folder: amass and the "
-        "AMASS downloads, cmu and a release of the CMU library",
+        "AMASS downloads, cmu and a release of the CMU library, bandai and a clone of Bandai-Namco's data set",
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--captions", metavar="FILE", help="CSV or JSONL: id or file, caption[, start, end][, split]")
@@ -52,7 +52,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "the encoders of a training configuration, which may read less (may be given several times)",
     )
     parser.add_argument("--overwrite", action="store_true", help="make the set again even when OUT is there")
-    own = parser.add_argument_group("prepare amass, cmu")
+    own = parser.add_argument_group("prepare amass, cmu, bandai")
     own.add_argument("--humanml3d", metavar="FOLDER", help="clone of the repository of HumanML3D")
     own.add_argument(
         "--body-models", metavar="FOLDER", help="amass: models of SMPL+H as downloaded: male/model.npz, ..."
@@ -61,6 +61,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--resample",
         action="store_true",
         help="amass: true 20 frames per second (default: every int(fps / 20)-th frame)",
+    )
+    own.add_argument(
+        "--compose",
+        action="store_true",
+        help="bandai: also compose motions of two recordings, arms on a walk and one action after the other",
     )
     return parser
 
@@ -131,6 +136,12 @@ def _make_cmu(source: str, args: argparse.Namespace, **common: Any) -> Any:
     return prepare_cmu(source, args.output, **own, **common)
 
 
+def _make_bandai(source: str, args: argparse.Namespace, **common: Any) -> Any:
+    from realign.data.prepare.bandai_folder import prepare_bandai
+
+    return prepare_bandai(source, args.output, **_needed("bandai", args), **common)
+
+
 def _needed(recipe: str, args: argparse.Namespace) -> dict[str, Any]:
     """Options of a recipe by name; the folders among them must be given."""
     own = {name: getattr(args, name) for name in RECIPES[recipe]}
@@ -140,7 +151,7 @@ def _needed(recipe: str, args: argparse.Namespace) -> dict[str, Any]:
     return own
 
 
-_MAKE: dict[str, Callable[..., Any]] = {"": _make_plain, "amass": _make_amass, "cmu": _make_cmu}
+_MAKE: dict[str, Callable[..., Any]] = {"": _make_plain, "amass": _make_amass, "cmu": _make_cmu, "bandai": _make_bandai}
 
 
 def summary(report: Any) -> list[str]:
@@ -156,6 +167,7 @@ def summary(report: Any) -> list[str]:
         f"captions: {meta['captions']}",
         f"Mean and Std: {meta['statistics']}",
     ]
+    lines.append(f"hash: {meta['content']}")
     if "method" in meta:
         lines.append(f"method: {meta['method']}")
     if counts["composed"]:

@@ -1,6 +1,7 @@
 """Captions for one public data set, Bandai-Namco Research Motiondataset, which has labels but no captions.
 
-`prepare` uses them for a folder without `texts/` whose `index.csv` holds these labels. The label gives the action.
+`prepare` uses them for the data set itself, and for a folder without `texts/` whose `index.csv` holds these labels. The
+label gives the action.
 Turns, directions, hands, heights and counts are measured on the joints (`bandai_measures`), so a caption does not
 contradict its clip: a file labelled "turn left" whose body turns right is described as turning right. The words are in
 `bandai_words`.

@@ -244,7 +244,7 @@ def test_missing_downloads_are_one_sentence(tmp_path, bodies, capsys):
         (["amass", "A", "--body-models", "B"], "give its folder with --humanml3d"),
         (["amass", "A", "--rig", "r.yaml"], "--rig is for a folder in a form that is recognised; drop the option"),
         (["A", "--resample"], "--resample is for `realign prepare amass FOLDER`; drop the option"),
-        (["A", "B"], "names 2 sources; give one folder, or one of amass, cmu and a folder"),
+        (["A", "B"], "names 2 sources; give one folder, or one of amass, cmu, bandai and a folder"),
         (["A", "--humanml3d", "B"], "--humanml3d is for `realign prepare amass or cmu FOLDER`; drop the option"),
         (["cmu", "A", "--resample"], "--resample is for `realign prepare amass FOLDER`; drop the option"),
         (["amass"], "The folder amass does not exist"),
