@@ -60,10 +60,24 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
         "Blender's add-ons for AMASS refuse less than 30)",
     )  # fmt: skip
     parser.add_argument(
+        "--smooth", type=float, metavar="SECONDS",
+        help="standard deviation of a Gaussian over the rotations of a .bvh, .npz or .glb (default: none)",
+    )  # fmt: skip
+    parser.add_argument(
         "--body-models", type=Path, metavar="DIR",
         help="folder with an SMPL+H or SMPL model, with whose pelvis and rest pose a .npz is written (default: a "
         "T-pose with the pelvis at the origin)",
     )  # fmt: skip
+
+
+def export_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What `save_motions` takes of the options of `add_export_options`, checked for the file to write."""
+    from realign.motion.rigid_files import RigidFiles
+    from realign.render.save import check_suffix
+
+    given = {"fps": options.output_fps, "body_models": options.body_models, "smooth": options.smooth}
+    RigidFiles(**given).check(check_suffix(options.output))
+    return given
 
 
 def read_motions(path: Path, options: argparse.Namespace, caption: str = "") -> "list[MotionClip]":

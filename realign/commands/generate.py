@@ -9,6 +9,7 @@ from realign.commands.common import (
     add_guidance_scale,
     add_threads,
     add_trust,
+    export_options,
     loading,
     model_path,
     note,
@@ -50,11 +51,9 @@ def run(options: argparse.Namespace) -> None:
     with loading():
         from realign.guidance.own import OwnGuidance
         from realign.inference import TextToMotion, pretrained_folder, read_captions
-        from realign.motion.rigid_files import RigidFiles
-        from realign.render.save import check_suffix, save_motions
+        from realign.render.save import save_motions
 
-        export = {"fps": options.output_fps, "body_models": options.body_models}
-        RigidFiles(**export).check(check_suffix(options.output))  # first, so that a wrong name fails before sampling
+        export = export_options(options)  # first, so that a wrong name fails before sampling
         texts = read_captions(options.text, options.file)
         own = OwnGuidance.read(options.checkpoint or pretrained_folder("generator"))
         word = options.guidance or ("default" if options.preset in (None, "none") else "reward")

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from realign.commands.common import add_export_options, add_motion_options, read_motions
+from realign.commands.common import add_export_options, add_motion_options, export_options, read_motions
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -43,12 +43,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Read the motions and write the file."""
     from realign.errors import InputError
-    from realign.motion.rigid_files import RigidFiles
     from realign.motion.skeleton import check_fps
-    from realign.render.save import check_suffix, save_motions
+    from realign.render.save import save_motions
 
-    export = {"fps": args.output_fps, "body_models": args.body_models}
-    RigidFiles(**export).check(check_suffix(args.output))  # checked before motions are read
+    export = export_options(args)  # checked before motions are read
     if args.fps is not None:
         check_fps(args.fps, "--fps")
     clips = []

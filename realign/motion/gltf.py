@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ _FLOAT, _SHORT, _BYTE = 5126, 5123, 5121  # component types of glTF
 _VERTICES, _INDICES = 34962, 34963  # targets of buffer views
 _TYPES = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (16,): "MAT4"}
 _SEGMENTS, _RINGS = 10, 3  # around a limb, and at each rounded end
-_RADIUS = {"hip": 0.09, "knee": 0.07, "ankle": 0.05, "foot": 0.035, "elbow": 0.045, "wrist": 0.036, "head": 0.1}
-_TRUNK = 0.06  # radius of all other bones, metres
-_THIN = 0.4  # of a bone's length, at most
+# Radii in metres of the limbs that end in a joint, on a body whose bones are `_BONES` long together; else `_TRUNK`.
+_RADII = {"hip": 0.085, "knee": 0.075, "ankle": 0.05, "foot": 0.035, "toes": 0.03, "collar": 0.07, "shoulder": 0.06}
+_RADII |= {"elbow": 0.05, "wrist": 0.04, "head": 0.05}
+_TRUNK, _BONES = 0.1, 4.4
+# Length and radius of what goes on beyond the last joint of a limb.
+_ENDS = {"head": (0.07, 0.11), "wrist": (0.09, 0.04), "foot": (0.045, 0.03), "toes": (0.045, 0.03)}
+
+_Rod = tuple[int, NDArray[Any], NDArray[Any], float]  # the joint that holds it, its two ends, its radius
 
 
 class _Buffer:
@@ -113,21 +119,31 @@ def _packed(content: dict[str, Any], data: bytes) -> bytes:
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
+def _rods(posed: PosedSkeleton, rest: NDArray[Any], places: NDArray[Any]) -> Iterator[_Rod]:
+    """What the figure in the T-pose is made of: a rod for each bone, hands, toes and the head."""
+    lengths = np.linalg.norm(rest, axis=-1)
+    size, parents = float(lengths.sum()) / _BONES, posed.skeleton.parents
+    for joint, parent in enumerate(parents):
+        if parent < 0 or lengths[joint] < 1e-3 * size or not size:
+            continue
+        part, end = posed.skeleton.joints[joint].split("_")[-1], places[joint]
+        yield parent, places[parent], end, _RADII.get(part, _TRUNK) * size
+        if joint not in parents and part in _ENDS:
+            length, radius = _ENDS[part]
+            yield joint, end, end + rest[joint] * (length * size / lengths[joint]), radius * size
+
+
 def _mesh(buffer: _Buffer, posed: PosedSkeleton, rest: NDArray[Any], places: NDArray[Any]) -> dict[str, Any]:
-    """The figure in the T-pose: one limb for each bone, held by the joint where the bone begins."""
+    """The figure in the T-pose; each rod is held by one joint."""
     points: list[NDArray[Any]] = []
     normals, faces, held, count = [], [], [], 0
-    for joint, parent in enumerate(posed.skeleton.parents):
-        length = float(np.linalg.norm(rest[joint]))
-        if parent < 0 or length < 1e-6:
-            continue
-        radius = min(_RADIUS.get(posed.skeleton.joints[joint].split("_")[-1], _TRUNK), _THIN * length)
-        limb, outward, triangles = _limb(places[parent], places[joint], radius)
+    for joint, start, end, radius in _rods(posed, rest, places):
+        limb, outward, triangles = _limb(start, end, radius)
         faces.append(triangles + count)
         points.append(limb)
         count += len(limb)
         normals.append(outward)
-        held.append(np.full(len(limb), parent))
+        held.append(np.full(len(limb), joint))
     if not points:  # a point without bones still is a mesh
         points, normals, faces, held = [np.zeros((3, 3))], [np.eye(3)], [np.array([[0, 1, 2]])], [np.zeros(3)]
     owner = np.concatenate(held)[:, None] * [1, 0, 0, 0]

@@ -12,7 +12,7 @@ from realign.motion.body_files import BodyModels
 from realign.motion.bvh.writer import write_bvh
 from realign.motion.clip import MotionClip
 from realign.motion.gltf import write_glb
-from realign.motion.rotation_solver import solve_rotations
+from realign.motion.rotation_solver import check_smoothing, solve_rotations
 from realign.motion.skeleton import check_fps, get_skeleton
 from realign.motion.smpl import BodyModel
 
@@ -28,10 +28,12 @@ class RigidFiles:
         fps: Frames per second to write, None for the motion's.
         body_models: Folder with a body model of SMPL+H or SMPL, whose pelvis and directions of bones at rest a .npz
             then takes; None takes a common T-pose with the pelvis at the origin.
+        smooth: Standard deviation (s) of a Gaussian over rotations and root, None for none.
     """
 
     fps: float | None = None
     body_models: str | Path | None = None
+    smooth: float | None = None
 
     def check(self, suffix: str) -> None:
         """Refuse what does not fit a format, before there is a motion.
@@ -42,12 +44,12 @@ class RigidFiles:
         Raises:
             InputError: A rate that is none, options of another format, or no body model in the folder.
         """
+        for value, what in ((self.fps, "rate"), (self.smooth, "joints")):
+            if value is not None and suffix not in RIGID:
+                raise InputError(f"a {suffix} file keeps the {what} of its motion: write one of {', '.join(RIGID)}")
         if self.fps is not None:
             check_fps(self.fps, "the rate to write")
-            if suffix not in RIGID:
-                raise InputError(
-                    f"a {suffix} file keeps the rate of its motion, not {self.fps:g} fps: write {', '.join(RIGID)}"
-                )
+        check_smoothing(self.smooth)
         if self.body_models is not None:
             if suffix != ".npz":
                 raise InputError(f"a {suffix} file has no use for body models: write .npz, or leave them out")
@@ -78,7 +80,9 @@ class RigidFiles:
         if body is not None and skeleton.num_joints == BODY_JOINTS:
             places = torch.from_numpy(body[0].rest[:BODY_JOINTS])
             rest = places - places[[max(parent, 0) for parent in skeleton.parents]]
-        posed = solve_rotations(torch.from_numpy(clip.joints), skeleton, clip.fps, rest).at(self.fps)
+        posed = (
+            solve_rotations(torch.from_numpy(clip.joints), skeleton, clip.fps, rest).smoothed(self.smooth).at(self.fps)
+        )
         if suffix == ".bvh":
             write_bvh(path, posed)
         elif suffix == ".glb":

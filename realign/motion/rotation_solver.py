@@ -1,5 +1,6 @@
 """Joint rotations from joint positions: what every format that stores rotations is written from."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,7 +32,7 @@ _REST = {
 }
 _SHAPE_STEPS = 3  # of the mean shape of the bones that leave one joint
 _STEPS, _DAMPING = 8, 1e-5  # of Gauss and Newton; in mean squared distances from the root
-_CLOSE = 1e-4  # the last step moved no frame's mean joint by more, in metres
+_CLOSE = 2e-4  # the last step moved no frame's mean joint by more, in root mean squared distances from the root
 _FRAMES = 512  # solved at once
 _TINY = 1e-9
 
@@ -77,6 +78,41 @@ class PosedSkeleton:
         after, weight = (before + 1).clamp(max=last), (times - before)[:, None]
         turned = quaternion_slerp(self.rotations[before], self.rotations[after], weight)
         return replace(self, rotations=turned, root=torch.lerp(self.root[before], self.root[after], weight), fps=fps)
+
+    def smoothed(self, seconds: float | None) -> "PosedSkeleton":
+        """The same motion with rotations and root averaged over time by a Gaussian.
+
+        Args:
+            seconds: Its standard deviation; None and 0 change nothing.
+
+        Raises:
+            InputError: It is not a time from 0 to 10 s.
+        """
+        check_smoothing(seconds)
+        if not seconds:
+            return self
+        reach, last = int(4 * seconds * self.fps) + 1, len(self.root) - 1
+        turned, root, total = torch.zeros_like(self.rotations), torch.zeros_like(self.root), 0.0
+        for shift in range(-reach, reach + 1):
+            weight = math.exp(-0.5 * (shift / (seconds * self.fps)) ** 2)
+            frames = (torch.arange(last + 1) + shift).clamp(0, last)
+            turned += weight * self.rotations[frames]
+            root += weight * self.root[frames]
+            total += weight
+        return replace(self, rotations=torch.nn.functional.normalize(turned, dim=-1), root=root / total)
+
+
+def check_smoothing(seconds: float | None) -> None:
+    """Refuse what is not the width of a filter over time.
+
+    Args:
+        seconds: Its standard deviation, None for no filter.
+
+    Raises:
+        InputError: It is not from 0 to 10.
+    """
+    if seconds is not None and not 0 <= seconds <= 10:  # nor is NaN
+        raise InputError(f"rotations cannot be smoothed over {seconds:g} s: give 0 to 10, such as 0.05")
 
 
 def solve_rotations(
@@ -204,6 +240,7 @@ def _refined(
     """Rotations and root with the least sum of squared distances from the joints; no frame gets worse."""
     root = joints[:, 0].clone()
     turned, places = _forward(rotations, root, rest, parents)
+    close = _CLOSE * float((joints - root[:, None]).square().sum(dim=-1).mean().sqrt())
     best = (places - joints).square().sum(dim=(1, 2))
     moving = _turning(parents)
     for _ in range(_STEPS):
@@ -220,7 +257,7 @@ def _refined(
         rotations, root = torch.where(pick, trial[0], rotations), torch.where(pick[..., 0], trial[1], root)
         turned, places = torch.where(pick, trial_turned, turned), torch.where(pick, trial_places, places)
         best = torch.where(better, error, best)
-        if not len(moved) or float(moved.max()) < _CLOSE:
+        if not len(moved) or float(moved.max()) < close:
             break
     return rotations, root
 

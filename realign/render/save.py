@@ -75,6 +75,7 @@ def save_motions(
     *,
     fps: float | None = None,
     body_models: str | Path | None = None,
+    smooth: float | None = None,
     **options: Any,
 ) -> list[Path]:
     """Write motions; the suffix chooses the format.
@@ -89,6 +90,7 @@ def save_motions(
         clips: At least one motion.
         fps: Frames per second of a .bvh, .npz or .glb, None for the clip's.
         body_models: Folder with an SMPL+H or SMPL model for a .npz, whose pelvis and bone directions then count.
+        smooth: Standard deviation (s) of a Gaussian over the rotations of a .bvh, .npz or .glb, None for none.
         **options: Fields of `Look`: size, camera, azimuth, elevation, poses.
 
     Returns:
@@ -102,7 +104,7 @@ def save_motions(
     unknown = sorted(set(options) - set(Look.__dataclass_fields__))
     if unknown:
         raise InputError(f"unknown option {unknown[0]!r}: choose from {', '.join(Look.__dataclass_fields__)}")
-    look, rigid = Look(**options), RigidFiles(fps, body_models)
+    look, rigid = Look(**options), RigidFiles(fps, body_models, smooth)
     rigid.check(suffix)
     if not clips:
         raise InputError(f"there is no motion to write to {path}: give at least one")

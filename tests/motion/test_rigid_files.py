@@ -240,6 +240,9 @@ def test_kit_motions_have_figures_but_no_smpl_rotations(tmp_path):
     [
         ("x.gif", {"fps": 30}, ".gif file keeps the rate"),
         ("x.npy", {"fps": 30}, ".npy file keeps the rate"),
+        ("x.npy", {"smooth": 0.1}, ".npy file keeps the joints"),
+        ("x.glb", {"smooth": -1}, "smoothed over -1 s"),
+        ("x.glb", {"smooth": float("nan")}, "smoothed over nan s"),
         ("x.npz", {"fps": 0}, "the rate to write must be"),
         ("x.npz", {"fps": float("nan")}, "the rate to write must be"),
         ("x.bvh", {"body_models": "."}, "no use for body models"),

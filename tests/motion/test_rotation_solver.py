@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
@@ -107,6 +108,19 @@ def test_other_rates_keep_the_frames_and_turn_halfway_between_them():
     assert len(found.at(30).root) == 13 and (found.at(30).root[3] - found.root[2]).abs().max() < 1e-9
     single = solve_rotations(torch.from_numpy(motion(HUMANML3D, frames=1)), HUMANML3D).at(60)
     assert len(single.root) == 1
+
+
+def test_smoothing_is_a_gaussian_over_time():
+    found = solve_rotations(torch.from_numpy(motion(HUMANML3D, frames=30, spread=0.2)), HUMANML3D)
+    smooth = found.smoothed(0.1)  # two frames
+    root = gaussian_filter1d(found.root.numpy(), 2, axis=0, mode="nearest", truncate=4.5)
+    assert np.abs(smooth.root.numpy() - root).max() < 1e-9
+    turned = gaussian_filter1d(found.rotations.numpy(), 2, axis=0, mode="nearest", truncate=4.5)
+    turned /= np.linalg.norm(turned, axis=-1, keepdims=True)
+    assert np.abs(smooth.rotations.numpy() - turned).max() < 1e-9
+    assert found.smoothed(None) is found and found.smoothed(0) is found
+    with pytest.raises(InputError, match="cannot be smoothed over -1 s"):
+        found.smoothed(-1)
 
 
 def test_a_point_and_a_straight_line_have_rotations():
