@@ -11,6 +11,7 @@ from body_parts import made_body
 from made import person
 from scipy.spatial.transform import Rotation
 
+from realign.cli import main
 from realign.errors import InputError
 from realign.motion.amass import BodyMotion
 from realign.motion.clip import MotionClip
@@ -23,6 +24,18 @@ from realign.render.save import save_motions
 def clip(frames: int = 12) -> MotionClip:
     """A motion whose bones change their length, as generated ones do."""
     return MotionClip(person(0, frames).numpy(), 20.0, "a person 歩く")
+
+
+def body_of_size(size: float) -> np.ndarray:
+    """A person of rigid bones, so many times as large as the reference, who walks off."""
+    rng, frames = np.random.default_rng(4), 10
+    turns = np.linspace(0, 1, frames)[:, None, None] * rng.normal(0, 0.2, (22, 3))
+    local = [Rotation.from_rotvec(turns[:, joint]) for joint in range(22)]
+    offsets = np.array(HUMANML3D.rest_offsets) * size
+    for joint, side in ((18, 1), (19, -1)):  # arms that hang do not stand for legs
+        offsets[joint] = [side * 0.25 * size, 0, 0]
+    root = np.linspace([0, 1, 0], [0.5, 1, 2], frames) * size
+    return chained(local, offsets, root, list(HUMANML3D.parents)).astype(np.float32)
 
 
 def rigid_joints(motion: MotionClip) -> np.ndarray:
@@ -163,6 +176,23 @@ def test_one_motion_in_every_format(tmp_path):
     assert 0 < differences.mean() < 0.025  # what rigid bones cannot follow
 
 
+def test_a_written_bvh_is_read_as_the_same_motion(tmp_path):
+    """Neither its height nor its path nor its bones change: rigid bones are all that differs from the .npy."""
+    joints = body_of_size(1.03)
+    joints[..., 1] -= joints[..., 1].min() + 0.014  # a foot in the floor
+    motion = MotionClip(joints, 20.0)
+    motion.save(tmp_path / "x.bvh")
+    motion.save(tmp_path / "fast.bvh", fps=40)
+    for name in ("x.bvh", "fast.bvh"):
+        found = MotionClip.load(tmp_path / name)
+        assert found.fps == 20 and np.abs(found.joints - joints).max() < 1e-4
+    MotionClip(body_of_size(1.3), 20.0).save(tmp_path / "tall.bvh")  # a body of another size is retargeted
+    tall = MotionClip.load(tmp_path / "tall.bvh").joints
+    lengths = np.linalg.norm(tall[:, 1:] - tall[:, list(HUMANML3D.parents[1:])], axis=-1)
+    assert np.abs(lengths - np.linalg.norm(HUMANML3D.rest_offsets, axis=-1)[1:]).max() < 1e-4
+    assert tall[..., 1].min() == 0
+
+
 def test_amass_files_hold_what_viewers_ask_for(tmp_path):
     clip().save(tmp_path / "x.npz", fps=40)
     with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
@@ -253,3 +283,16 @@ def test_options_that_do_not_fit_are_refused(tmp_path, name, options, says):
     with pytest.raises(InputError, match=says):
         save_motions(tmp_path / name, [clip(3)], **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_commands_write_them_and_refuse_early(tmp_path, capsys):
+    np.save(tmp_path / "walk.npy", body_of_size(1.0))
+    words = ["render", str(tmp_path / "walk.npy"), "-o"]
+    for name in ("x.npz", "x.glb", "x.bvh"):
+        assert main([*words, str(tmp_path / name), "--output-fps", "40", "--smooth", "0.05"]) == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / name)
+    assert BodyMotion.read(tmp_path / "x.npz").fps == 40 and len(BodyMotion.read(tmp_path / "x.npz").trans) == 19
+    for command in (words, ["generate", "a person walks", "--checkpoint", "none.ckpt", "-o"]):
+        assert main([*command, str(tmp_path / "y.gif"), "--output-fps", "40"]) == 2
+        assert "keeps the rate" in capsys.readouterr().err
+    assert not (tmp_path / "y.gif").exists()

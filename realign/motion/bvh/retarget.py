@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from realign.errors import InputError, InputWarning
-from realign.motion.bvh.body import body_frame, has_added_pose, leg_length, place_joints
+from realign.motion.bvh.body import LEG, body_frame, has_added_pose, leg_length, place_joints
 from realign.motion.bvh.reader import Bvh, read_bvh
 from realign.motion.bvh.rig_map import ResolvedRig
 from realign.motion.bvh.rigs import RigMap, choose_rig, load_rig
@@ -14,6 +14,7 @@ from realign.motion.skeleton import HUMANML3D, Skeleton, check_fps
 from realign.motion.upright import find_up, is_mirrored, parse_up, turn_up
 
 _TINY = 1e-9
+_SAME_SIZE = 0.05  # legs of a body of the skeleton's own size differ from the reference by less
 # KIT joint -> HumanML3D joints to average.
 _KIT_SOURCES = {
     "root": ("pelvis",),
@@ -47,7 +48,8 @@ def import_bvh(
         up: The axis of the file that points up, one of `upright.UP_AXES`; None uses the rig map's, or detects it.
 
     Returns:
-        (T, J, 3) float32 positions in the skeleton's unit, Y up, the lowest point of the clip at height 0.
+        (T, J, 3) float32 positions in the skeleton's unit, Y up, the lowest point of the clip at height 0. A file with
+        the skeleton's own joints in its unit and size, as `write_bvh` writes, keeps its bones, path and height.
 
     Raises:
         InputError: The file is damaged, its rig is unknown, its body has no size, or its rate is not a frame rate.
@@ -75,9 +77,20 @@ def import_bvh(
         remark = f"{path}: its header says {bvh.fps:g} frames per second, but {doubt}; give the true rate with --fps"
         warnings.warn(remark, InputWarning, stacklevel=2)
     positions = resample(positions, bvh.fps, fps or skeleton.fps)
-    joints = retarget(positions, resolved, skeleton)
-    joints[..., 1] -= joints[..., 1].min()
+    joints = None if own is not None else _own_joints(positions, bvh.names, skeleton)
+    if joints is None:
+        joints = retarget(positions, resolved, skeleton)
+        joints[..., 1] -= joints[..., 1].min()
     return joints.astype(np.float32)
+
+
+def _own_joints(positions: np.ndarray, names: tuple[str, ...], skeleton: Skeleton) -> np.ndarray | None:
+    """The joints as they are, if a file has exactly those of the skeleton, in its unit and size; else None."""
+    if {name for name in names if ".end" not in name} != set(skeleton.joints):
+        return None
+    joints = positions[:, [names.index(name) for name in skeleton.joints]]
+    leg = leg_length({name: joints[:, index] for index, name in enumerate(skeleton.joints)})
+    return joints if abs(leg * skeleton.metres / LEG - 1) < _SAME_SIZE else None
 
 
 def retarget(positions: np.ndarray, rig: ResolvedRig, skeleton: Skeleton = HUMANML3D) -> np.ndarray:
