@@ -13,8 +13,8 @@ FAST, SLOW = 6, 3  # every which frame makes 20 a second, at 120 and at 60
 # Actors who were recorded together have a folder each in AMASS, where both have the first one's number.
 _SECOND = re.compile(r"rory", re.IGNORECASE)
 _TRIAL = re.compile(r"(\d+)_(\d+)")
-# An index that reaches less far than this fraction of a recording at 120 frames per second may be of one at 60.
-_SURE = 0.6
+KNOWN_SLOW = frozenset({60, 61, 62, 75, 77, 79, 80})
+"""Subjects of which recordings are known to be at 60 frames per second; there may be more."""
 
 
 def trial_of(name: str) -> tuple[int, int] | None:
@@ -83,10 +83,10 @@ class Trials:
     def decide(self, cuts: dict[str, Cut]) -> None:
         """Decide which trials were recorded at 60 frames per second, which no file says.
 
-        HumanML3D takes every sixth frame of a recording at 120 frames per second and every third at 60, and the last
-        clip of most recordings ends where they end. So an index that goes on behind the last sixth frame is of a
-        recording at 60, and one that reaches far into it is of one at 120. Where it reaches less far, the subject's
-        other trials decide, and 120, as most are, if there are none.
+        HumanML3D takes every sixth frame of a recording at 120 frames per second and every third at 60, and most clips
+        of short recordings end where these end. So an index that goes on behind the last sixth frame is of a
+        recording at 60, and one that ends with it is of one at 120. The others are as most of their subject's
+        recordings for which this is clear; where there are none, as `KNOWN_SLOW` says.
 
         Args:
             cuts: Clips of the index.
@@ -100,10 +100,12 @@ class Trials:
             sixths = frames_of(self.paths[trial]) / FAST
             if sixths and end > sixths + 2:
                 self.strides[trial] = SLOW
-            elif end >= _SURE * sixths:
+            elif sixths and end > sixths - 1:  # rounded up, with the added pose or without
                 self.strides[trial] = FAST
         votes = Counter((subject, stride) for (subject, _), stride in self.strides.items())
         self.guessed = set(last) - set(self.strides)
-        for trial in self.guessed:
-            slow = votes[trial[0], SLOW] > votes[trial[0], FAST]
-            self.strides[trial] = SLOW if slow else FAST
+        for subject, number in self.guessed:
+            slow, fast = votes[subject, SLOW], votes[subject, FAST]
+            if slow == fast:
+                slow, fast = int(subject in KNOWN_SLOW), 0
+            self.strides[subject, number] = SLOW if slow > fast else FAST

@@ -43,25 +43,34 @@ def aligned(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def test_index_tells_the_rate_and_partners_have_their_own_files(tmp_path):
     turned = make_joints(61)[..., [2, 1, 0]] * [1, 1, -1]  # away from the added pose
     joints = scale_to_skeleton(resample(turned, 20, 120)[:360], HUMANML3D)
-    for name in ("13_01", "13_02", "60_01", "60_02", "19_08", "18_08"):
+    for name in ("13_01", "13_02", "60_01", "60_02", "61_03", "75_01", "75_02", "75_03", "19_08", "18_08"):
         cmu_bvh(tmp_path / "cmu" / name[:2] / f"{name}.bvh", joints)
     rows = [
         ("CMU/13/13_01_poses.npy", 5, 60, "fast"),  # 360 / 6 = 60 frames
         ("CMU/60/60_01_poses.npy", 20, 120, "slow"),  # 360 / 3 = 120
         ("CMU/60/60_02_poses.npy", 0, 20, "part"),  # as the other of its subject
         ("CMU/13/13_02_poses.npy", 0, 20, "short"),
+        ("CMU/61/61_03_poses.npy", 10, 50, "known"),  # nothing tells, but the subject is known
+        ("CMU/75/75_01_poses.npy", 2, 52, "middle"),  # 50 of 60 frames could be of either
+        ("CMU/75/75_02_poses.npy", 0, 119, "long"),
+        ("CMU/75/75_03_poses.npy", 0, 118, "longer"),
         ("CMU/18_19_rory/18_08_poses.npy", 0, 60, "second"),
         ("KIT/3/13_01_poses.npy", 0, 60, "other"),
     ]
     source = CmuFolder.open(tmp_path / "cmu", write_repository(tmp_path / "clone", rows))
-    assert source.trials.strides == {(13, 1): 6, (60, 1): 3, (60, 2): 3, (13, 2): 6, (19, 8): 6}
-    assert source.paths["second"].name == "19_08.bvh" and "other" not in source.paths and source.rows == 5
+    written = read_bvh(tmp_path / "cmu" / "13" / "13_01.bvh")
+    joints = written.global_positions()[1:, [written.names.index(name) for name in HUMANML3D.joints]]
+    assert source.trials.strides == {
+        **{(13, 1): 6, (13, 2): 6, (19, 8): 6},
+        **{(60, 1): 3, (60, 2): 3, (61, 3): 3, (75, 1): 3, (75, 2): 3, (75, 3): 3},
+    }
+    assert source.paths["second"].name == "19_08.bvh" and "other" not in source.paths and source.rows == 9
     for name, frames in {"fast": joints[30::6][:55], "slow": joints[60::3][:100], "part": joints[::3][:20]}.items():
         clip = source.load(Item(name, source.paths[name]))
         assert len(clip) == len(frames) and aligned(clip, frames).max() < 2e-3
         mirrored = source.load(Item(f"M{name}", source.paths[f"M{name}"]))
         assert np.allclose(mirrored, clip[:, HUMANML3D.mirror_order] * [-1, 1, 1])
-    assert "5 of the 5 CMU clips" in source.about()["method"] and "third of 2 recordings" in source.about()["method"]
+    assert "9 of the 9 CMU clips" in source.about()["method"] and "third of 6 recordings" in source.about()["method"]
     assert trial_in_index("CMU/22_23_justin/22_03_poses.npy") == (22, 3) and trial_in_index("BMLmovi/1_2.npy") is None
 
 
