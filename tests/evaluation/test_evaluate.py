@@ -646,7 +646,7 @@ def test_the_command_writes_continues_and_refuses(shelf: Path, tmp_path: Path, c
     assert rows[3].estimate("reward").mean > rows[1].estimate("reward").mean, "the better of two by the reward"
     assert [row.name for row in rows] == ["real", "unguided steps=2", "reward strength=3.0 steps=2", "four"]
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".tex", ".png"}
-    assert main([*words, "--eta", "1"]) == 2 and "--eta says nothing" in capsys.readouterr().err
+    assert main([*words, "--eta", "1"]) == 2 and "--eta has no effect" in capsys.readouterr().err
     assert main([*words, "--guidance", "reward", "--candidates", "2"]) == 2
     assert "--candidates has no effect with --guidance reward" in capsys.readouterr().err
     assert main([*words, "--guidance", "reward", "--eta", "1"]) == 2 and "index" in capsys.readouterr().err

@@ -71,7 +71,7 @@ def test_the_target_of_a_caption_does_not_depend_on_its_batch() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"eta": 0.5}, "eta=0.5 weighs the similarity to real motions, which takes an index"),
+        ({"eta": 0.5}, "eta=0.5 weighs the similarity to real motions, which needs an index"),
         ({"index": True, "anchors": 9}, "anchors=9 is not between 1 and the 8"),
         ({"index": "other"}, "The index was made by the model"),
         ({"train": True}, "call eval()"),

@@ -67,7 +67,7 @@ def test_a_preset_is_read_from_yaml_strings_and_flags(capsys: pytest.CaptureFixt
         main(["generate", "--help"])
     assert "depends on the batch it shares" in " ".join(capsys.readouterr().out.split())
     assert main(["generate", "walk", "--guidance", "none", "--guidance-preset", "realign-release"]) == 2
-    assert "--guidance-preset says nothing with --guidance none" in capsys.readouterr().err
+    assert "--guidance-preset has no effect with --guidance none" in capsys.readouterr().err
 
 
 def steering(config: GuidanceConfig = RELEASE, latent: bool = False, layers: int = 3) -> RewardSteering:

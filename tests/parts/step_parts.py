@@ -30,7 +30,7 @@ class Pinned(TinyData):
         encoder: What captions are read by, if batches carry their features as from a set's files.
     """
 
-    def __init__(self, count: int, encoder: TextEncoder | None = None) -> None:
+    def __init__(self, count: int = 8, encoder: TextEncoder | None = None) -> None:
         super().__init__(count)
         self.encoder = encoder
 
