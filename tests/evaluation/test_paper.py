@@ -107,6 +107,10 @@ def test_a_row_is_measured_with_published_figures_and_differences(
     assert f"| {row.name}, difference | {measured - 0.4:+.3f} |" in printed
     assert main([*words, "-o", "row.json", "--published", "{}"]) == 0  # what is there stays
     assert Results.load("row.json").rows[1].published == {"R@1": [0.4, 0.01], "FID": 2}
+    capsys.readouterr()
+    assert main([*words, "-o", "two.json", "--guidance", "none", "reward"]) == 0
+    assert "belong to one row" in capsys.readouterr().err
+    assert [bool(each.published) for each in Results.load("two.json").rows] == [True, False, False]
 
 
 def embedded(model: MotionTextModel, batch: MotionTextBatch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -211,15 +211,15 @@ def test_a_dense_layer_of_an_old_repository_is_read_as_tensors(tiny_t5, tmp_path
 
 
 def test_tmr_reads_words_of_distilbert_with_its_marks(tiny_bert, tmp_path):
-    from transformers import AutoTokenizer, DistilBertConfig, DistilBertModel
+    from transformers import AutoTokenizer, DistilBertConfig, DistilBertForMaskedLM
 
     folder = shutil.copytree(tiny_bert, tmp_path / "distilbert")
     config = DistilBertConfig(vocab_size=40, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=64)
-    model = DistilBertModel(config).eval()
-    model.save_pretrained(folder)
+    whole = DistilBertForMaskedLM(config).eval()  # what the hub holds, with names that begin otherwise and a head
+    whole.save_pretrained(folder)
     batch = AutoTokenizer.from_pretrained(folder)(TEXTS[:3], padding=True, return_tensors="pt")
     with torch.no_grad():
-        expected = model(batch.input_ids, batch.attention_mask).last_hidden_state
+        expected = whole.distilbert(batch.input_ids, batch.attention_mask).last_hidden_state
     features = HuggingFaceEncoder(str(folder), pooling="cls")(TEXTS[:3])
     torch.testing.assert_close(features.tokens, expected * batch.attention_mask[:, :, None], **TIGHT)
     assert features.mask.sum(1).tolist() == [9, 2, 5 + 1]  # [CLS] and [SEP] included
