@@ -33,13 +33,13 @@ class TextFeatures:
         return TextFeatures(self.tokens[rows], self.mask[rows], self.pooled[rows])
 
     def to(self, target: torch.device | torch.dtype | str) -> "TextFeatures":
-        """Move to a device, or turn the floating-point parts into a dtype."""
+        """Move to a device, or convert the floating-point parts to a dtype."""
         if isinstance(target, torch.dtype):
             return TextFeatures(self.tokens.to(target), self.mask, self.pooled.to(target))
         return TextFeatures(*(upload(each, target) for each in (self.tokens, self.mask, self.pooled)))
 
     def clone(self) -> "TextFeatures":
-        """Copies that gradients can be taken through, also of tensors made under ``inference_mode``."""
+        """Copies that support gradients, also of tensors made under ``inference_mode``."""
         return TextFeatures(self.tokens.clone(), self.mask.clone(), self.pooled.clone())
 
     @staticmethod
@@ -60,12 +60,12 @@ class TextFeatures:
 
 @dataclass
 class CaptionFeatures:
-    """Frozen features of B captions as a file keeps them: in half precision, one caption after another.
+    """Frozen features of B captions as stored in a file: in half precision, one caption after another.
 
     Attributes:
-        captions: What they are features of.
-        rows: R vectors: of each caption the sentence, then its words.
-        places: Row of the sentence and of each word, -1 where there is no word.
+        captions: The captions.
+        rows: R vectors: for each caption the pooled vector, then its words.
+        places: Row of the pooled vector and of each word, -1 if there is no word.
     """
 
     captions: list[str]
@@ -87,7 +87,7 @@ class CaptionFeatures:
         return CaptionFeatures(self.captions, self.rows.pin_memory(), self.places.pin_memory())
 
     def features(self) -> TextFeatures:
-        """The same in float32, padded to the most words; computed where the rows lie."""
+        """The features in float32, padded to the longest caption, on the device of the rows."""
         rows = torch.cat([self.rows.float(), self.rows.new_zeros(1, self.rows.shape[1], dtype=torch.float32)])
         there = self.places >= 0
         found = torch.nn.functional.embedding(self.places.where(there, len(self.rows)), rows)
@@ -115,8 +115,8 @@ class MotionTextBatch:
         lengths: Frames of each motion.
         captions: One each.
         ids: Names of the clips.
-        seeds: One seed a sample: every random draw that concerns the sample comes from it.
-        text: Features of the captions by the fingerprint of their encoder, where the set's loader has read any.
+        seeds: One seed per sample, from which every random draw of the sample comes.
+        text: Features of the captions by encoder fingerprint, if the loader has read any.
     """
 
     motion: Float[Tensor, "B F C"]
@@ -130,7 +130,7 @@ class MotionTextBatch:
         sizes = {each.name: len(getattr(self, each.name)) for each in fields(self) if each.name != "text"}
         sizes |= {f"text of {name}": len(each) for name, each in self.text.items()}
         if len(set(sizes.values())) != 1:
-            raise InputError(f"A batch needs one entry a sample in every field, but their sizes are {sizes}.")
+            raise InputError(f"A batch needs one entry per sample in every field, but their sizes are {sizes}.")
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -146,7 +146,7 @@ class MotionTextBatch:
         return lengths_to_mask(self.lengths, self.motion.shape[1])
 
     def to(self, device: torch.device | str) -> "MotionTextBatch":
-        """Move motion, lengths and text; seeds stay on the CPU, where dropout is seeded by them without a wait."""
+        """Move motion, lengths and text; seeds stay on the CPU, so that seeding dropout does not wait for a device."""
         text = {name: each.to(device) for name, each in self.text.items()}
         return replace(self, motion=upload(self.motion, device), lengths=upload(self.lengths, device), text=text)
 

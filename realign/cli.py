@@ -71,7 +71,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _module(command: str) -> ModuleType:
-    """Where a command lives; `import` is a keyword of Python."""
+    """The module of a command; `import` is a keyword of Python."""
     return import_module(f"realign.commands.{command}{'_' * iskeyword(command)}")
 
 
@@ -108,10 +108,10 @@ def main(args: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):  # the reader of the output closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
             return 141
-        told = explain(error)
-        if told is None:
+        message = explain(error)
+        if message is None:
             raise
-        print(f"realign: {' '.join(told.split())}", file=sys.stderr)
+        print(f"realign: {' '.join(message.split())}", file=sys.stderr)
         return 2
     return status
 
@@ -124,8 +124,8 @@ def _train(arguments: Sequence[str]) -> None:
     import_module("realign.threads").wait_asleep()
     from realign.training import TrainingCLI
 
-    if told := TrainingCLI.from_args(arguments, run=True).outcome():
-        print(told)
+    if outcome := TrainingCLI.from_args(arguments, run=True).outcome():
+        print(outcome)
 
 
 def _stopped(error: BaseException) -> int | None:
@@ -143,7 +143,7 @@ def _is_closed(stream: TextIO) -> bool:
         watch = select.poll()
         watch.register(stream.fileno(), 0)
         return any(event & select.POLLERR for _, event in watch.poll(0))
-    except (OSError, ValueError):  # no file of the system at all
+    except (OSError, ValueError):  # not a file of the system
         return False
 
 

@@ -1,7 +1,7 @@
-"""Errors that libraries raise on purpose about options, machine or files, as one sentence.
+"""Errors that libraries raise deliberately about options, machine or files, as one sentence.
 
-Only what a library raises itself about its own settings counts: an error out of a component's code is a defect, and so
-is one that was not raised on purpose.
+Only errors that a library raises itself about its own settings count. Errors from a component's code, and errors that
+were not raised deliberately, are defects.
 """
 
 import re
@@ -61,18 +61,18 @@ _KNOWN = (
 
 
 def of_library(error: BaseException) -> str | None:
-    """A sentence about an error that a library raised on purpose; None for a defect.
+    """A sentence about an error that a library raised deliberately; None for a defect.
 
     Args:
-        error: As it was caught. Where libraries wrap errors of others, the innermost with a message is taken.
+        error: The caught error. If libraries wrap errors of others, the innermost with a message is used.
     """
     for each in reversed(list(_causes(error))):
         if _on_purpose(each):
             return _sentence(each)
-        if isinstance(each, Warning):  # raised where somebody asked for it
+        if isinstance(each, Warning):  # turned into an error by a filter
             return _known(str(each).replace("`", ""))
         if not _inside_library(each):
-            return None  # a defect, in whatever it was wrapped
+            return None  # a defect, even if it was wrapped
     return None
 
 
@@ -91,13 +91,13 @@ def of_resources(error: BaseException) -> str | None:
 
 
 def reads_checkpoint(error: BaseException) -> bool:
-    """Whether an error came up while a library took a checkpoint apart: the file is foreign or damaged."""
+    """Whether a library raised an error while reading a checkpoint: the file is foreign or damaged."""
     homes = ("torch.serialization", "torch._weights_only_unpickler", "lightning.pytorch.utilities.migration")
     return any(_module(frame).startswith(homes) for frame, _ in _frames(error))
 
 
 def shorten(message: str) -> str:
-    """The part of a nested jsonargparse message that a person can act on, on one line."""
+    """The part of a nested jsonargparse message that a user can act on, on one line."""
     lines = dict.fromkeys(line.strip(" -\t") for line in message.splitlines())  # every subtype says the same
     told = " ".join(line for line in lines if line and not _NOISE.match(line))
     told = re.sub(r"Does not validate against any of the Union subtypes ?", "", told)
@@ -131,7 +131,7 @@ def _known(text: str) -> str | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and what it was raised from, outermost first."""
+    """An error and its causes, outermost first."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
@@ -139,12 +139,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _on_purpose(error: BaseException) -> bool:
-    """Whether a library's own ``raise`` is where the error began, and no code of a component lies on the way there."""
+    """Whether the error began at a library's own ``raise`` that was reached without code of a component."""
     frames = list(_frames(error))
     if not frames or not _raises(*frames[-1]):
         return False
     names = [_module(frame) for frame, _ in frames]
-    if names[-1].startswith("torch.optim"):  # `Task.configure_optimizers` hands the options of the configuration on
+    if names[-1].startswith("torch.optim"):  # `Task.configure_optimizers` passes options of the configuration
         return frames[-1][0].f_code.co_name == "__init__"
     if _package(names[-1]) not in _SPEAKERS:
         return False
@@ -168,7 +168,7 @@ def _raises(frame: FrameType, instruction: int) -> bool:
 
 
 def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
-    """Frames that an error went through, where it was caught first, each with the instruction it stood at."""
+    """Frames of an error, from where it was caught, each with its instruction."""
     trace = error.__traceback__
     while trace is not None:
         yield trace.tb_frame, trace.tb_lasti

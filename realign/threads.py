@@ -1,7 +1,7 @@
-"""How many threads compute, of the cores that this process may use. Nothing heavy is imported here.
+"""The number of threads that compute, of the cores that this process may use. Nothing heavy is imported here.
 
-OpenMP's threads wait for work by spinning. Beside another job on the same cores, each then waits for one that is not
-scheduled, and a sentence costs twenty times the processor time. So a small work gets few threads, and threads sleep
+OpenMP's threads wait for work by spinning. Beside another job on the same cores, each then waits for a thread that is
+not scheduled, and a caption costs twenty times the processor time. So small jobs get few threads, and threads sleep
 while they wait.
 """
 
@@ -55,7 +55,7 @@ def cgroup_cores(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/se
 
 
 def _quota(folder: Path, unified: bool) -> float | None:
-    """Cores of one group; None where it has no limit."""
+    """Cores of one group; None if it has no limit."""
     try:
         if unified:
             quota, period = (folder / "cpu.max").read_text().split()
@@ -70,12 +70,12 @@ def _quota(folder: Path, unified: bool) -> float | None:
 def choose_threads(
     given: int | None, motions: int | None = None, processes: int = 1, environment: Mapping[str, str] = os.environ
 ) -> int | None:
-    """Threads for a work; None where OMP_NUM_THREADS says it.
+    """Number of threads; None if OMP_NUM_THREADS sets it.
 
     Args:
-        given: By `--threads`, which wins.
-        motions: Motions, or queries, that are computed at once: at most a thread each; None for any number.
-        processes: How many this one starts on this computer for the work, where no launcher has.
+        given: Value of `--threads`, which overrides everything.
+        motions: Motions, or queries, that are computed at once, with at most one thread each; None for any number.
+        processes: Number of processes that this one starts on this computer, unless a launcher has started them.
         environment: Variables of the process.
 
     Raises:
@@ -83,7 +83,7 @@ def choose_threads(
     """
     if given is not None:
         if given < 1:
-            raise InputError(f"--threads {given} computes nothing; give at least 1.")
+            raise InputError(f"--threads {given} is too few; give at least 1.")
         return given
     if environment.get("OMP_NUM_THREADS"):
         return None
@@ -95,9 +95,9 @@ def choose_threads(
 
 
 def use_threads(given: int | None, motions: int | None = None, processes: int = 1) -> None:
-    """Compute with as many threads as `choose_threads` says, here and in processes that this one starts.
+    """Use the number of threads from `choose_threads`, here and in processes that this one starts.
 
-    Call it before torch and FAISS are imported: OpenMP reads then how its threads wait.
+    Call it before torch and FAISS are imported, since OpenMP then reads how its threads wait.
     """
     wait_asleep()
     count = choose_threads(given, motions, processes)
@@ -112,6 +112,6 @@ def use_threads(given: int | None, motions: int | None = None, processes: int = 
 
 
 def wait_asleep() -> None:
-    """Let threads sleep while they wait for work, unless a variable of OpenMP says how they wait."""
+    """Let threads sleep while they wait for work, unless a variable of OpenMP sets how they wait."""
     if not any(name in os.environ for name in _WAITING):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -29,8 +29,8 @@ class RunTrainer(Trainer):
 
     Args:
         accelerator: Device to train on.
-        precision: One of Lightning's, or auto: bf16-mixed on GPUs that can, 32-true elsewhere.
-        options: Lightning's.
+        precision: One of Lightning's, or auto: bf16-mixed on GPUs that support it, 32-true elsewhere.
+        options: Options of Lightning's trainer.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RunTrainer(Trainer):
         return {_LOSS: self._loss[1], **shown} if self._loss[0] else shown
 
     def save_checkpoint(self, filepath: str | Path, *args: Any, **options: Any) -> None:
-        """Write a checkpoint; one of an earlier run under its name is kept under another.
+        """Write a checkpoint; a checkpoint of an earlier run with its name is renamed.
 
         A run that continues from a checkpoint (`ckpt_path`) owns those beside it.
         """
@@ -106,13 +106,13 @@ class LeaveTogether(Callback):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes the configuration of a run beside its logs, whole, and never over a file that a user wrote."""
+    """Writes the configuration of a run beside its logs, completely, and never over a file of the user."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write.
+        """Write the configuration.
 
         Raises:
-            InputError: A file of that name is not one that this wrote.
+            InputError: A file of that name was not written by this callback.
         """
         folder = trainer.log_dir or trainer.default_root_dir
         self.save_to_log_dir = "://" in str(folder)  # Lightning writes where a kill leaves part of a local file
@@ -120,7 +120,7 @@ class SaveConfig(SaveConfigCallback):
         if path.is_file() and (head := path.read_bytes()) and not head.startswith(b"# lightning.pytorch=="):
             raise InputError(
                 f"The run would write its configuration over {path}; name another folder with "
-                "--trainer.default_root_dir, or take a logger."
+                "--trainer.default_root_dir, or use a logger."
             )
         super().setup(trainer, pl_module, stage)
 
@@ -135,10 +135,10 @@ def check_numbers(options: Any) -> None:
     """Refuse numbers that Lightning accepts, and then divides by, loops on or ignores.
 
     Args:
-        options: The trainer's, from the configuration and the command line.
+        options: Options of the trainer from the configuration and the command line.
 
     Raises:
-        InputError: As said, with the option.
+        InputError: A number is refused; the message names the option.
     """
     for name, least in _LEAST.items():
         value = options.get(name)
@@ -149,13 +149,13 @@ def check_numbers(options: Any) -> None:
 
 
 def join_launcher(options: Any, environment: Mapping[str, str] = os.environ) -> None:
-    """Let the trainer count the processes that torchrun or srun started, where nothing else is said.
+    """Let the trainer count the processes that torchrun or srun started, unless their number is given.
 
-    For what does not depend on their number: `predict`, and data whose global batch is stated. Where a batch is stated
-    per process, the number must be stated as well.
+    Used if results do not depend on their number: for `predict`, and for data with a global batch. With a batch per
+    process, the number must be given.
 
     Args:
-        options: The trainer's; changed.
+        options: Options of the trainer, which are changed.
         environment: Variables of the process.
     """
     joined = launched(environment)
@@ -164,12 +164,12 @@ def join_launcher(options: Any, environment: Mapping[str, str] = os.environ) -> 
 
 
 def states_global_batch(data: Any) -> bool:
-    """Whether the options of a data module say how many samples all processes take together."""
+    """Whether the options of a data module set the global batch size."""
     return bool(data and (data.get("init_args") or {}).get("global_batch_size"))
 
 
 def weights(trainer: Any) -> str:
-    """The checkpoints that a finished training left, in one sentence."""
+    """One sentence with the checkpoints of a finished training."""
     found: dict[str, str] = {}
     for each in trainer.checkpoint_callbacks:
         if isinstance(each, ModelCheckpoint):

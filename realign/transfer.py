@@ -1,4 +1,4 @@
-"""Copies from the host to a device that nobody waits for."""
+"""Copies from the host to a device without waiting."""
 
 from functools import lru_cache
 
@@ -7,17 +7,17 @@ from jaxtyping import Int
 from torch import Tensor
 
 PINNED = {"cuda"}
-"""Kinds of devices that copy from page-locked memory while the host goes on."""
+"""Kinds of devices that copy from page-locked memory while the host continues."""
 
 
 def upload(values: Tensor, device: torch.device | str | None) -> Tensor:
-    """The values on a device; a copy from the host neither waits for the device nor stops it.
+    """The values on a device; a copy from the host to CUDA does not wait.
 
-    Elsewhere than on CUDA a copy that is not waited for may read memory that was freed, so it is waited for.
+    On other devices a copy without waiting might read freed memory, so it waits.
 
     Args:
-        values: Numbers anywhere.
-        device: Where they are wanted; where they are when None.
+        values: Values on any device.
+        device: The target device; None leaves them in place.
     """
     if device is None or values.device == torch.device(device):
         return values

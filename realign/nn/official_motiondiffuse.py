@@ -14,10 +14,10 @@ from realign.nn.transformer import Transformer
 
 
 class OfficialMotionDiffuse(Denoiser):
-    """Linear attention over the frames and to the words, each branch scaled and shifted by timestep and caption.
+    """Linear attention over frames and to words, with each branch scaled and shifted by timestep and caption.
 
-    The words are those of CLIP before its projection, of which the pooled vector is the one that ends the text: see
-    ``words="hidden"`` of `OpenClipEncoder`. Frames of the padding are not read; what comes out there means nothing.
+    The words are those of CLIP before its projection; the pooled vector is the word that ends the text, see
+    ``words="hidden"`` of `OpenClipEncoder`. Padded frames are not read, and their outputs are meaningless.
 
     Args:
         width: Width W of the space's tokens.
@@ -30,8 +30,8 @@ class OfficialMotionDiffuse(Denoiser):
         text_layers: Its layers.
         text_heads: Its attention heads.
         text_feedforward: Hidden width of its feed-forward networks.
-        embedding: Width of what timestep and caption become together.
-        max_frames: Frames that have a position.
+        embedding: Width of the embedding of timestep and caption.
+        max_frames: Number of positions.
         dropout: Dropout probability.
 
     Raises:
@@ -69,7 +69,7 @@ class OfficialMotionDiffuse(Denoiser):
         nn.init.zeros_(self.write.bias)
 
     def read_text(self, text: TextFeatures) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B L T"]]:
-        """What a caption adds to the embedding of the timestep, and its words."""
+        """The caption's part of the embedding, and its words."""
         far = (text.tokens - text.pooled[:, None]).square().sum(-1).masked_fill(~text.mask, torch.inf)
         words = self.text_norm(self.text(self.text_read(text.tokens), text.mask))
         end = words[torch.arange(len(words), device=words.device), far.argmin(1)]
@@ -118,14 +118,14 @@ class _Block(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Attention whose cost grows with the length: queries are normalised over channels, keys over tokens (Shen et al.
-    2021, "Efficient attention"), and there is no factor between them.
+    """Attention of linear cost: queries are normalised over channels, keys over tokens (Shen et al. 2021, "Efficient
+    attention"), without a scale factor.
 
     Args:
         width: Width of the tokens.
-        memory: Width of what they attend to; None for themselves.
+        memory: Width of the tokens to attend to; None for self-attention.
         heads: Attention heads.
-        embedding: Width of what styles the outcome.
+        embedding: Width of the condition of `Style`.
         dropout: Dropout probability.
     """
 
@@ -146,7 +146,7 @@ class LinearAttention(nn.Module):
         condition: Float[Tensor, "B E"],
         memory: Float[Tensor, "B M T"] | None = None,
     ) -> Float[Tensor, "B N H"]:
-        """Attend from x to the memory, or to itself; the mask is True where a token exists there."""
+        """Attend from x to the memory, or to itself; the mask is True for tokens that exist there."""
         normed = self.norm(x)
         memory = normed if memory is None or self.memory_norm is None else self.memory_norm(memory)
         query, key, value = (
@@ -172,6 +172,6 @@ class Style(nn.Module):
         self.drop, self.out_proj = nn.Dropout(dropout), nn.Linear(width, width)
 
     def forward(self, h: Float[Tensor, "B N H"], condition: Float[Tensor, "B E"]) -> Float[Tensor, "B N H"]:
-        """Style tokens."""
+        """Apply the condition to tokens."""
         scale, shift = self.condition(F.silu(condition))[:, None].chunk(2, -1)
         return self.out_proj(self.drop(F.silu(self.norm(h) * (1 + scale) + shift)))

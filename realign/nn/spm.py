@@ -17,9 +17,9 @@ from realign.nn.transformer import SkipTransformer
 class SPM(GaussianReward):
     """Two skip transformers over [distribution, timestep, frames] and [distribution, timestep, words].
 
-    The file's mode, such as M1T0, tells which encoder gets the timestep: the digit after M is for motions, after T for
-    captions. Without the timestep, the sequence is shorter by one token. Clean motions never have the timestep token,
-    as in the published programs of EasyTune and of retrieval. Both encoders end in one LayerNorm.
+    The file's mode, such as M1T0, names the encoders that get the timestep: the digit after M is for motions, after T
+    for captions. Without the timestep, the sequence is one token shorter. Clean motions never have the timestep token,
+    as in the published programs of EasyTune and of retrieval. Both encoders end in the same LayerNorm.
 
     Args:
         width: Features C of a frame: 263 (HumanML3D), 251 (KIT-ML), 135 (MotionRFT).
@@ -96,7 +96,7 @@ class SPM(GaussianReward):
 
 
 class LeadingTokenEncoder(nn.Module):
-    """Skip transformer whose first token, a learned one, becomes a Gaussian.
+    """Skip transformer whose first, learned token becomes a Gaussian.
 
     Args:
         width: Width W of the input.
@@ -133,8 +133,8 @@ class LeadingTokenEncoder(nn.Module):
             x: Frames or words.
             mask: Which of them exist.
             norm: Last layer of the transformer.
-            time: Embeddings of the timesteps; None leaves their token out for all samples.
-            timed: Samples that have that token; for the others it is masked, and positions stay.
+            time: Embeddings of the timesteps; None leaves the timestep token out for all samples.
+            timed: Samples with that token; for the others it is masked and not counted in positions.
         """
         tokens = self.in_proj(apply_mask(x, mask))
         first = self.token.to(tokens.dtype).expand(len(tokens), 1, -1)

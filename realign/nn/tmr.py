@@ -52,7 +52,7 @@ class TMR(GaussianReward):
     def encode_motion(
         self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], mean_only: bool = False
     ) -> Gaussians:
-        """Gaussians of motions, whatever their timesteps; arguments as in `GaussianReward`."""
+        """Gaussians of motions, independent of timesteps; arguments as in `GaussianReward`."""
         return self.motion_encoder(x_t, mask, mean_only)
 
     def encode_text(self, text: TextFeatures, t: Real[Tensor, "B"] | None = None, mean_only: bool = False) -> Gaussians:
@@ -66,7 +66,7 @@ class TMR(GaussianReward):
 
 
 class GaussianTokenEncoder(nn.Module):
-    """Transformer whose first two tokens, learned ones, become mean and log-variance (ACTOR, Petrovich et al. 2021).
+    """Transformer whose first two, learned tokens become mean and log-variance (ACTOR, Petrovich et al. 2021).
 
     Args:
         width: Width W of the input.
@@ -92,7 +92,7 @@ class GaussianTokenEncoder(nn.Module):
         return self.table[:length]
 
     def forward(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B N"], mean_only: bool = False) -> Gaussians:
-        """One Gaussian for every sequence, without a variance where only the mean is wanted."""
+        """One Gaussian for every sequence, without variance if only the mean is wanted."""
         x = self.in_proj(apply_mask(x, mask))
         x = torch.cat([self.tokens.to(x.dtype).expand(len(x), -1, -1), x], 1)
         x = self.drop(x + self.positions(x.shape[1]).to(x.dtype))

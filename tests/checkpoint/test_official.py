@@ -126,7 +126,7 @@ WRONG = {
     "reshaped": (save_weights(reshape), r"text_encoder\.pos_emb\.weight has another shape"),
     "another skeleton": (
         save_weights(of_another_skeleton),
-        "makes 104 features a frame, but .*have 263",
+        "makes 104 features per frame, but .*have 263",
     ),
     "a part missing": (save_weights(drop_part), "it lacks text_encoder"),
     "a part empty": (save_weights(empty_part), "it lacks text_encoder"),

@@ -113,9 +113,9 @@ def test_a_gpu_that_torch_cannot_use_is_reported(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(doctor, "_NVIDIA", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "torch is built for CPUs alone" in of(doctor.look_at_devices).broken[0]
+    assert "torch is built for CPUs only" in of(doctor.look_at_devices).broken[0]
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    assert "CUDA 13.0, which the driver does not take" in of(doctor.look_at_devices).broken[0]
+    assert "CUDA 13.0, which the driver does not support" in of(doctor.look_at_devices).broken[0]
 
 
 def test_gpus_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

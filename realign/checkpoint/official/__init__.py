@@ -1,7 +1,7 @@
-"""Published checkpoints of other programs, one importer a module: its name is that of the kind.
+"""Published checkpoints of other programs, with one module per importer, named after the kind.
 
-An importer is a function ``read(file, **options) -> Imported``. It names networks of this package by their class path,
-says by a `KeyMap` what each published weight is called here, and builds nothing itself.
+An importer is a function ``read(file, **options) -> Imported``. It names networks of this package by class path and
+maps names of published weights by a `KeyMap`. It does not build models.
 """
 
 KINDS = {
@@ -13,4 +13,4 @@ KINDS = {
     "tmr": "seqTransEncoder.layers.0.linear1.weight",
     "guo": "movement_encoder.main.0.weight",
 }
-"""Every kind, with the end of a weight's name that tells its files from those of the others."""
+"""Every kind, with the end of a weight's name that distinguishes its files from those of the others."""

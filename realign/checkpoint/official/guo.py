@@ -1,4 +1,4 @@
-"""The published files of the evaluator of Guo et al.: read without executing anything, checked, and imported."""
+"""The published files of the evaluator of Guo et al., imported without executing code in them."""
 
 import io
 import pickle
@@ -12,9 +12,8 @@ from torch import Tensor
 
 from realign.checkpoint.official.imported import Imported
 from realign.checkpoint.official.key_map import KeyMap
-from realign.checkpoint.official.published import Published, merge, read_statistics
+from realign.checkpoint.official.published import Published, merge, read_array, read_statistics
 from realign.errors import InputError
-from realign.files import load_npy
 from realign.text.words import WordVectors
 
 WEIGHTS = Path("text_mot_match/model/finest.tar")
@@ -23,7 +22,7 @@ CONTACTS = 4  # features that the movement encoder does not read
 PARTS = ("movement_encoder", "motion_encoder", "text_encoder")
 GLOVE = ("our_vab_data.npy", "our_vab_words.pkl", "our_vab_idx.pkl")
 KEYS = KeyMap({f"{part}.*": f"evaluator.{part}.*" for part in PARTS})
-_UNKNOWN = "unk"  # the word whose vector the publication gives to all it does not know
+_UNKNOWN = "unk"  # the word whose vector all unknown words get
 
 
 def read(file: Path, *, glove: Path | None = None, meta: Path | None = None) -> Imported:
@@ -35,7 +34,7 @@ def read(file: Path, *, glove: Path | None = None, meta: Path | None = None) -> 
         meta: Folder of mean.npy and std.npy; the usual place inside the folder when None.
 
     Raises:
-        InputError: A file is missing, has another shape, or asks for code.
+        InputError: A file is missing, has another shape, or contains code.
     """
     if glove is None:
         raise InputError(f"The evaluator reads words by {GLOVE[0]} and two more files; give their folder by --glove.")
@@ -51,7 +50,7 @@ def read(file: Path, *, glove: Path | None = None, meta: Path | None = None) -> 
     state |= read_statistics(
         meta or folder / META[skeleton.name], features,
         "the evaluator's own statistics, which differ from Mean.npy and Std.npy of the data set",
-        "take the meta folder published with the weights, or name it by --meta",
+        "use the meta folder published with the weights, or name it by --meta",
     )  # fmt: skip
     options = {"features": features, "vocabulary": len(words), "learn_vectors": False}
     parts = {
@@ -60,14 +59,15 @@ def read(file: Path, *, glove: Path | None = None, meta: Path | None = None) -> 
         "skeleton": skeleton.name,
     }
     config = {"class_path": "realign.tasks.EvaluatorTask", "init_args": parts}
-    return Imported(weights, config, state, KEYS, surplus, f"evaluator of {skeleton.name}, {features} features a frame")
+    summary = f"evaluator of {skeleton.name}, {features} features per frame"
+    return Imported(weights, config, state, KEYS, surplus, summary)
 
 
 def read_weights(path: Path) -> Published:
     """State of the three encoders from `finest.tar`.
 
     Raises:
-        InputError: The file is missing, damaged, asks for code, or one of the encoders is absent.
+        InputError: The file is missing, damaged, contains code, or lacks one of the encoders.
     """
     return Published.read("guo", path, parts=PARTS)
 
@@ -76,17 +76,17 @@ def read_glove(folder: Path, width: int = 300) -> tuple[list[str], Float[Tensor,
     """Words, their vectors, and the vector of unknown words.
 
     Raises:
-        InputError: A file is missing, asks for code, or the three do not belong together.
+        InputError: A file is missing or contains code, or the three do not belong together.
     """
     for name in GLOVE:
         _check_file(folder / name, "the word vectors")
-    vectors, words, index = _array(folder / GLOVE[0]), read_plain(folder / GLOVE[1]), read_plain(folder / GLOVE[2])
+    vectors, words, index = read_array(folder / GLOVE[0]), read_plain(folder / GLOVE[1]), read_plain(folder / GLOVE[2])
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or not isinstance(index, dict):
         raise InputError(f"{folder / GLOVE[1]} must hold a list of words and {GLOVE[2]} their rows; copy them again.")
     if vectors.ndim != 2 or vectors.shape[1] != width or vectors.dtype.kind != "f" or not np.isfinite(vectors).all():
         raise InputError(
             f"{folder / GLOVE[0]} has shape {vectors.shape}, but vectors of {width} finite numbers are needed; "
-            "take the published file."
+            "use the published file."
         )
     rows = [index.get(word) for word in words]
     if _UNKNOWN not in index or not all(type(row) is int and 0 <= row < len(vectors) for row in rows):
@@ -97,10 +97,10 @@ def read_glove(folder: Path, width: int = 300) -> tuple[list[str], Float[Tensor,
 
 
 def read_plain(path: Path) -> Any:
-    """A pickle of lists, dictionaries, strings and numbers; one that names any class or function is refused.
+    """Read a pickle of lists, dictionaries, strings and numbers.
 
     Raises:
-        InputError: As said, or the file is damaged.
+        InputError: It names a class or function, or is damaged.
     """
     try:
         return _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
@@ -112,19 +112,12 @@ def read_plain(path: Path) -> Any:
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        raise InputError(f"asks for {module}.{name}, and pickled code is never executed; take the published file.")
+        raise InputError(f"asks for {module}.{name}, but pickled code is never executed; use the published file.")
 
     def persistent_load(self, pid: Any) -> Any:
-        raise InputError("refers to objects outside itself; take the published file.")
-
-
-def _array(path: Path) -> np.ndarray:
-    try:
-        return load_npy(path)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not an array of numbers, or is cut short; copy it again.") from error
+        raise InputError("refers to external objects; use the published file.")
 
 
 def _check_file(path: Path, what: str) -> None:
     if not path.is_file():
-        raise InputError(f"There is no {path}, which holds {what}; see docs/evaluators.md for where it belongs.")
+        raise InputError(f"There is no {path}, which holds {what}; see docs/evaluators.md for its place.")

@@ -1,4 +1,4 @@
-"""What every importer hands over."""
+"""The result of every importer."""
 
 from typing import Any, NamedTuple
 
@@ -9,16 +9,16 @@ from realign.checkpoint.official.published import Published
 
 
 class Imported(NamedTuple):
-    """What an importer makes of a published file.
+    """A published file in terms of this package.
 
     Attributes:
         published: The file.
         config: class_path and init_args of the model.
-        state: Its weights, by their names here.
-        keys: What each is called in the file.
-        surplus: Published names that have no place here.
-        summary: What it is, in a few words.
-        text_dim: Width of the text features that it reads; None where it reads captions by weights of its own.
+        state: Its weights by their names in this package.
+        keys: The map between published names and these.
+        surplus: Published names without a counterpart.
+        summary: A short description.
+        text_dim: Width of the text features that it reads; None if it has its own text encoder.
     """
 
     published: Published

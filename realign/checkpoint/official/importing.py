@@ -21,12 +21,12 @@ def import_official(kind: str, file: str | Path, output: str | Path, **options: 
 
     Args:
         kind: One of `KINDS`.
-        file: The published file, or folder where there are several.
+        file: The published file, or the folder of several files.
         output: The folder to write.
-        options: Of the importer; None counts as not given.
+        options: Options of the importer; None counts as not given.
 
     Returns:
-        What it is, in a few words.
+        A short description.
 
     Raises:
         InputError: The kind or an option is unknown, or the file is missing, damaged, or of another kind.
@@ -37,7 +37,7 @@ def import_official(kind: str, file: str | Path, output: str | Path, **options: 
 
 
 def read_official(kind: str, file: str | Path, **options: Any) -> Imported:
-    """What a published checkpoint holds, under the names here; arguments as for `import_official`."""
+    """The content of a published checkpoint under the names of this package; arguments as for `import_official`."""
     if kind not in KINDS:
         raise InputError(f"There is no importer for {kind!r}; choose one of {', '.join(KINDS)}.")
     read = import_module(f"realign.checkpoint.official.{kind}").read
@@ -51,10 +51,10 @@ def read_official(kind: str, file: str | Path, **options: Any) -> Imported:
 
 
 def build(found: Imported) -> nn.Module:
-    """The model with its weights, read strictly; without its text encoder, whose files need not be here.
+    """The model with its weights, loaded strictly, without its text encoder, whose files may be missing.
 
     Raises:
-        InputError: A weight is missing, has no place, or another shape.
+        InputError: A weight is missing, surplus, or of another shape.
     """
     config = found.config if found.text_dim is None else _without_text(found.config, found.text_dim)
     model = build_model(Saved(found.published.path, config, found.state), nn.Module, filled=False)
@@ -75,7 +75,7 @@ def build(found: Imported) -> nn.Module:
 
 
 def _without_text(value: Any, dim: int) -> Any:
-    """A configuration with a light text encoder of the same width, in whatever stands around the frozen one."""
+    """A configuration with a light text encoder of the same width inside the wrappers of the frozen one."""
     if isinstance(value, Mapping):
         return {
             name: _light(each, dim) if name == "text_encoder" else _without_text(each, dim)

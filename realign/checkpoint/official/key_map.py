@@ -1,4 +1,4 @@
-"""What published weights are called here: a table of patterns, read in both directions."""
+"""Map between names of published weights and names in this package, a table of patterns used in both directions."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,21 +8,21 @@ Value = TypeVar("Value")
 
 
 class KeyMap(NamedTuple):
-    """Names of published weights, and the names of the same weights here.
+    """Names of published weights and of the same weights in this package.
 
-    A ``*`` stands for any text, also with dots; those of a pattern keep their order in the name that it becomes. Where
-    several patterns fit, the first one counts.
+    A ``*`` matches any text, including dots; matches keep their order in the new name. If several patterns match, the
+    first one is used.
 
     Attributes:
-        names: Published pattern, and the pattern of the name here.
-        ignored: Patterns of published weights that are not wanted, such as those of a frozen text encoder.
+        names: The pattern in this package by published pattern.
+        ignored: Patterns of published weights that are left out, such as those of a frozen text encoder.
     """
 
     names: Mapping[str, str]
     ignored: Sequence[str] = ()
 
     def rename(self, state: Mapping[str, Value]) -> tuple[dict[str, Value], list[str]]:
-        """Weights under the names here, and the published names that fit no pattern."""
+        """Weights under the names of this package, and the published names that match no pattern."""
         renamed, surplus = {}, []
         for name, value in state.items():
             if any(_match(pattern, name) is not None for pattern in self.ignored):
@@ -35,7 +35,7 @@ class KeyMap(NamedTuple):
         return renamed, surplus
 
     def published(self, name: str) -> str:
-        """The published name of a weight here; its name here where it has none."""
+        """The published name of a weight of this package; the name itself if there is none."""
         return _translate(name, ((here, published) for published, here in self.names.items())) or name
 
 

@@ -1,4 +1,4 @@
-"""What MLD and MotionLCM have in common: autoencoder, denoiser and noise, with all sizes read from their files."""
+"""Common parts of MLD and MotionLCM: autoencoder, denoiser and noise, with all sizes read from their files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from realign.errors import InputError
 
 UNUSED = "denoiser.mem_pos.pe"
 """In every file of MLD and in none of MotionLCM; no program reads it."""
-HEADS = 4  # the one size that no shape tells
+HEADS = 4  # the only size that shapes do not show
 IGNORED = (
     *("text_encoder.*", "t2m_textencoder.*", "t2m_moveencoder.*", "t2m_motionencoder.*"),
     *("controlnet.*", "traj_encoder.*", "metrics.*", "losses.*", "*Metric.*", "*Metrics.*", UNUSED),
@@ -51,7 +51,7 @@ NOISE = {
         "steps_offset": 1,
     },
 }
-"""Sampled as it is: timesteps 981, 961 and so on down to 1 in 50 steps, and alpha of timestep 0 at the end."""
+"""Sampling with 50 steps uses timesteps 981, 961 and so on down to 1, and alpha of timestep 0 at the end."""
 
 
 def read_latent(
@@ -61,13 +61,13 @@ def read_latent(
     noise: Mapping[str, Any],
     text_relu: bool = True,
 ) -> Imported:
-    """The generator of a file, or the autoencoder alone where it holds nothing else.
+    """The generator of a file, or the autoencoder if the file holds nothing else.
 
     Args:
         published: The file.
         stats: Folder of Mean.npy and Std.npy of the data set.
-        text_encoder: What it reads captions by.
-        noise: How it is trained and sampled: options of a `Generator`.
+        text_encoder: Configuration of its text encoder.
+        noise: Options of a `Generator` for training and sampling.
         text_relu: As for `OfficialMldDenoiser`.
 
     Raises:
@@ -142,7 +142,7 @@ def denoiser(published: Published, width: int, text_relu: bool) -> dict[str, Any
 
 
 def key_map(layers: int, autoencoder_alone: bool = False) -> KeyMap:
-    """What the weights are called here: those of a generator, or of an autoencoder alone."""
+    """The key map of a generator, or of an autoencoder alone."""
     latent = {**AUTOENCODER, **skip_keys("vae.encoder", "vae.encoder", layers=layers)}
     latent |= skip_keys("vae.decoder", "vae.decoder", cross=True, layers=layers)
     if autoencoder_alone:
@@ -153,7 +153,7 @@ def key_map(layers: int, autoencoder_alone: bool = False) -> KeyMap:
 
 
 def _tables(state: dict[str, Tensor], surplus: list[str]) -> tuple[dict[str, Tensor], list[str]]:
-    """Tables of positions without the batch axis of one that they are published with."""
+    """Remove the published batch axis of size 1 from tables of positions."""
     flat = {
         name: each[:, 0] if name.endswith(".table") and each.dim() == 3 and each.shape[1] == 1 else each
         for name, each in state.items()
@@ -162,7 +162,7 @@ def _tables(state: dict[str, Tensor], surplus: list[str]) -> tuple[dict[str, Ten
 
 
 def _autoencoder(found: Imported, skeleton: str) -> Imported:
-    """The same as a trained autoencoder, which spaces start from; its latents are used as they are."""
+    """The same as a trained autoencoder for spaces, whose latents are not standardised."""
     width = found.config["init_args"]["width"]
     state = {
         **found.state,

@@ -38,7 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "diffusion_steps": 1000,
     "sigma_small": True,
 }
-"""What an args.json of any age leaves out."""
+"""Defaults of options that older args.json files lack."""
 
 _OTHER_MODELS = ("unconstrained", "multi_target_cond", "context_len", "pred_len")
 _DATASETS = {"humanml": "humanml3d", "kit": "kit"}
@@ -63,15 +63,15 @@ def read(
 
     Args:
         file: ``model000475000.pt`` and so on.
-        args: Its args.json; the one beside it when None.
-        stats: Folder of the data set's Mean.npy and Std.npy; that of the file when None.
+        args: Its args.json; the one beside the file when None.
+        stats: Folder of the data set's Mean.npy and Std.npy; the folder of the file when None.
         text_encoder: Weights of CLIP, or folder of DistilBERT; the published ones when None.
 
     Raises:
         InputError: A file is missing or damaged, or holds another model.
     """
     options = _options(beside(file, args, "args.json"))
-    # trained with averaging, a file holds both; the original takes the average where args.json says so
+    # with averaging, a file holds both; the original uses the average if args.json says so
     weights = Published.read("mdm", file, ("model_avg", "model") if options["use_ema"] else ("model",))
     decoder = options["arch"] == "trans_dec"
     stack = "seqTransDecoder" if decoder else "seqTransEncoder"
@@ -87,7 +87,7 @@ def read(
     skeleton = weights.skeleton(features).name
     if _DATASETS.get(options["dataset"]) != skeleton:
         raise InputError(
-            f"{file} makes motions of {skeleton}, but its args.json is of the data set {options['dataset']!r}; give "
+            f"{file} makes motions of {skeleton}, but its args.json names the data set {options['dataset']!r}; give "
             "the args.json of the same folder."
         )
     if decoder:
@@ -110,10 +110,10 @@ def _options(path: Path) -> dict[str, Any]:
             raise InputError(f"{path} has {name}={options[name]!r}, which has no meaning; give the published file.")
     for name in _OTHER_MODELS:
         if options[name]:
-            raise InputError(f"{path} has {name}={options[name]!r}, but only models of text alone can be imported.")
+            raise InputError(f"{path} has {name}={options[name]!r}, but only text-to-motion models can be imported.")
     for name, values in _KNOWN.items():
         if options[name] not in values:
-            raise InputError(f"{path} has {name}={options[name]!r}, but {' or '.join(values)} can be imported.")
+            raise InputError(f"{path} has {name}={options[name]!r}, but only {' or '.join(values)} can be imported.")
     if not options["sigma_small"] or options["diffusion_steps"] < 1:
         raise InputError(
             f"{path} has sigma_small={options['sigma_small']} and diffusion_steps={options['diffusion_steps']}, but "
@@ -128,10 +128,10 @@ def _config(options: dict[str, Any], sizes: dict[str, Any], skeleton: str, text_
     encoder = {**encoder, "init_args": {**encoder["init_args"], slot: text_encoder or usual}}
     for wrapper in ("ZeroWithoutText", "CachedTextEncoder"):
         encoder = {"class_path": f"realign.text.{wrapper}", "init_args": {"encoder": encoder}}
-    # without a mask the original samples all frames and cuts the motion out
+    # without a mask the original samples all frames and keeps the first ones
     frames = {} if options["mask_frames"] else {"frames": FRAMES}
     steps = options["diffusion_steps"]
-    betas = {"cosine": "squaredcos_cap_v2", "linear": "linear"}[options["noise_schedule"]]
+    betas = _BETAS[options["noise_schedule"]]
     scheduler: dict[str, Any] = {
         "num_train_timesteps": steps,
         "beta_schedule": betas,

@@ -1,4 +1,4 @@
-"""MLD, a diffusion of latents (Chen et al. 2023)."""
+"""MLD, a latent diffusion model (Chen et al. 2023)."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from realign.checkpoint.official.published import Published
 
 
 def read(file: Path, *, stats: Path | None = None, text_encoder: str | None = None) -> Imported:
-    """The generator with the statistics of its data set, or the autoencoder of a file that holds nothing else.
+    """The generator with the statistics of its data set, or the autoencoder if the file holds nothing else.
 
     Args:
         file: The published file.
@@ -20,7 +20,7 @@ def read(file: Path, *, stats: Path | None = None, text_encoder: str | None = No
     """
     published = Published.read("mld", file, ("state_dict",))
     if UNUSED not in published.state and "denoiser.emb_proj.1.weight" in published.state:
-        raise published.misfit([UNUSED], [], [])  # of MotionLCM, which reads captions by another encoder
+        raise published.misfit([UNUSED], [], [])  # a file of MotionLCM, which has another text encoder
     encoder = {
         "class_path": "realign.text.OpenClipEncoder",
         "init_args": {"name": "ViT-L-14-quickgelu", "pretrained": text_encoder or "openai"},

@@ -36,7 +36,7 @@ KEYS = KeyMap(
         **layer_keys("textTransEncoder.layers.*", "denoiser.text.layers.*"),
         **{f"temporal_decoder_blocks.*.{old}": f"denoiser.blocks.*.{new}" for old, new in _BLOCK.items()},
     },
-    ignored=("clip.*",),  # the whole of CLIP, which the text encoder is
+    ignored=("clip.*",),  # CLIP is the text encoder
 )
 _DATASETS = {"t2m": "humanml3d", "kit": "kit"}
 _HEADS, _TEXT_HEADS, _STEPS = 8, 4, 1000
@@ -47,8 +47,8 @@ def read(file: Path, *, opt: Path | None = None, meta: Path | None = None, text_
 
     Args:
         file: ``model/latest.tar``.
-        opt: Its opt.txt; the one above the folder of the file, or the usual options, when None.
-        meta: Folder of its own mean.npy and std.npy; the one above the folder of the file when None.
+        opt: Its opt.txt; when None, the one above the folder of the file, or the usual options.
+        meta: Folder of its own mean.npy and std.npy; when None, the one above the folder of the file.
         text_encoder: Weights of CLIP ViT-B/32; those of OpenAI when None.
 
     Raises:
@@ -76,7 +76,7 @@ def read(file: Path, *, opt: Path | None = None, meta: Path | None = None, text_
     skeleton = weights.skeleton(features).name
     if _DATASETS.get(options.get("dataset_name", ""), skeleton) != skeleton:
         raise InputError(
-            f"{file} makes motions of {skeleton}, but its opt.txt is of the data set {options['dataset_name']!r}; give "
+            f"{file} makes motions of {skeleton}, but its opt.txt names the data set {options['dataset_name']!r}; give "
             "the opt.txt of the same folder."
         )
     state, surplus = merge(weights, KEYS)
@@ -118,10 +118,10 @@ def _config(sizes: dict[str, Any], steps: int, skeleton: str, text_encoder: str 
 
 
 def _read_options(path: Path, required: bool) -> dict[str, str]:
-    """Lines ``name: value`` of an opt.txt, with what it leaves out.
+    """Lines ``name: value`` of an opt.txt, with defaults.
 
     Raises:
-        InputError: It is missing though it was asked for, unreadable, or of another network.
+        InputError: It is required but missing, unreadable, or of another network.
     """
     options = {"diffusion_steps": str(_STEPS), "no_clip": "False", "no_eff": "False"}
     if path.is_file():

@@ -1,4 +1,4 @@
-"""MotionLCM in both versions (Dai et al. 2024), and the MLD and MLD++ of its authors that it was distilled from."""
+"""MotionLCM in both versions (Dai et al. 2024), and its authors' MLD and MLD++, from which it was distilled."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ SECOND = {
 
 
 def read(file: Path, *, stats: Path | None = None, text_encoder: str | None = None) -> Imported:
-    """The generator with the statistics of its data set, or the autoencoder of a file that holds nothing else.
+    """The generator with the statistics of its data set, or the autoencoder if the file holds nothing else.
 
     Args:
         file: The published file.
@@ -30,7 +30,7 @@ def read(file: Path, *, stats: Path | None = None, text_encoder: str | None = No
     """
     published = Published.read("motionlcm", file, ("state_dict",))
     if UNUSED in published.state:
-        raise published.misfit([], [UNUSED], [])  # of MLD's authors, whose model reads captions by another encoder
+        raise published.misfit([], [UNUSED], [])  # a file of MLD's authors, whose model has another text encoder
     second = "vae.latent_pre.weight" in published.state
     distilled = "denoiser.time_embedding.cond_proj.weight" in published.state
     encoder = {"class_path": "realign.text.HuggingFaceEncoder", "init_args": {"name_or_path": text_encoder or TEXT}}
@@ -39,10 +39,10 @@ def read(file: Path, *, stats: Path | None = None, text_encoder: str | None = No
 
 
 def consistency(second: bool) -> dict[str, Any]:
-    """Options of a generator that was distilled to few steps: by default the one step of the published programs.
+    """Options of a generator that was distilled to few steps; the default is one step, as in the published programs.
 
     Args:
-        second: Of the second version, else of the first.
+        second: Whether it is the second version.
     """
     noise = {"scheduler": NOISE, "lcm": SECOND if second else FIRST}
     return {

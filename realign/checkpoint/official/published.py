@@ -24,8 +24,8 @@ class Published:
     """The weights of a published file.
 
     Args:
-        kind: What it should be, one of `KINDS`.
-        path: Where it lies.
+        kind: The expected kind, one of `KINDS`.
+        path: Its path.
         state: Its weights by their published names.
     """
 
@@ -34,20 +34,20 @@ class Published:
 
     @classmethod
     def read(cls, kind: str, path: Path, nests: Sequence[str] = (), parts: Sequence[str] = ()) -> "Published":
-        """Read a file of ``torch.save``; whatever in it is not a tensor is left out and never executed.
+        """Read a file of ``torch.save``; anything in it that is not a tensor is left out and never executed.
 
         Args:
-            kind: What it should be.
+            kind: The expected kind.
             path: The file.
-            nests: Where the weights lie in it: the first of these names that it has, else the whole.
-            parts: Names under each of which it has some of them; they stand before the names of these, with a dot.
+            nests: Names under which the weights may be: the first that exists is used, else the whole file.
+            parts: Names under each of which the file has some weights; they become prefixes of the weights' names.
 
         Raises:
-            InputError: It is missing, damaged, asks for code, or holds no weights.
+            InputError: It is missing, damaged, contains code, or holds no weights.
         """
         if not path.is_file():
             raise InputError(f"There is no file {path}; give the published checkpoint of {kind}.")
-        content = read_tensors(path, f"checkpoint of {kind}", "take the published file", old=True)
+        content = read_tensors(path, f"checkpoint of {kind}", "use the published file", old=True)
         nest = next((name for name in nests if isinstance(content, Mapping) and name in content), None)
         weights = content if nest is None else content[nest]
         names = dict(_items(weights))
@@ -65,20 +65,20 @@ class Published:
         return cls(kind, path, tensors)
 
     def shape(self, name: str, dims: int = 2) -> tuple[int, ...]:
-        """Shape of a weight, for sizes that the file alone tells.
+        """Shape of a weight.
 
         Raises:
-            InputError: There is no such weight of so many dimensions.
+            InputError: There is no such weight with this number of dimensions.
         """
         if name not in self.state or self.state[name].dim() != dims:
             raise self.misfit([] if name in self.state else [name], [], [name] if name in self.state else [])
         return tuple(self.state[name].shape)
 
     def count(self, pattern: str) -> int:
-        """How many numbers from 0 on stand for the ``*`` of a weight's name: the layers of a stack.
+        """Number of layers of a stack: how many numbers from 0 on the ``*`` of a weight's name takes.
 
         Raises:
-            InputError: None.
+            InputError: There are none.
         """
         number = 0
         while pattern.replace("*", str(number)) in self.state:
@@ -91,37 +91,37 @@ class Published:
         """The skeleton whose motions have this many features.
 
         Raises:
-            InputError: None has.
+            InputError: There is none.
         """
         for skeleton in (HUMANML3D, KIT):
             if skeleton.num_features == features:
                 return skeleton
         raise InputError(
-            f"{self.path} makes {features} features a frame, but motions of HumanML3D have {HUMANML3D.num_features} "
+            f"{self.path} makes {features} features per frame, but motions of HumanML3D have {HUMANML3D.num_features} "
             f"and of KIT-ML {KIT.num_features}; give a checkpoint of one of them."
         )
 
     def misfit(self, lacking: Sequence[str], surplus: Sequence[str], misshapen: Sequence[str]) -> InputError:
-        """The error of a file whose weights are not those of its kind, by their published names.
+        """The error for a file whose weights are not those of its kind, with their published names.
 
         Args:
-            lacking: Weights that it lacks.
-            surplus: Weights that it holds too many.
+            lacking: Missing weights.
+            surplus: Additional weights.
             misshapen: Weights of another shape.
         """
-        told = [
+        faults = [
             *([f"it lacks {few(lacking)}"] if lacking else []),
             *([f"it holds {few(surplus)} too many"] if surplus else []),
             *([f"{few(misshapen)} {'have' if len(misshapen) > 1 else 'has'} another shape"] if misshapen else []),
         ]
         return InputError(
-            f"{self.path} is not a checkpoint of {self.kind} as published: {' and '.join(told)}; "
+            f"{self.path} is not a checkpoint of {self.kind} as published: {' and '.join(faults)}; "
             f"give the published file{_looks_like(self.kind, list(self.state))}."
         )
 
 
 def few(names: Sequence[str]) -> str:
-    """How many names there are, and the first of them."""
+    """The number of names and the first of them."""
     if len(names) == 1:
         return names[0]
     rest = ", ..." if len(names) > _SHOWN else ""
@@ -129,7 +129,7 @@ def few(names: Sequence[str]) -> str:
 
 
 def beside(file: Path, given: Path | None, name: str) -> Path:
-    """A file of a name beside a published one, unless another place is given."""
+    """A file of this name beside a published one, unless another path is given."""
     return file.parent / name if given is None else given
 
 
@@ -138,7 +138,7 @@ def read_options(path: Path, option: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        option: Of the command, that names it.
+        option: The option of the command for it.
 
     Raises:
         InputError: It is missing or damaged.
@@ -157,13 +157,13 @@ def read_options(path: Path, option: str) -> dict[str, Any]:
 def read_statistics(
     folder: Path, features: int, what: str, remedy: str
 ) -> dict[str, Float[Tensor, "C"] | Float[Tensor, ""]]:
-    """Mean and standard deviation of motion features in a folder, as a `Normalizer` called ``normalizer`` holds them.
+    """Mean and standard deviation of motion features in a folder, as weights of a `Normalizer` called ``normalizer``.
 
     Args:
-        folder: Holds Mean.npy and Std.npy, or mean.npy and std.npy, or mean.pt and std.pt.
+        folder: Folder with Mean.npy and Std.npy, or mean.npy and std.npy, or mean.pt and std.pt.
         features: Their width.
-        what: What they are, for errors.
-        remedy: Where to get them, for errors.
+        what: Their description for errors.
+        remedy: Their origin for errors.
 
     Raises:
         InputError: A file is missing, unreadable, or of another width.
@@ -174,7 +174,7 @@ def read_statistics(
         path = next((folder / each for each in names if (folder / each).is_file()), None)
         if path is None:
             raise InputError(f"There is no {names[0]} or {names[1]} in {folder}, which holds {what}; {remedy}.")
-        array = _numbers(path)
+        array = read_array(path)
         if array.shape != (features,) or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise InputError(f"{path} has shape {array.shape}, but {features} finite values are needed; {remedy}.")
         found.append(torch.from_numpy(array.astype(np.float32)))
@@ -184,7 +184,7 @@ def read_statistics(
     return statistics_state(mean, std)
 
 
-def _numbers(path: Path) -> np.ndarray:
+def read_array(path: Path) -> np.ndarray:
     """The array of a .npy file, or the tensor of one of ``torch.save``."""
     if path.suffix == ".pt":
         tensor = read_tensors(path, "tensor of numbers", "copy it again")
@@ -201,7 +201,7 @@ def statistics_state(mean: Float[Tensor, "C"], std: Float[Tensor, "C"]) -> dict[
 
 
 def merge(published: Published, keys: KeyMap) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights in float32 under the names here, and the published names that fit none."""
+    """Weights in float32 under the names of this package, and the published names without a counterpart."""
     renamed, surplus = keys.rename(published.state)
     return {name: each.float() if each.is_floating_point() else each for name, each in renamed.items()}, surplus
 
@@ -216,7 +216,7 @@ def _tensors(content: Any) -> dict[str, Tensor]:
 
 
 def _names(content: Any) -> list[str]:
-    """Names of weights at any place of a file."""
+    """Names of weights anywhere in a file."""
     names = []
     for name, each in _items(content):
         names += [f"{name}.{inner}" for inner in _names(each)] if isinstance(each, Mapping) else [name]
@@ -224,6 +224,6 @@ def _names(content: Any) -> list[str]:
 
 
 def _looks_like(kind: str, names: Sequence[str]) -> str:
-    """The end of an error: which other kind's file this is."""
+    """The end of an error message: the kinds whose files look like this one."""
     others = [other for other, sign in KINDS.items() if other != kind and any(name.endswith(sign) for name in names)]
     return f", or import this one as {' or '.join(others)}, which it looks like" if others else ""

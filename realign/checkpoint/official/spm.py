@@ -14,8 +14,8 @@ MODES = ("M0T0", "M1T0", "M0T1", "M1T1")
 TEXT = "sentence-transformers/sentence-t5-large"
 FEATURES_OF_MOTIONRFT = 135
 NORM = "{}_encoder.norm.{}"
-"""Both encoders end in one LayerNorm, which the file holds twice."""
-HEADS = 4  # the one size that no shape tells
+"""Both encoders end in the same LayerNorm, which the file holds twice."""
+HEADS = 4  # the only size that shapes do not show
 _OWN = {
     "motion_encoder.norm.*": "model.norm.*",
     "text_encoder.norm.*": "model.norm.*",
@@ -52,11 +52,11 @@ def read(
     Args:
         file: The published file.
         stats: Folder of Mean.npy and Std.npy of the data set.
-        mode: Which encoder is given the timestep, such as M1T0; by default what the file's name says.
+        mode: Encoders that get the timestep, such as M1T0; the mode in the file's name when None.
         text_encoder: Folder or hub name of sentence-t5-large; the published one when None.
 
     Raises:
-        InputError: A file is missing, damaged or of another kind, or the mode is unknown or not that of the file.
+        InputError: A file is missing, damaged or of another kind, or the mode is unknown or does not fit the file.
     """
     published = Published.read("spm", file, ("state_dict",))
     mode, width = choose_mode(file, mode), published.shape("skel_embedding.weight")[1]
@@ -90,7 +90,7 @@ def read(
 
 
 def sizes_of(published: Published) -> dict[str, Any]:
-    """Sizes of the network, as its weights have them."""
+    """Sizes of the network, read from its weights."""
     hidden, width = published.shape("skel_embedding.weight")
     return {
         "width": width,
@@ -105,7 +105,7 @@ def sizes_of(published: Published) -> dict[str, Any]:
 
 
 def key_map(layers: int = 9) -> KeyMap:
-    """What the weights are called here, of a network of so many layers."""
+    """The key map of a network with this number of layers."""
     encoders = ((f"{part}_encoder", f"model.{part}_encoder.transformer") for part in ("motion", "text"))
     stacks = [skip_keys(published, here, layers=layers) for published, here in encoders]
     stacks.append(skip_keys("decoder", "model.decoder", cross=True, layers=layers))
@@ -114,14 +114,14 @@ def key_map(layers: int = 9) -> KeyMap:
 
 
 def choose_mode(file: Path, mode: str | None = None) -> str:
-    """The mode of a file: that of its name, whose brackets hold the name of the file it was trained on from.
+    """The mode of a file, from its name; brackets in the name hold the name of the file that training started from.
 
     Args:
         file: The published file.
-        mode: What is asked for; it may leave out a timestep, as EasyTune does, but not add one that was not trained.
+        mode: The requested mode; it may leave out a timestep, as EasyTune does, but not add one that was not trained.
 
     Raises:
-        InputError: Neither says one, or the one that is asked for is unknown or adds a timestep.
+        InputError: There is no mode, or the requested one is unknown or adds a timestep.
     """
     if mode is not None and mode not in MODES:
         raise InputError(f"There is no mode {mode!r} of a reward; choose one of {', '.join(MODES)}.")
@@ -129,13 +129,13 @@ def choose_mode(file: Path, mode: str | None = None) -> str:
     named = list(dict.fromkeys(re.findall("M[01]T[01]", outside) or re.findall("M[01]T[01]", file.stem)))
     if mode is None and len(named) != 1:
         raise InputError(
-            f"The name of {file} tells {' and '.join(named) or 'no mode'}, but only a name says which encoder of a "
-            f"reward is given the timestep; give one of {', '.join(MODES)} by --mode."
+            f"The name of {file} has {' and '.join(named) or 'no mode'}, but only the name shows which encoder of a "
+            f"reward gets the timestep; give one of {', '.join(MODES)} by --mode."
         )
     if mode is not None and len(named) == 1 and (mode[1] > named[0][1] or mode[3] > named[0][3]):
         raise InputError(
-            f"The name of {file} says {named[0]}, whose timestep was not trained for the mode {mode}; leave --mode "
-            "out, or rename the file if its name is wrong."
+            f"The name of {file} says {named[0]}, so a timestep of the mode {mode} was not trained; leave --mode out, "
+            "or rename the file if its name is wrong."
         )
     return mode or named[0]
 
@@ -144,10 +144,10 @@ def _check_shared_norm(published: Published) -> None:
     for end in ("weight", "bias"):
         pair = [published.state.get(NORM.format(part, end)) for part in ("motion", "text")]
         if any(each is None for each in pair):
-            continue  # told with all that is missing
+            continue  # reported with all missing weights
         if not pair[0].equal(pair[1]):  # type: ignore[union-attr, arg-type]
             names = " and ".join(NORM.format(part, end) for part in ("motion", "text"))
             raise InputError(
-                f"{published.path} is not a checkpoint of spm as published: {names} are one weight there, but differ "
-                "here; give the published file."
+                f"{published.path} is not a checkpoint of spm as published: {names} differ, although they are one "
+                "weight; give the published file."
             )

@@ -13,7 +13,7 @@ PARTS = ("motion_encoder", "text_encoder", "motion_decoder")
 PLACES = ("", "last_weights")
 CHECKPOINTS = ("last.ckpt", "logs/checkpoints/last.ckpt")
 TEXT = "distilbert-base-uncased"
-HEADS = 4  # the one size that no shape tells
+HEADS = 4  # the only size that shapes do not show
 KEYS = KeyMap(
     {
         **{f"{part}.tokens": f"model.{part}.tokens" for part in PARTS[:2]},
@@ -60,7 +60,7 @@ def read(file: Path, *, stats: Path | None = None, text_encoder: str | None = No
 
 
 def sizes_of(published: Published) -> dict[str, Any]:
-    """Sizes of the network, as its weights have them."""
+    """Sizes of the network, read from its weights."""
     hidden, width = published.shape("motion_encoder.projection.weight")
     layers = "motion_encoder.seqTransEncoder.layers.*.linear1.weight"
     return {
@@ -74,7 +74,7 @@ def sizes_of(published: Published) -> dict[str, Any]:
 
 
 def read_parts(file: Path) -> Published:
-    """The weights of the three networks, whichever way they are stored; others of a checkpoint are left out.
+    """The weights of the three networks in either layout; other weights of a checkpoint are left out.
 
     Raises:
         InputError: A file is missing, damaged, or holds no weights.

@@ -1,4 +1,4 @@
-"""What the weights of transformers are called here, for publications built on torch's layers or on MLD's skip stack."""
+"""Key maps of transformers built on torch's layers or on MLD's skip transformer."""
 
 _LAYER = {
     "self_attn.in_proj_*": "attention.in_proj.*",

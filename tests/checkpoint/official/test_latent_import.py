@@ -174,7 +174,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "a table without its axis": (
         "mld", {**small(), "denoiser.query_pos.pe": torch.zeros(40, 16)}, "denoiser.query_pos.pe has another shape",
     ),
-    "other features": ("mld", small(features=100), "makes 100 features a frame, but motions of HumanML3D have 263"),
+    "other features": ("mld", small(features=100), "makes 100 features per frame, but motions of HumanML3D have 263"),
     "KIT-ML motions": ("mld", small(features=251), r"Mean.npy has shape \(263,\), but 251 finite values are needed"),
     "a number that is none": (
         "motionlcm", {**small("mldpp"), "vae.latent_pre.bias": torch.full((6,), torch.nan)},

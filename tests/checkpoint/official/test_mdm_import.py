@@ -272,15 +272,15 @@ WRONG = {
     "no weights": ({"epoch": 3}, {}, "holds no weights but epoch"),
     "a list": ([1, 2], {}, "holds no weights but nothing"),
     "the other architecture": (tiny("trans_dec"), {}, "lacks seqTransEncoder.layers.0.linear1.weight"),
-    "another data set": (tiny(), {"dataset": "kit"}, "makes motions of humanml3d, but its args.json is of .* 'kit'"),
+    "another data set": (tiny(), {"dataset": "kit"}, "makes motions of humanml3d, but its args.json names .* 'kit'"),
     "no data set": (tiny(), {"dataset": "humanact12"}, "'humanact12'"),
-    "an action model": (tiny(), {"unconstrained": True}, "only models of text alone"),
+    "an action model": (tiny(), {"unconstrained": True}, "only text-to-motion models"),
     "another schedule": (tiny(), {"noise_schedule": "sigmoid"}, "'sigmoid', but cosine or linear"),
     "no steps": (tiny(), {"diffusion_steps": 0}, "diffusion_steps=0"),
     "an option of another type": (tiny(), {"diffusion_steps": "many"}, "'many', which has no meaning"),
     "a word for a number": (tiny(), {"cond_mask_prob": "some"}, "cond_mask_prob='some', which has no meaning"),
     "KIT-ML features": (tiny(features=251), {"dataset": "kit"}, r"Mean.npy has shape \(263,\), but 251"),
-    "other features": (tiny(features=100), {}, "makes 100 features a frame"),
+    "other features": (tiny(features=100), {}, "makes 100 features per frame"),
 }
 
 

@@ -126,7 +126,7 @@ def test_the_mode_is_read_from_the_file_name(name: str, mode: str) -> None:
     assert choose_mode(Path(name)) == mode and choose_mode(Path(name), "M0T0") == "M0T0"
     more = [each for each in MODES if each[1] > mode[1] or each[3] > mode[3]]
     for each in more:
-        with pytest.raises(InputError, match=f"says {mode}, whose timestep was not trained for the mode {each}"):
+        with pytest.raises(InputError, match=f"says {mode}, so a timestep of the mode {each} was not trained"):
             choose_mode(Path(name), each)
     with pytest.raises(InputError, match="There is no mode 'M2T0' of a reward; choose one of M0T0"):
         choose_mode(Path(name), "M2T0")
@@ -134,7 +134,7 @@ def test_the_mode_is_read_from_the_file_name(name: str, mode: str) -> None:
 
 def test_a_file_name_without_a_mode_needs_the_option() -> None:
     for name, told in (("evaluator.pth", "no mode"), ("M1T0_or_M0T0.pth", "M1T0 and M0T0")):
-        with pytest.raises(InputError, match=f"tells {told}, .* by --mode"):
+        with pytest.raises(InputError, match=f"has {told}, .* by --mode"):
             choose_mode(Path(name))
         assert choose_mode(Path(name), "M1T1") == "M1T1"
 
