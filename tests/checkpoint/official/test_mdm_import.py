@@ -275,7 +275,7 @@ WRONG = {
     "another data set": (tiny(), {"dataset": "kit"}, "makes motions of humanml3d, but its args.json names .* 'kit'"),
     "no data set": (tiny(), {"dataset": "humanact12"}, "'humanact12'"),
     "an action model": (tiny(), {"unconstrained": True}, "only text-to-motion models"),
-    "another schedule": (tiny(), {"noise_schedule": "sigmoid"}, "'sigmoid', but cosine or linear"),
+    "another schedule": (tiny(), {"noise_schedule": "sigmoid"}, "'sigmoid', but only cosine or linear"),
     "no steps": (tiny(), {"diffusion_steps": 0}, "diffusion_steps=0"),
     "an option of another type": (tiny(), {"diffusion_steps": "many"}, "'many', which has no meaning"),
     "a word for a number": (tiny(), {"cond_mask_prob": "some"}, "cond_mask_prob='some', which has no meaning"),
