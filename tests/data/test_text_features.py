@@ -178,7 +178,7 @@ def test_prepare_keeps_what_a_configuration_reads(
         assert "text features of hashing/32: sentences of 113 distinct captions" in capsys.readouterr().out
     (path,) = written(tmp_path)
     assert np.load(path).shape == (113, 32)
-    for name, told in (("tiny/vae", "has no text encoder whose features are kept"), ("clap", "no configuration 'clap'")):
+    for name, told in (("tiny/vae", "no text encoder whose features are kept"), ("clap", "no configuration 'clap'")):
         assert main([*words[:3], str(tmp_path / "other"), "--text-encoder", name]) == 2
         assert told in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
