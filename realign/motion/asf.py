@@ -16,11 +16,11 @@ _LIMBS |= {"shoulder": "humerus", "elbow": "radius", "wrist": "wrist"}
 ASF_RIG = RigMap(
     "CMU (ASF)",
     {f"{side}_{part}": (f"{side[0]}{bone}",) for side in ("left", "right") for part, bone in _LIMBS.items()}
-    | {"neck": ("upperneck",), "head": ("head",)},
+    | {"neck": ("lowerneck",), "head": ("head",)},
     ("lowerback", "upperback", "thorax"),
     up="y",
 )
-"""Where the CMU library's bones begin; its lower neck begins between the shoulders."""
+"""Where the CMU library's bones begin; the lower neck begins at the end of the thorax."""
 
 
 @dataclass(frozen=True)

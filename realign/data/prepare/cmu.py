@@ -129,8 +129,10 @@ class CmuFolder(IndexedRecordings):
             rig = ASF_RIG.resolve([bone.name for bone in bones])
             positions = read_amc(path, bones)
         else:
-            bvh = with_thorax(read_bvh(path, fps=RATE * stride))
-            known = recognise_rig(bvh.names)
+            read = read_bvh(path, fps=RATE * stride)
+            bvh, known = with_thorax(read), recognise_rig(read.names)
+            if bvh is not read:  # its neck then stands at the end of the thorax, as in the other releases
+                known = replace(known, joints={**known.joints, "neck": ("Neck",)})
             rig = known.resolve(bvh.names)
             positions = upright_positions(bvh, known, rig, path)
         return retarget(positions[::stride], rig, HUMANML3D).astype(np.float32)
