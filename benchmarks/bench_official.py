@@ -44,7 +44,12 @@ class Bare(nn.Module):
         super().__init__()
         layer = nn.TransformerEncoderLayer(512, 4, 1024, 0.1, "gelu")
         self.stack = nn.TransformerEncoder(layer, len(taken.transformer.layers), enable_nested_tensor=False)
-        self.read, self.write, self.text, self.step = taken.read, taken.write, taken.text, taken.step
+        self.read, self.write, self.text, self.step = (
+            taken.in_proj,
+            taken.out_proj,
+            taken.text_proj,
+            taken.time_embedding,
+        )
         rate = torch.exp(torch.arange(0, 512, 2) * (-math.log(10000.0) / 512))
         angle = torch.arange(5000)[:, None] * rate
         self.table = torch.stack([angle.sin(), angle.cos()], -1).reshape(5000, 1, 512)

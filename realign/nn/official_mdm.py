@@ -27,14 +27,14 @@ class _OfficialMdm(Denoiser):
     def __init__(self, width: int, text_dim: int, hidden: int, transformer: Transformer) -> None:
         super().__init__()
         self.width, self.text_dim, self.hidden = width, text_dim, hidden
-        self.step = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
-        self.text = nn.Linear(text_dim, hidden)
-        self.read, self.write = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.time_embedding = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        self.text_proj = nn.Linear(text_dim, hidden)
+        self.in_proj, self.out_proj = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.transformer = transformer
         self.register_buffer("table", interleaved_sinusoid(torch.arange(_ROWS), hidden), persistent=False)
 
     def _embed_step(self, t: Real[Tensor, "B"]) -> Float[Tensor, "B 1 H"]:
-        return self.step(interleaved_sinusoid(t, self.hidden).to(self.text.weight.dtype))[:, None]
+        return self.time_embedding(interleaved_sinusoid(t, self.hidden).to(self.text_proj.weight.dtype))[:, None]
 
     def _place(self, tokens: Float[Tensor, "B L H"]) -> Float[Tensor, "B L H"]:
         """Add the position of each token."""
@@ -73,10 +73,10 @@ class OfficialMdmEncoder(_OfficialMdm):
         self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B N W"]:
         """Prediction for noisy frames; arguments as in `Denoiser`."""
-        first = self.text(text.pooled)[:, None] + self._embed_step(t)
-        tokens = self._place(torch.cat([first, self.read(x_t)], 1))
+        first = self.text_proj(text.pooled)[:, None] + self._embed_step(t)
+        tokens = self._place(torch.cat([first, self.in_proj(x_t)], 1))
         kept = torch.cat([mask.new_ones(len(mask), 1), mask], 1)
-        return self.write(self.transformer(tokens, kept)[:, 1:])
+        return self.out_proj(self.transformer(tokens, kept)[:, 1:])
 
 
 class OfficialMdmDecoder(_OfficialMdm):
@@ -114,10 +114,10 @@ class OfficialMdmDecoder(_OfficialMdm):
         self, x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"], mask: Bool[Tensor, "B N"], text: TextFeatures
     ) -> Float[Tensor, "B N W"]:
         """Prediction for noisy frames; arguments as in `Denoiser`."""
-        time, tokens, kept = self._embed_step(t), self.read(x_t), mask
+        time, tokens, kept = self._embed_step(t), self.in_proj(x_t), mask
         pooled = self.conditioning == "pooled"
         words, word_mask = (text.pooled[:, None], None) if pooled else (text.tokens, text.mask)
         if self.time_token:
             tokens, kept = torch.cat([time, tokens], 1), torch.cat([mask.new_ones(len(mask), 1), mask], 1)
-        out = self.transformer(self._place(tokens), kept, self.text(words) + time, word_mask)
-        return self.write(out[:, -x_t.shape[1] :])
+        out = self.transformer(self._place(tokens), kept, self.text_proj(words) + time, word_mask)
+        return self.out_proj(out[:, -x_t.shape[1] :])

@@ -57,23 +57,23 @@ class OfficialMotionDiffuse(Denoiser):
         super().__init__()
         self.width, self.text_dim, self.hidden = width, text_dim, hidden
         self.positions = nn.Parameter(torch.randn(max_frames, hidden))
-        self.step = nn.Sequential(nn.Linear(hidden, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.text_read = nn.Linear(text_dim, text_hidden)
-        self.text = Transformer(text_hidden, text_layers, text_heads, text_feedforward, dropout)
-        self.text_norm, self.text_write = nn.LayerNorm(text_hidden), nn.Linear(text_hidden, embedding)
-        self.read, self.write = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.time_embedding = nn.Sequential(nn.Linear(hidden, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.text_in_proj = nn.Linear(text_dim, text_hidden)
+        self.text_transformer = Transformer(text_hidden, text_layers, text_heads, text_feedforward, dropout)
+        self.text_norm, self.text_out_proj = nn.LayerNorm(text_hidden), nn.Linear(text_hidden, embedding)
+        self.in_proj, self.out_proj = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.blocks = nn.ModuleList(
             _Block(hidden, heads, feedforward, text_hidden, embedding, dropout) for _ in range(layers)
         )
-        nn.init.zeros_(self.write.weight)
-        nn.init.zeros_(self.write.bias)
+        nn.init.zeros_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
 
     def read_text(self, text: TextFeatures) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B L T"]]:
         """The caption's part of the embedding, and its words."""
         far = (text.tokens - text.pooled[:, None]).square().sum(-1).masked_fill(~text.mask, torch.inf)
-        words = self.text_norm(self.text(self.text_read(text.tokens), text.mask))
+        words = self.text_norm(self.text_transformer(self.text_in_proj(text.tokens), text.mask))
         end = words[torch.arange(len(words), device=words.device), far.argmin(1)]
-        return self.text_write(end), words
+        return self.text_out_proj(end), words
 
     def bind(self, text: TextFeatures, mask: Bool[Tensor, "B N"]) -> Predict:
         """predict(x_t, t) for the same captions, which are read once; arguments as in `Denoiser`."""
@@ -96,11 +96,11 @@ class OfficialMotionDiffuse(Denoiser):
         frames = x_t.shape[1]
         if frames > len(self.positions):
             raise InputError(f"{frames} frames exceed the {len(self.positions)} of this generator; shorten the motion.")
-        condition = self.step(timestep_sinusoid(t, self.hidden).to(caption.dtype)) + caption
-        h = self.read(x_t) + self.positions[:frames]
+        condition = self.time_embedding(timestep_sinusoid(t, self.hidden).to(caption.dtype)) + caption
+        h = self.in_proj(x_t) + self.positions[:frames]
         for block in self.blocks:
             h = block(h, mask, words, word_mask, condition)
-        return self.write(h)
+        return self.out_proj(h)
 
 
 class _Block(nn.Module):

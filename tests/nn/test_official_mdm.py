@@ -22,8 +22,8 @@ class Plain(nn.Module):
         kind = nn.TransformerDecoderLayer if decoder else nn.TransformerEncoderLayer
         stack = nn.TransformerDecoder if decoder else nn.TransformerEncoder
         self.stack = stack(kind(16, 2, 32, 0.1, "gelu"), 2, **({} if decoder else {"enable_nested_tensor": False}))
-        self.read, self.write, self.text = nn.Linear(5, 16), nn.Linear(16, 5), nn.Linear(6, 16)
-        self.step = nn.Sequential(nn.Linear(16, 16), nn.SiLU(), nn.Linear(16, 16))
+        self.in_proj, self.out_proj, self.text_proj = nn.Linear(5, 16), nn.Linear(16, 5), nn.Linear(6, 16)
+        self.time_embedding = nn.Sequential(nn.Linear(16, 16), nn.SiLU(), nn.Linear(16, 16))
         rate = torch.exp(torch.arange(0, 16, 2) * (-math.log(10000.0) / 16))
         self.table = torch.zeros(60, 1, 16)
         self.table[:, 0, 0::2] = (torch.arange(60)[:, None] * rate).sin()
@@ -31,8 +31,8 @@ class Plain(nn.Module):
         self.decoder, self.time_token = decoder, time_token
 
     def forward(self, x: Tensor, t: Tensor, padded: Tensor, words: Tensor, empty: Tensor | None) -> Tensor:
-        time = self.step(self.table[t]).transpose(0, 1)
-        frames, text = self.read(x).transpose(0, 1), self.text(words).transpose(0, 1)
+        time = self.time_embedding(self.table[t]).transpose(0, 1)
+        frames, text = self.in_proj(x).transpose(0, 1), self.text_proj(words).transpose(0, 1)
         if not self.decoder or self.time_token:
             padded = torch.cat([torch.zeros_like(padded[:, :1]), padded], 1)
         if self.decoder:
@@ -43,7 +43,7 @@ class Plain(nn.Module):
         else:
             frames = torch.cat([text + time, frames])
             out = self.stack(frames + self.table[: len(frames)], src_key_padding_mask=padded)[1:]
-        return self.write(out).transpose(0, 1)
+        return self.out_proj(out).transpose(0, 1)
 
 
 def take(ours: nn.Module, plain: Plain) -> None:

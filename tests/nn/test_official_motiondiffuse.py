@@ -49,16 +49,16 @@ def plain_attention(part: LinearAttention, x: Tensor, memory: Tensor | None, con
 
 def plain(net: OfficialMotionDiffuse, x: Tensor, t: int, words: Tensor, end: int) -> Tensor:
     """One sample without padding."""
-    read = net.text_norm(net.text(net.text_read(words)[None])[0])
+    read = net.text_norm(net.text_transformer(net.text_in_proj(words)[None])[0])
     rates = [math.exp(-math.log(10000) * i / 8) for i in range(8)]
     angles = torch.tensor([t * rate for rate in rates])
-    condition = net.step(torch.cat([angles.cos(), angles.sin()])) + net.text_write(read[end])
-    h = net.read(x) + net.positions[: len(x)]
+    condition = net.time_embedding(torch.cat([angles.cos(), angles.sin()])) + net.text_out_proj(read[end])
+    h = net.in_proj(x) + net.positions[: len(x)]
     for block in net.blocks:
         h = h + plain_attention(block.attention, h, None, condition)
         h = h + plain_attention(block.cross, h, read, condition)
         h = h + plain_style(block.style, block.fc2(F.gelu(block.fc1(h))), condition)
-    return net.write(h)
+    return net.out_proj(h)
 
 
 def test_each_sample_equals_the_formulas(denoiser: OfficialMotionDiffuse) -> None:

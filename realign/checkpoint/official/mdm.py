@@ -11,10 +11,10 @@ from realign.errors import InputError
 
 KEYS = KeyMap(
     {
-        "input_process.poseEmbedding.*": "denoiser.read.*",
-        "output_process.poseFinal.*": "denoiser.write.*",
-        "embed_text.*": "denoiser.text.*",
-        "embed_timestep.time_embed.*": "denoiser.step.*",
+        "input_process.poseEmbedding.*": "denoiser.in_proj.*",
+        "output_process.poseFinal.*": "denoiser.out_proj.*",
+        "embed_text.*": "denoiser.text_proj.*",
+        "embed_timestep.time_embed.*": "denoiser.time_embedding.*",
         **layer_keys("seqTransEncoder.layers.*", "denoiser.transformer.layers.*"),
         **layer_keys("seqTransDecoder.layers.*", "denoiser.transformer.layers.*", cross=True),
     },

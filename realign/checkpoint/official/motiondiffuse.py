@@ -27,13 +27,13 @@ _BLOCK = {
 KEYS = KeyMap(
     {
         "sequence_embedding": "denoiser.positions",
-        "joint_embed.*": "denoiser.read.*",
-        "out.*": "denoiser.write.*",
-        "time_embed.*": "denoiser.step.*",
-        "text_pre_proj.*": "denoiser.text_read.*",
+        "joint_embed.*": "denoiser.in_proj.*",
+        "out.*": "denoiser.out_proj.*",
+        "time_embed.*": "denoiser.time_embedding.*",
+        "text_pre_proj.*": "denoiser.text_in_proj.*",
         "text_ln.*": "denoiser.text_norm.*",
-        "text_proj.0.*": "denoiser.text_write.*",
-        **layer_keys("textTransEncoder.layers.*", "denoiser.text.layers.*"),
+        "text_proj.0.*": "denoiser.text_out_proj.*",
+        **layer_keys("textTransEncoder.layers.*", "denoiser.text_transformer.layers.*"),
         **{f"temporal_decoder_blocks.*.{old}": f"denoiser.blocks.*.{new}" for old, new in _BLOCK.items()},
     },
     ignored=("clip.*",),  # CLIP is the text encoder

@@ -247,12 +247,12 @@ def test_averaged_weights_are_used_if_the_options_say_so(tmp_path: Path) -> None
     options = {"arch": "trans_dec", "text_encoder_type": "bert", "mask_frames": True}
     for use, added in ((True, 1), (False, 0)):
         found = read_official("mdm", write_tiny(tmp_path, content, use_ema=use, **options))
-        assert torch.equal(found.state["denoiser.write.bias"], raw["output_process.poseFinal.bias"] + added)
+        assert torch.equal(found.state["denoiser.out_proj.bias"], raw["output_process.poseFinal.bias"] + added)
         generator = build(found)
         assert isinstance(generator, Diffusion) and generator.space.frames is None  # padded frames are masked
         assert generator.denoiser.conditioning == "tokens"
     flat = read_official("mdm", write_tiny(tmp_path, raw, use_ema=True, **options))  # accepted, too
-    assert torch.equal(flat.state["denoiser.write.bias"], raw["output_process.poseFinal.bias"])
+    assert torch.equal(flat.state["denoiser.out_proj.bias"], raw["output_process.poseFinal.bias"])
 
 
 def changed(**weights: Tensor | None) -> dict[str, Tensor]:
