@@ -121,6 +121,50 @@ def test_the_motionbuilder_release_gets_its_thorax_back(tmp_path):
     assert with_thorax(other) is other
 
 
+MOTIONBUILDER = {  # of the release: parent, offset
+    "Hips": ("", (0, 0, 0)),
+    **{"LeftUpLeg": ("Hips", (1.8, -1.9, 0)), "LeftLeg": ("LeftUpLeg", (0, -7.4, 0))},
+    **{"LeftFoot": ("LeftLeg", (0, -7.9, 0)), "LeftToeBase": ("LeftFoot", (0, -0.5, 2.2))},
+    **{"LowerBack": ("Hips", (0, 0, 0)), "Spine": ("LowerBack", (0, 2, 0)), "Spine1": ("Spine", (0, 2, 0))},
+    **{"Neck": ("Spine1", (0, 0, 0)), "Neck1": ("Neck", (0, 1.7, 0.2)), "Head": ("Neck1", (0, 1.7, 0))},
+    **{"LeftShoulder": ("Spine1", (0, 0, 0)), "LeftArm": ("LeftShoulder", (3.4, 1, 0))},
+    **{"LeftForeArm": ("LeftArm", (5, 0, 0)), "LeftHand": ("LeftForeArm", (3.6, 0, 0))},
+}
+
+
+def motionbuilder_bvh(path: Path, neck: float) -> None:
+    right = {
+        name.replace("Left", "Right"): (parent.replace("Left", "Right"), (-x, y, z))
+        for name, (parent, (x, y, z)) in MOTIONBUILDER.items()
+        if name.startswith("Left")
+    }
+    joints = MOTIONBUILDER | right | {"Neck1": ("Neck", (0, neck, 0.2))}
+
+    def node(name: str) -> str:
+        text = f"{'JOINT' if name != 'Hips' else 'ROOT'} {name}\n{{\nOFFSET {' '.join(map(str, joints[name][1]))}\n"
+        text += f"CHANNELS {'3' if name != 'Hips' else '6 Xposition Yposition Zposition'} "
+        text += "Zrotation Yrotation Xrotation\n"
+        below = [node(child) for child, (parent, _) in joints.items() if parent == name]
+        return text + ("".join(below) or "End Site\n{\nOFFSET 0 0.1 0\n}\n") + "}\n"
+
+    header, rows = node("Hips"), np.zeros((61, 3 + 3 * len(joints)))
+    rows[1:, 3:] = 15 * np.sin(np.arange(60)[:, None] / 9 + np.arange(rows.shape[1] - 3))
+    rows[:, 1] = 17
+    motion = "\n".join(" ".join(f"{value:.4f}" for value in row) for row in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"HIERARCHY\n{header}MOTION\nFrames: 61\nFrame Time: .0083333\n{motion}\n")
+
+
+def test_the_neck_of_the_motionbuilder_release_is_at_the_end_of_its_thorax(tmp_path):
+    clone, clips = write_repository(tmp_path / "clone", [("CMU/7/07_01_poses.npy", 0, 10, "a")]), []
+    for neck in (1.7, 2.5):  # how long the bone above is does not move the body
+        motionbuilder_bvh(tmp_path / f"{neck}" / "07_01.bvh", neck)
+        source = CmuFolder.open(tmp_path / f"{neck}", clone)
+        clips.append(source.load(Item("a", source.paths["a"])))
+    body = [joint for joint, name in enumerate(HUMANML3D.joints) if name != "head"]
+    assert len(clips[0]) == 10 and np.allclose(clips[0][:, body], clips[1][:, body], atol=1e-6)
+
+
 def test_real_recordings_give_the_clips_of_the_index(shared_data, tmp_path):
     folder, rows = shared_data / "bvh" / "cmu_daz", []
     for line in (shared_data / "mocap" / "index.csv").read_text().splitlines()[1:]:
