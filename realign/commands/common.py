@@ -4,7 +4,7 @@ import argparse
 import gc
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,12 +44,17 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 def add_motion_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of motion files that a command reads."""
     parser.add_argument(
-        "--fps", type=float, help="true frames per second of the files (default: the skeleton's, or a .bvh's header)"
+        "--fps", type=float, help="true frames per second of the files (default: that in the file, or the skeleton's)"
     )
     parser.add_argument("--rig", metavar="YAML", help="joint names, rate and axes of a .bvh that is not recognised")
     parser.add_argument(
-        "--up", metavar="AXIS", help="axis that points up: x, y, z, =-x, =-y, =-z (default: found in a .bvh, else y)"
-    )
+        "--up", metavar="AXIS",
+        help="axis that points up: x, y, z, =-x, =-y, =-z (default: found in a .bvh, z in an .npz, else y)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--units", metavar="UNIT",
+        help="unit of joints in a .npy: m, cm, mm or in (default: found by the length of the legs)",
+    )  # fmt: skip
 
 
 def add_export_options(parser: argparse.ArgumentParser) -> None:
@@ -66,17 +71,23 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--body-models", type=Path, metavar="DIR",
         help="folder with an SMPL+H or SMPL model, with whose pelvis and rest pose a .npz is written (default: a "
-        "T-pose with the pelvis at the origin)",
+        "T-pose with the pelvis at the origin); also the bodies of an .npz that is read",
     )  # fmt: skip
 
 
-def export_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What `save_motions` takes of the options of `add_export_options`, checked for the file to write."""
+def export_options(options: argparse.Namespace, reads: Sequence[Path] = ()) -> dict[str, Any]:
+    """What `save_motions` takes of the options of `add_export_options`, checked for the file to write.
+
+    Body models are also for reading an .npz among `reads`; they are then left out for a file that needs none.
+    """
     from realign.motion.rigid_files import RigidFiles
     from realign.render.save import check_suffix
 
     given = {"fps": options.output_fps, "body_models": options.body_models, "smooth": options.smooth}
-    RigidFiles(**given).check(check_suffix(options.output))
+    suffix = check_suffix(options.output)
+    if suffix != ".npz" and any(path.suffix.lower() == ".npz" for path in reads):
+        given["body_models"] = None
+    RigidFiles(**given).check(suffix)
     return given
 
 
@@ -84,7 +95,10 @@ def read_motions(path: Path, options: argparse.Namespace, caption: str = "") -> 
     """All motions of a file, by the options of `add_motion_options`."""
     from realign.motion.clip import MotionClip
 
-    return MotionClip.load_all(path, fps=options.fps, caption=caption, rig=options.rig, up=options.up)
+    return MotionClip.load_all(
+        path, fps=options.fps, caption=caption, rig=options.rig, up=options.up, units=options.units,
+        body_models=options.body_models,
+    )  # fmt: skip
 
 
 @contextmanager

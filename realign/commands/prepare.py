@@ -9,7 +9,8 @@ from realign.commands.common import add_motion_options
 from realign.commands.text_features import keep_text, text_readers
 from realign.errors import InputError
 
-_PLAIN = ("captions", "skeleton", "fps", "rig", "up")  # options of a folder that is recognised by what it holds
+_PLAIN = ("captions", "skeleton", "fps", "rig", "up", "units", "body_models")
+"""Options of a folder that is recognised by what it holds."""
 RECIPES = {"amass": ("body_models", "humanml3d", "resample"), "cmu": ("humanml3d",), "bandai": ("compose",)}
 """Data sets that are made from their sources as published, by the word before the folder, and their own options."""
 
@@ -19,8 +20,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "prepare",
         help="turn a folder of motions into a set to train on",
-        description="Compute features, Mean, Std and splits of a HumanML3D- or KIT-layout folder, or of BVH files with "
-        "a captions file, and write them as one memory-mapped set. Clips that cannot be used are reported. "
+        description="Compute features, Mean, Std and splits of a HumanML3D- or KIT-layout folder, or of files of "
+        "motions (.bvh, .npz of AMASS, .npy of joints, features or MDM's results) with captions, and write them as one "
+        "memory-mapped set. Clips that cannot be used are reported. "
         "`realign prepare amass AMASS` makes HumanML3D from recordings of AMASS, `realign prepare cmu CMU` its part "
         "that is cut from the CMU library, from BVH or AMC files.",
     )
@@ -28,8 +30,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "source",
         metavar="SOURCE",
         nargs="+",
-        help="folder with new_joints or new_joint_vecs, or with .bvh files; or a word and a folder: amass and the "
-        "AMASS downloads, cmu and a release of the CMU library, bandai and a clone of Bandai-Namco's data set",
+        help="folder with new_joints or new_joint_vecs, or with .bvh, .npz or .npy files; or a word and a folder: "
+        "amass and the AMASS downloads, cmu and a release of the CMU library, bandai and a clone of Bandai-Namco's "
+        "data set",
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--captions", metavar="FILE", help="CSV or JSONL: id or file, caption[, start, end][, split]")
@@ -55,7 +58,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     own = parser.add_argument_group("prepare amass, cmu, bandai")
     own.add_argument("--humanml3d", metavar="FOLDER", help="clone of the repository of HumanML3D")
     own.add_argument(
-        "--body-models", metavar="FOLDER", help="amass: models of SMPL+H as downloaded: male/model.npz, ..."
+        "--body-models",
+        metavar="FOLDER",
+        help="amass, or a folder with .npz files: models of SMPL+H as downloaded: male/model.npz, ...",
     )
     own.add_argument(
         "--resample",

@@ -12,11 +12,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "render",
         help="draw existing motions",
-        description="Draw .npy motions (joints, features or MDM's results) and .bvh recordings, several side by side. "
+        description="Draw .npy motions (joints, features or MDM's results), .npz motions of AMASS (with --body-models) "
+        "and .bvh recordings, several side by side. "
         "The suffix of OUT chooses the form: .gif, .mp4, .html (interactive player), .png (strip of poses), .bvh, "
         ".glb, .npz (AMASS) or .npy (joints; several motions make numbered files).",
     )
-    parser.add_argument("motions", nargs="+", type=Path, metavar="MOTION", help="a .npy or .bvh file")
+    parser.add_argument("motions", nargs="+", type=Path, metavar="MOTION", help="a .npy, .npz or .bvh file")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="file to write")
     parser.add_argument(
         "--caption", action="append", metavar="TEXT",
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from realign.motion.skeleton import check_fps
     from realign.render.save import save_motions
 
-    export = export_options(args)  # checked before motions are read
+    export = export_options(args, reads=args.motions)  # checked before motions are read
     if args.fps is not None:
         check_fps(args.fps, "--fps")
     clips = []

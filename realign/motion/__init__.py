@@ -1,5 +1,6 @@
 """Motion representation: skeletons, rotations, features, normalisation and files."""
 
+from realign.motion.array_files import load_array
 from realign.motion.canonical import (
     canonicalize_joints,
     clip_fault,
@@ -9,7 +10,7 @@ from realign.motion.canonical import (
     put_on_floor,
     uniform_skeleton,
 )
-from realign.motion.clip import MotionClip, load_array
+from realign.motion.clip import MotionClip
 from realign.motion.features import clips_to_features, features_to_joints, joints_to_features
 from realign.motion.layout import feature_groups, mirror_features
 from realign.motion.normalizer import Normalizer, grouped_std

@@ -111,6 +111,11 @@ def _gender(file: Npz) -> tuple[str, bool]:
     return (value.decode("ascii", "replace"), True) if isinstance(value, bytes) else (str(value), False)
 
 
+def from_z_up(positions: Float[ndarray, "*dims 3"]) -> Float[ndarray, "*dims 3"]:
+    """Positions of the Z-up world of AMASS in the Y-up world of HumanML3D."""
+    return positions @ _FROM_Y_UP.T
+
+
 def write_amass(
     path: str | Path, posed: "PosedSkeleton", pelvis: Float[ndarray, "3"] | None = None, gender: str = "neutral"
 ) -> None:

@@ -1,5 +1,6 @@
 """Clips from arrays in the shapes that common tools save, and checks of such arrays."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,10 @@ from realign.motion.upright import find_up, parse_up, turn_up
 _SMPL = (24, 45, 52, 55, 73, 127, 144)
 _SKELETONS = {22: HUMANML3D, 21: KIT, **dict.fromkeys(_SMPL, HUMANML3D)}
 _SHAPES = (
-    "give joints (frames, 22 or 21, 3), of SMPL (frames, 24 or 52, 3), flattened, or features (frames, 263 or 251); "
-    "several clips have one dimension more"
+    "give joints (frames, 22, 3) of HumanML3D, (frames, 21, 3) of KIT-ML, (frames, 24, 45, 52, 55, 73, 127 or 144, 3) "
+    "of SMPL bodies, flattened, or features (frames, 263 or 251); several clips have one dimension more"
 )
-_UNITS = {"metres": 1.0, "centimetres": 0.01, "inches": 0.0254, "millimetres": 0.001}
+UNITS = {"metres": 1.0, "centimetres": 0.01, "inches": 0.0254, "millimetres": 0.001}
 _BODIES = (0.25, 4.0)  # plausible leg lengths, relative to an adult's
 _CLOSE = 1.5  # largest factor between leg lengths in another unit and an adult's
 _CONTACTS = (-0.5, 1.5)
@@ -96,7 +97,25 @@ def _body(joints: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
     return {name: joints[:, index] for index, name in enumerate(skeleton.joints)}
 
 
-def checked_joints(joints: np.ndarray, skeleton: Skeleton, name: str | Path, up: str | None = None) -> np.ndarray:
+def parse_units(text: str) -> str:
+    """A unit of `UNITS` from user input, also as m, cm, mm or in.
+
+    Args:
+        text: Such as "cm" or "metres".
+
+    Raises:
+        InputError: It is another unit.
+    """
+    short = {"m": "metres", "cm": "centimetres", "in": "inches", "mm": "millimetres"}
+    unit = text.strip().lower().replace("meters", "metres")
+    if (unit := short.get(unit, unit)) not in UNITS:
+        raise InputError(f"{text!r} is not a unit of joints: give one of {', '.join(UNITS)}")
+    return unit
+
+
+def checked_joints(
+    joints: np.ndarray, skeleton: Skeleton, name: str | Path, up: str | None = None, units: str | None = None
+) -> np.ndarray:
     """Joints in the skeleton's unit with Y up.
 
     Args:
@@ -105,6 +124,7 @@ def checked_joints(joints: np.ndarray, skeleton: Skeleton, name: str | Path, up:
         skeleton: Their skeleton.
         name: Their name in messages.
         up: The axis that points up, one of `upright.UP_AXES`; None expects Y and checks that the body stands along it.
+        units: Their unit, one of `UNITS`, instead of the detected one.
 
     Raises:
         InputError: The body stands along another axis or does not have a person's size.
@@ -113,7 +133,7 @@ def checked_joints(joints: np.ndarray, skeleton: Skeleton, name: str | Path, up:
     plain = joints.astype(np.float64)
     with np.errstate(over="ignore"):  # infinite lengths are refused below
         leg = leg_length(_body(plain, skeleton))
-    factor = _unit_factor(leg, skeleton, name)
+    factor = _unit_factor(leg, skeleton, name, units)
     if axis is None and leg > 0:
         found = find_up(plain * factor, _body(plain * factor, skeleton), leg * factor)
         if found != "y":
@@ -126,12 +146,20 @@ def checked_joints(joints: np.ndarray, skeleton: Skeleton, name: str | Path, up:
     return turn_up(plain * factor, axis or "y").astype(np.float32)
 
 
-def _unit_factor(leg: float, skeleton: Skeleton, name: str | Path) -> float:
+def _unit_factor(leg: float, skeleton: Skeleton, name: str | Path, units: str | None) -> float:
     """Factor that converts joints with legs of this length to the skeleton's unit."""
     adult = LEG / skeleton.metres
+    if units is not None:
+        factor = UNITS[units] / skeleton.metres
+        if leg == 0 or _BODIES[0] < leg * factor / adult < _BODIES[1]:
+            return 1.0 if math.isclose(factor, 1) else factor
+        raise InputError(
+            f"{name}: legs of {leg:.3g} {units} are not a person's (an adult's have {LEG / UNITS[units]:.3g}): give "
+            "the unit of the joints with --units"
+        )
     if leg == 0 or _BODIES[0] < leg / adult < _BODIES[1]:
         return 1.0
-    for unit, metres in _UNITS.items():
+    for unit, metres in UNITS.items():
         if 1 / _CLOSE < leg * metres / LEG < _CLOSE:
             remark = f"{name}: legs of {leg:.4g} are in {unit}; converted to the {skeleton.unit} of {skeleton.name}"
             warnings.warn(remark, InputWarning, stacklevel=3)
@@ -176,13 +204,14 @@ def check_features(features: np.ndarray, skeleton: Skeleton, name: str | Path) -
         )
 
 
-def to_joints(clips: Clips, name: str | Path, up: str | None = None) -> list[np.ndarray]:
+def to_joints(clips: Clips, name: str | Path, up: str | None = None, units: str | None = None) -> list[np.ndarray]:
     """Joints (F, J, 3) of every clip, checked.
 
     Args:
         clips: Clips of one array.
         name: Its name in messages.
         up: As in `checked_joints`; features have Y up.
+        units: As in `checked_joints`; features are in the skeleton's.
 
     Raises:
         InputError: As `checked_joints` and `check_features`.
@@ -191,7 +220,7 @@ def to_joints(clips: Clips, name: str | Path, up: str | None = None) -> list[np.
         remark = f"{name}: the first {clips.skeleton.num_joints} of its {clips.kept} joints are taken, the body of SMPL"
         warnings.warn(remark, InputWarning, stacklevel=2)
     if not clips.features:
-        return [checked_joints(array, clips.skeleton, name, up) for array in clips.arrays]
+        return [checked_joints(array, clips.skeleton, name, up, units) for array in clips.arrays]
     joints = []
     for array in clips.arrays:
         check_features(array, clips.skeleton, name)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from realign.errors import InputError
-from realign.files import load_npy
-from realign.motion.arrays import split_clips, to_joints
-from realign.motion.pickled import is_pickled, read_pickled
-from realign.motion.skeleton import HUMANML3D, check_fps, get_skeleton
+from realign.motion.body_files import BodyModels
+from realign.motion.motion_files import MotionFiles
+from realign.motion.skeleton import check_fps, get_skeleton
 
 
 @dataclass
@@ -74,13 +73,15 @@ class MotionClip:
         caption: str = "",
         rig: str | Path | None = None,
         up: str | None = None,
+        units: str | None = None,
+        body_models: str | Path | BodyModels | None = None,
     ) -> "MotionClip":
         """Read a motion file that holds one motion; arguments are those of `load_all`.
 
         Raises:
             InputError: As `load_all`, or the file holds several motions.
         """
-        clips = cls.load_all(path, fps=fps, caption=caption, rig=rig, up=up)
+        clips = cls.load_all(path, fps=fps, caption=caption, rig=rig, up=up, units=units, body_models=body_models)
         if len(clips) > 1:
             raise InputError(f"{path} holds {len(clips)} motions: read them by MotionClip.load_all, or save one alone")
         return clips[0]
@@ -94,96 +95,26 @@ class MotionClip:
         caption: str = "",
         rig: str | Path | None = None,
         up: str | None = None,
+        units: str | None = None,
+        body_models: str | Path | BodyModels | None = None,
     ) -> "list[MotionClip]":
         """Read all motions of a file.
 
         Args:
-            path: A .npy of joints or features in a shape of `arrays.split_clips`, a results.npy of MDM, or a .bvh,
-                which is retargeted to the HumanML3D skeleton and resampled to its rate. Nothing in it is executed.
-            fps: True frames per second of the file; None uses the header of a .bvh, or the skeleton's rate for a .npy.
+            path: A .npy of joints or features in a shape of `arrays.split_clips`, a results.npy of MDM, an .npz of
+                AMASS, or a .bvh, which is retargeted to the HumanML3D skeleton; the last two are resampled to its
+                rate. Nothing in it is executed.
+            fps: True frames per second of the file; None uses that in the file, or the skeleton's rate for a .npy.
             caption: Caption of the motions; if empty, the texts of a results.npy are used.
             rig: YAML rig map for a .bvh.
-            up: The axis that points up in the file, one of `upright.UP_AXES`; when None, detected for a .bvh, Y for a
-                .npy.
+            up: The axis that points up in the file, one of `upright.UP_AXES`; when None, detected for a .bvh, Z for an
+                .npz, Y for a .npy.
+            units: Unit of joints in a .npy, one of `arrays.UNITS`; when None, found by the length of the legs.
+            body_models: Models of SMPL+H, SMPL-X or SMPL, or their folder, for an .npz.
 
         Raises:
             InputError: The file is missing, damaged, of another kind or width, holds NaN, normalised features, or
                 joints of a body that does not stand along Y; or `fps` is not a rate.
         """
-        path = Path(path)
-        if fps is not None:
-            check_fps(fps)
-        suffix = path.suffix.lower()
-        if suffix == ".bvh":
-            from realign.motion.bvh import import_bvh
-
-            rate = HUMANML3D.fps
-            joints = import_bvh(path, rig, fps=rate, recorded_fps=fps, up=up)
-            return [cls(joints, rate, caption, HUMANML3D.name)]
-        if suffix != ".npy":
-            raise InputError(f"cannot read a motion from {path}: give a .npy or .bvh file")
-        results = load_results(path) if is_pickled(path) else [(load_array(path), "")]
-        clips = []
-        for array, text in results:
-            found = split_clips(array, path)
-            for joints in to_joints(found, path, up):
-                clips.append(cls(joints, fps or found.skeleton.fps, caption or text, found.skeleton.name))
-        return clips
-
-
-def load_results(path: Path) -> list[tuple[np.ndarray, str]]:
-    """Arrays and texts of a .npy of pickled objects: MDM's results.npy, or a list of arrays of different lengths.
-
-    Args:
-        path: The file.
-
-    Raises:
-        InputError: It holds anything else, or would execute code.
-    """
-    content = read_pickled(path)
-    if isinstance(content, dict) and isinstance(content.get("motion"), np.ndarray):
-        batch = split_clips(content["motion"], path)
-        texts = np.ravel(content.get("text", [])).tolist()
-        lengths = np.ravel(content.get("lengths", [])).tolist()
-        count = len(batch.arrays)
-        if len(lengths) != count or not all(isinstance(length, int) and length > 0 for length in lengths):
-            lengths = [None] * count
-        texts = [str(text) for text in texts] if len(texts) == count else [""] * count
-        motions = [motion[:length] for motion, length in zip(batch.arrays, lengths, strict=True)]
-        return [(_numbers(motion, path), text) for motion, text in zip(motions, texts, strict=True)]
-    if isinstance(content, list) and content and all(isinstance(item, np.ndarray) for item in content):
-        return [(_numbers(item, path), "") for item in content]
-    keys = f" with {', '.join(content)}"[:100] if isinstance(content, dict) else ""
-    raise InputError(
-        f"{path} holds a pickled {type(content).__name__}{keys}, which is not a motion, or damaged: give MDM's "
-        "results.npy (a dict with 'motion'), or joints or features saved by numpy.save"
-    )
-
-
-def load_array(path: str | Path) -> np.ndarray:
-    """Read a .npy file of finite numbers without executing pickled code.
-
-    Args:
-        path: The file.
-
-    Raises:
-        InputError: The file is missing, truncated, not an array of numbers, empty, or holds NaN or infinity.
-    """
-    try:
-        array = load_npy(path)
-    except FileNotFoundError:
-        raise InputError(f"no such motion file: {path}; check the path") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"cannot read {path} ({error}): the file is damaged, save or download it again") from error
-    return _numbers(array, path)
-
-
-def _numbers(array: np.ndarray, path: str | Path) -> np.ndarray:
-    """The array, if it holds finite numbers."""
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"{path} does not hold an array of numbers: give joints or features saved by numpy.save")
-    if not array.size:
-        raise InputError(f"{path} holds no frames (shape {array.shape}): give at least one frame")
-    if not np.isfinite(array).all():
-        raise InputError(f"{path} holds NaN or infinite values: repair the clip or leave it out")
-    return array
+        files = MotionFiles.open(fps=fps, rig=rig, up=up, units=units, body_models=body_models)
+        return [cls(each.joints, each.fps, caption or each.text, each.skeleton.name) for each in files.read(Path(path))]

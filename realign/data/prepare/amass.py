@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from realign.data.prepare.amass_files import NEWER, Recordings
-from realign.data.prepare.amass_joints import BETAS, Recording, read_recording
+from realign.data.prepare.amass_joints import Recording, read_recording
 from realign.data.prepare.captions import Caption
 from realign.data.prepare.existing import PrepareReport
 from realign.data.prepare.humanml3d_cuts import RATE, Cut
@@ -24,6 +24,7 @@ from realign.errors import InputError, InputWarning
 from realign.files import read_npy
 from realign.motion.amass import BODY_JOINTS
 from realign.motion.body_files import BodyModels
+from realign.motion.body_joints import BETAS
 from realign.motion.bvh.retarget import resample
 from realign.motion.features import published_yaw
 from realign.motion.skeleton import HUMANML3D

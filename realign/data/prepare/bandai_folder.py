@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from realign.data.dataset import LONGEST
 from realign.data.prepare.bandai import knows
 from realign.data.prepare.bandai_compose import BLENDED, MEET, arms_on_walk, in_turn
-from realign.data.prepare.bvh_folder import bvh_files
 from realign.data.prepare.cmu_files import frames_of
 from realign.data.prepare.existing import PrepareReport
 from realign.data.prepare.making import Progress, prepare_source
 from realign.data.prepare.source import Item, LeftOut, Source, Splitter, split_option
 from realign.data.store import SPLITS
 from realign.errors import InputError
+from realign.files import data_files
 from realign.motion.bvh.retarget import import_bvh
 from realign.motion.skeleton import HUMANML3D
 
@@ -62,7 +62,7 @@ class BandaiFolder(Source):
         """
         if not root.is_dir():
             raise InputError(f"The folder {root} does not exist; give the clone of Bandai-Namco's data set.")
-        if not any(_NAME.fullmatch(path.stem) for path in bvh_files(root)):
+        if not any(_NAME.fullmatch(path.stem) for path in data_files(root, ".bvh", recursive=True)):
             named = "dataset-1_bow_active_001.bvh"
             raise InputError(f"{root} holds no recording named as those of the data set, such as {named}.")
         about = "described from the labels in file names and what the joints show"
@@ -70,7 +70,7 @@ class BandaiFolder(Source):
 
     def files(self) -> Iterable[Path]:
         """Recordings and lists."""
-        yield from bvh_files(self.root)
+        yield from data_files(self.root, ".bvh", recursive=True)
         lists = Path(self.splits_option) if self.splits_option and Path(self.splits_option).is_dir() else self.root
         yield from (path for name in SPLITS if (path := lists / f"{name}.txt").is_file())
 
@@ -78,7 +78,7 @@ class BandaiFolder(Source):
         """Every recording, then the composed motions."""
         splitter = Splitter(self.splits_option, self.root)
         items: dict[str, Item] = {}
-        for path in bvh_files(self.root):
+        for path in data_files(self.root, ".bvh", recursive=True):
             match = _NAME.fullmatch(path.stem)
             if match is None:
                 self.problems.append((path.stem, "not named as in the data set", str(path.relative_to(self.root))))

@@ -59,6 +59,7 @@ class LayoutFolder(Source):
     captions_file: Path | None = None
     splits_option: str | None = None
     up: str | None = None
+    units: str | None = None
     _paths: list[Path] = field(default_factory=list)
     _texts: Path | None = None
 
@@ -70,6 +71,7 @@ class LayoutFolder(Source):
         skeleton: str | None = None,
         splits: str | None = None,
         up: str | None = None,
+        units: str | None = None,
     ) -> "LayoutFolder":
         """Open a folder.
 
@@ -79,15 +81,17 @@ class LayoutFolder(Source):
             skeleton: Name of the skeleton; detected from the files when None.
             splits: Folder with split lists, or percentages such as "80/5/15".
             up: The axis that points up in new_joints; Y when None.
+            units: The unit of new_joints, one of `arrays.UNITS`; found by the length of the legs when None.
         """
         features = (root / "new_joint_vecs").is_dir()
         folder = root / ("new_joint_vecs" if features else "new_joints")
         found = _detect(folder, features)
         if skeleton is not None and get_skeleton(skeleton) != found:
             raise InputError(f"--skeleton {skeleton}, but the files in {folder} have {found.name}; drop the option.")
-        if up is not None and features:
-            raise InputError(f"--up {up} is for joints, but {folder} holds features; drop the option.")
-        source = cls(root, found, features, captions_file=captions, splits_option=splits, up=up)
+        for name, value in (("up", up), ("units", units)):
+            if value is not None and features:
+                raise InputError(f"--{name} {value} is for joints, but {folder} holds features; drop the option.")
+        source = cls(root, found, features, captions_file=captions, splits_option=splits, up=up, units=units)
         source._paths = data_files(folder, ".npy")
         return source
 
@@ -170,7 +174,7 @@ class LayoutFolder(Source):
             if not len(array) or not np.isfinite(array).all():
                 return array  # `features` reports it
             if not self.gives_features:
-                return to_joints(found, name, self.up)[0]
+                return to_joints(found, name, self.up, self.units)[0]
             check_features(array, self.skeleton, name)
             return array
         except InputError as error:

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from realign.data.prepare.bvh_folder import BvhFolder, bvh_files
 from realign.data.prepare.existing import PrepareReport
 from realign.data.prepare.humanml3d import LayoutFolder, is_layout
 from realign.data.prepare.making import Progress, prepare_source
+from realign.data.prepare.motion_folder import MotionFolder, motion_paths
 from realign.data.prepare.source import Source, split_option
 from realign.errors import InputError
+from realign.motion.arrays import parse_units
+from realign.motion.motion_files import MotionFiles
 from realign.motion.skeleton import check_fps
 from realign.motion.upright import parse_up
 
@@ -20,25 +22,31 @@ def open_source(
     splits: str | None = None,
     fps: float | None = None,
     up: str | None = None,
+    units: str | None = None,
+    body_models: str | Path | None = None,
 ) -> Source:
     """Recognise the kind of a source folder; arguments are those of `prepare`.
 
     Raises:
-        InputError: It is missing, or has neither HumanML3D or KIT-ML layout nor BVH files.
+        InputError: It is missing, or has neither HumanML3D or KIT-ML layout nor files of motions.
     """
     if not source.is_dir():
         raise InputError(f"The folder {source} does not exist; give a folder of motions.")
     if captions is not None and not captions.is_file():
         raise InputError(f"The captions file {captions} does not exist; check the path given with --captions.")
     if is_layout(source):
-        if rig is not None:
-            raise InputError(f"--rig is for BVH files, but {source} has HumanML3D layout; drop the option.")
-        if fps is not None:
-            raise InputError(f"--fps is for BVH files, but {source} has HumanML3D layout; drop the option.")
-        return LayoutFolder.open(source, captions, skeleton, splits, up)
-    if bvh_files(source):
-        return BvhFolder.open(source, captions, skeleton, rig, splits, fps, up)
-    raise InputError(f"{source} holds no new_joints, new_joint_vecs or .bvh files; give a folder that has some.")
+        for name, value in (("rig", rig), ("fps", fps), ("body-models", body_models)):
+            if value is not None:
+                raise InputError(f"--{name} is for other files, but {source} has HumanML3D layout; drop the option.")
+        return LayoutFolder.open(source, captions, skeleton, splits, up, units)
+    if motion_paths(source):
+        if rig is not None and not rig.is_file():
+            raise InputError(f"The rig map {rig} does not exist; check the path given with --rig.")
+        reader = MotionFiles.open(fps, rig, up, units, body_models)
+        return MotionFolder.open(source, reader, captions, skeleton, splits)
+    raise InputError(
+        f"{source} holds no new_joints, new_joint_vecs, .bvh, .npy or .npz files; give a folder that has some."
+    )
 
 
 def prepare(
@@ -51,6 +59,8 @@ def prepare(
     splits: str | None = None,
     fps: float | None = None,
     up: str | None = None,
+    units: str | None = None,
+    body_models: str | Path | None = None,
     overwrite: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
@@ -58,14 +68,16 @@ def prepare(
     """Make a prepared set completely or not at all.
 
     Args:
-        source: Folder of HumanML3D or KIT-ML layout, or of BVH files.
+        source: Folder of HumanML3D or KIT-ML layout, or of files that `MotionClip.load_all` reads.
         out: Folder to make.
-        captions: CSV or JSONL file of captions; needed for BVH files.
-        skeleton: "humanml3d" or "kit"; when None, detected from the files, or HumanML3D for BVH.
+        captions: CSV or JSONL file of captions; needed for files of motions without texts/ID.txt or own texts.
+        skeleton: "humanml3d" or "kit"; when None, detected from the files, HumanML3D if in doubt.
         rig: YAML map of joint names for BVH rigs that are not recognised.
         splits: Folder with train.txt, val.txt, test.txt, or per cent such as "80/5/15".
-        fps: True frames per second of BVH files whose headers are wrong.
-        up: Up axis of joints or BVH files, one of `upright.UP_AXES`; when None, Y, or detected for BVH.
+        fps: True frames per second of files of motions, if those in them or the skeleton's are wrong.
+        up: Up axis, one of `upright.UP_AXES`; when None, as in `MotionClip.load_all`.
+        units: Unit of joints in arrays, one of `arrays.UNITS`; when None, found by the length of the legs.
+        body_models: Folder of body models, for AMASS files.
         overwrite: Replace a set that exists.
         workers: Processes that read motions and compute features; the set does not depend on their number.
         progress: Called with the number of clips done and their total.
@@ -74,10 +86,11 @@ def prepare(
         InputError: The source cannot be used, no clip is left, or `out` holds something else.
     """
     up = None if up is None else parse_up(up)
+    units = None if units is None else parse_units(units)
     if fps is not None:
         check_fps(fps, "--fps")
-    folder = open_source(Path(source), _path(captions), skeleton, _path(rig), splits, fps, up)
-    options = (skeleton, split_option(splits), fps, up)
+    folder = open_source(Path(source), _path(captions), skeleton, _path(rig), splits, fps, up, units, body_models)
+    options = (skeleton, split_option(splits), fps, up, *([] if units is None else [units]))
     return prepare_source(folder, out, options, overwrite, workers, progress)
 
 

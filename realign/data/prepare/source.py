@@ -41,6 +41,7 @@ class Item:
         label: Content and style, from which captions are written.
         start: First second of the file to keep.
         end: Last second to keep; 0 for the whole file.
+        number: Which of several motions of the file it is.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Item:
     label: tuple[str, str] | None = None
     start: float = 0.0
     end: float = 0.0
+    number: int = 0
 
 
 @dataclass

@@ -12,13 +12,13 @@ import torch
 
 from realign.cli import main
 from realign.data.prepare.amass import AmassFolder
-from realign.data.prepare.amass_joints import motion_joints
 from realign.data.prepare.humanml3d_cuts import Cut, stride_of
 from realign.data.prepare.humanml3d_repository import Repository
 from realign.data.prepare.source import Item
 from realign.data.store import PackedMotions
 from realign.motion.amass import BodyMotion
 from realign.motion.body_files import BodyModels
+from realign.motion.body_joints import motion_joints
 from realign.motion.features import features_to_joints, joints_to_features
 from realign.motion.layout import feature_groups
 from realign.motion.skeleton import HUMANML3D

@@ -306,7 +306,7 @@ def test_bvh_files_with_one_name_are_distinguished_by_folder(tmp_path):
         ({"captions": "no.csv"}, "does not exist"),
         ({"splits": "80/20"}, "neither a folder"),
         ({"splits": "."}, "holds no train.txt"),
-        ({"rig": "rig.yaml"}, "--rig is for BVH"),
+        ({"rig": "rig.yaml"}, "--rig is for other files"),
         ({"skeleton": "smpl"}, "smpl"),
     ],
 )
@@ -476,7 +476,7 @@ def test_joints_with_another_unit_or_axis_are_reported_or_converted(tmp_path, ca
     assert not report.left_out and np.abs(PackedMotions.open(report.folder).motion(0)[:, 3]).min() > 0.3
     with pytest.raises(InputError, match="No clip .* give --up=z"):
         prepare(source, tmp_path / "r")
-    with pytest.raises(InputError, match="--fps is for BVH files"):
+    with pytest.raises(InputError, match="--fps is for other files"):
         prepare(source, tmp_path / "r", fps=30)
     with pytest.raises(InputError, match="'w' is not an axis"):
         prepare(source, tmp_path / "r", up="w")

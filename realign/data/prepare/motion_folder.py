@@ -1,0 +1,224 @@
+"""A folder of files of motions with captions."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realign.data.prepare.captions import Caption, read_text_file
+from realign.data.prepare.captions_file import CaptionRow, read_captions_file
+from realign.data.prepare.source import Item, LeftOut, Source, Splitter
+from realign.data.store import SPLITS
+from realign.errors import InputError
+from realign.files import data_files
+from realign.motion.bvh.retarget import resample
+from realign.motion.motion_files import SUFFIXES, MotionFiles, ReadMotion, contents
+from realign.motion.skeleton import HUMANML3D, KIT, get_skeleton
+
+_TEXTS = "texts"
+
+
+def motion_paths(folder: Path) -> list[Path]:
+    """All files of motions in a folder and its subfolders."""
+    return sorted(path for suffix in SUFFIXES for path in data_files(folder, suffix, recursive=True))
+
+
+@dataclass
+class MotionFolder(Source):
+    """Files of motions of any kind, as `MotionClip.load_all` reads them, resampled to the skeleton's rate.
+
+    Captions with times cut parts out of them.
+    """
+
+    reader: MotionFiles = field(default_factory=MotionFiles)
+    captions_file: Path | None = None
+    splits_option: str | None = None
+    _names: "_Names | None" = None
+    _last: tuple[Path, list[ReadMotion]] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        reader: MotionFiles,
+        captions: Path | None = None,
+        skeleton: str | None = None,
+        splits: str | None = None,
+    ) -> "MotionFolder":
+        """Open a folder.
+
+        Args:
+            root: The folder; subfolders are searched too.
+            reader: How its files are read.
+            captions: CSV or JSONL with id or file, caption and optionally start, end, split; when None, texts/ID.txt
+                or the texts in the files.
+            skeleton: Name of the skeleton; when None, KIT-ML if all files of known content have it, else HumanML3D.
+            splits: Folder with split lists, or percentages such as "80/5/15".
+        """
+        names = _Names(root)
+        source = f"the file {captions.name}" if captions else ""
+        if captions is None:
+            source = f"{_TEXTS}/" if (root / _TEXTS).is_dir() else "texts in the files of motions"
+            if not (root / _TEXTS).is_dir() and not any(names.texts.values()):
+                raise InputError(f"{root} holds motions without captions; give --captions FILE with file and caption.")
+        found = KIT if names.skeletons == {KIT.name} else HUMANML3D
+        if skeleton is not None and skeleton != found.name and skeleton not in names.skeletons:
+            raise InputError(
+                f"--skeleton {skeleton} is for a folder with its own joints: {root} holds others, and BVH files are "
+                f"retargeted to the skeleton {HUMANML3D.name}; drop the option."
+            )
+        found = found if skeleton is None else get_skeleton(skeleton)
+        return cls(
+            root, found, captions_from=source, reader=reader, captions_file=captions, splits_option=splits, _names=names
+        )
+
+    @property
+    def names(self) -> "_Names":
+        """The motions by id."""
+        if self._names is None:
+            self._names = _Names(self.root)
+        return self._names
+
+    def files(self) -> Iterable[Path]:
+        """Motions, captions, rig map, body models and lists."""
+        yield from motion_paths(self.root)
+        if self.captions_file is None and (self.root / _TEXTS).is_dir():
+            yield from data_files(self.root / _TEXTS, ".txt", recursive=True)
+        if self.reader.body_models is not None:
+            yield from self.reader.body_models.paths.values()
+        lists = Path(self.splits_option) if self.splits_option and Path(self.splits_option).is_dir() else self.root
+        extra = [lists / f"{name}.txt" for name in SPLITS] + [self.captions_file, self.reader.rig_file]
+        yield from (path for path in extra if path is not None and path.is_file())
+
+    def items(self) -> list[Item]:
+        """One item for each motion and each captioned time range in it."""
+        splitter = Splitter(self.splits_option, self.root)
+        names = self.names
+        for name, path in names.twice:
+            self.problems.append((name, "same name twice", f"{path} has the name of another file"))
+        groups = self._own_groups() if self.captions_file is None else self._groups(self.captions_file)
+        captioned = {key for key, _, _ in groups}
+        self.problems += [(name, "no caption", "") for name in names.paths if name not in captioned]
+        items = []
+        for (key, start, end), (split, captions) in groups.items():
+            name = key if start == end == 0 else f"{key}_{start:g}-{end:g}"
+            split = split or splitter(name, key)
+            if not split:
+                self.problems.append((name, "in no split", "none of train.txt, val.txt and test.txt lists it"))
+                continue
+            path, number = names.paths[key]
+            items.append(Item(name, path, captions, split, start=start, end=end, number=number))
+        return sorted(items, key=lambda item: (str(item.path), item.number, item.start))  # parts of one are adjacent
+
+    def _own_groups(self) -> dict["_Part", tuple[int, tuple[Caption, ...]]]:
+        """Captions that stand beside the motions or in their files."""
+        names = self.names
+        if not (self.root / _TEXTS).is_dir():
+            return {(key, 0.0, 0.0): (0, (Caption(text),)) for key, text in names.texts.items() if text}
+        return {(key, 0.0, 0.0): (0, ()) for key in names.paths if self._text(key).is_file()}  # read when needed
+
+    def _text(self, key: str) -> Path:
+        return self.root / _TEXTS / f"{key}.txt"
+
+    def captions(self, item: Item) -> Sequence[Caption]:
+        """The captions of one motion; raises LeftOut when they cannot be read."""
+        if item.captions:
+            return item.captions
+        try:
+            return read_text_file(self._text(item.id))
+        except (InputError, OSError) as error:
+            raise LeftOut("unreadable captions", str(error)) from None
+
+    def _groups(self, captions_file: Path) -> dict["_Part", tuple[int, tuple[Caption, ...]]]:
+        """Splits and captions of the captions file for each motion and time range."""
+        rows: dict[_Part, list[CaptionRow]] = {}
+        unknown: dict[str, list[str]] = {}
+        for row in read_captions_file(captions_file):
+            found = self.names.match(row.key)
+            if len(found) == 1:
+                rows.setdefault((found[0], row.caption.start, row.caption.end), []).append(row)
+            else:
+                unknown[row.key] = found
+        for name, found in sorted(unknown.items()):
+            several = f"{' and '.join(found)}: give the path"
+            self.problems.append(
+                (name, "name of several files", several) if found else (name, "no motion file", "captioned only")
+            )
+        groups = {}
+        for part, each in rows.items():
+            split = next((1 << SPLITS.index(row.split) for row in each if row.split), 0)
+            groups[part] = split, tuple(Caption(row.caption.text) for row in each)
+        return groups
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State that worker processes need."""
+        return super().__getstate__() | {"_last": None, "_names": None}
+
+    def load(self, item: Item) -> NDArray[np.float32]:
+        """Joints (T, J, 3) at the skeleton's rate, cut to the item's time range."""
+        joints = self._joints(item)
+        if not item.end:
+            return joints
+        fps = self.skeleton.fps
+        if item.start * fps >= len(joints):
+            raise LeftOut("too short", f"begins at {item.start:g} s, the recording ends at {len(joints) / fps:g} s")
+        return joints[round(item.start * fps) : round(item.end * fps) + 1]  # features have one frame less
+
+    def _joints(self, item: Item) -> NDArray[np.float32]:
+        if self._last is None or self._last[0] != item.path:
+            self._last = None
+            try:
+                self._last = item.path, self.reader.read(item.path)
+            except (InputError, OSError) as error:
+                raise LeftOut("unreadable", str(error)) from None
+        motion = self._last[1][item.number]
+        if motion.skeleton != self.skeleton:
+            wanted = f"{item.path.name} has the joints of {motion.skeleton.name}, not of {self.skeleton.name}"
+            raise LeftOut("another skeleton", wanted)
+        return resample(motion.joints, motion.fps, self.skeleton.fps).astype(np.float32)
+
+
+_Part = tuple[str, float, float]
+
+
+class _Names:
+    """Motions of a folder by id: the file's name, or its path if several files have that name.
+
+    Of several motions in a file, each has its number at the end.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._alike: dict[str, list[str]] = {}
+        self.twice: list[tuple[str, Path]] = []
+        self.skeletons: set[str] = set()
+        found: dict[str, tuple[Path, int, str]] = {}
+        for path in motion_paths(root):
+            skeleton, texts = contents(path)
+            self.skeletons |= set() if skeleton is None else {skeleton.name}
+            base = path.relative_to(root).with_suffix("").as_posix()
+            for number, text in enumerate(texts):
+                where = base if len(texts) == 1 else f"{base}_{number}"
+                if where in found:  # of several suffixes, or suffixes that differ only in case
+                    self.twice.append((where, path.relative_to(root)))
+                found.setdefault(where, (path, number, text))
+        for where in found:
+            self._alike.setdefault(where.rsplit("/", 1)[-1], []).append(where)
+        self.paths = {self._id(where): (path, number) for where, (path, number, _) in found.items()}
+        self.texts = {self._id(where): text for where, (_, _, text) in found.items()}
+
+    def _id(self, where: str) -> str:
+        stem = where.rsplit("/", 1)[-1]
+        return where if len(self._alike[stem]) > 1 else stem
+
+    def match(self, key: str) -> list[str]:
+        """Ids of the files that a key of a captions file may mean; its path may begin above or below the folder."""
+        alike = self._alike.get(key.rsplit("/", 1)[-1], [])
+        above = [where for where in alike if f"/{key}".endswith(f"/{where}")]  # the longest of them is exact
+        below = [where for where in alike if f"/{where}".endswith(f"/{key}")]
+        return [self._id(where) for where in sorted(above, key=len)[-1:] or below]
