@@ -34,6 +34,11 @@ def shipped_folder(name: str) -> Path:
     return Path(str(files("realign"))) / "pretrained" / name
 
 
+def is_exported(path: Path) -> bool:
+    """Whether a path is a folder of exported or imported weights."""
+    return all((path / name).is_file() for name in ("config.yaml", "model.safetensors"))
+
+
 def model_path(given: str | Path) -> Path:
     """The path of a model or an index: a path, or the name of one that the package ships.
 

@@ -3,15 +3,18 @@
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from realign.callbacks.prediction_writer import PredictionWriter, writes_predictions
+from realign.checkpoint.saved import read_saved
 from realign.configuration import compose_arguments
 from realign.data.datamodule import MotionDataModule
 from realign.errors import InputError, explain
+from realign.files import is_exported
 from realign.launcher import check_processes
 from realign.library_errors import reads_checkpoint, shorten
 from realign.nn.compiled import compile_networks
@@ -93,8 +96,13 @@ class TrainingCLI(LightningCLI):
         self.model.trust_code = bool(self._get(self.config, "trust_code"))
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Load checkpoints, remote ones too, without executing what is pickled in them."""
-        return super()._prepare_subcommand_kwargs(subcommand) | {"weights_only": True}
+        """Load checkpoints, remote ones too, without executing what is pickled in them, and folders of weights."""
+        options = super()._prepare_subcommand_kwargs(subcommand) | {"weights_only": True}
+        path = options.get("ckpt_path")
+        if subcommand != "fit" and path and is_exported(Path(path)):
+            self.model.exported = read_saved(path, self.model.trust_code)
+            options["ckpt_path"] = None
+        return options
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run; refuse a missing or unreadable checkpoint, where Lightning would continue with random weights."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from realign.configuration import merge, read_config
 from realign.errors import InputError
+from realign.files import is_exported
 from realign.launcher import check_launcher
 
 OPTIONS = {
@@ -72,16 +73,22 @@ def check_training(args: Sequence[str], environment: Mapping[str, str] = os.envi
     _check_data(given, whole.get("data"))
     checkpoint = [value for name, value in given if name == "ckpt_path"] or [str(whole.get("ckpt_path") or "")]
     if checkpoint[-1] not in _SPECIAL and not re.match(r"[a-z]\w*:", checkpoint[-1]):  # an address, or a registry's
-        check_checkpoint(Path(checkpoint[-1]))
+        check_checkpoint(Path(checkpoint[-1]), weights=args[0] != "fit")
 
 
-def check_checkpoint(path: Path) -> None:
+def check_checkpoint(path: Path, weights: bool = False) -> None:
     """Refuse a path that training cannot continue from; nothing in it is executed.
 
+    Args:
+        path: The path.
+        weights: A folder of exported weights serves, too.
+
     Raises:
-        InputError: It is missing, cut short, foreign, or a folder of exported weights.
+        InputError: It is missing, cut short, foreign, or a folder of exported weights that does not serve.
     """
     if path.is_dir():
+        if weights and is_exported(path):
+            return
         if any((path / name).exists() for name in _SHARDED):  # written by a strategy that splits the weights
             return
         raise InputError(

@@ -17,7 +17,7 @@ from torch import Tensor
 from realign.batch import MotionTextBatch
 from realign.checkpoint.admission import admit
 from realign.checkpoint.rebuild import rebuild
-from realign.checkpoint.saved import fill, read_saved
+from realign.checkpoint.saved import Saved, fill, read_saved
 from realign.errors import InputError
 from realign.losses.geometric import GeometricLoss
 from realign.motion.clip import MotionClip
@@ -47,6 +47,7 @@ class Task(LightningModule, ABC):
 
     Attributes:
         trust_code: Whether checkpoints that it or its callbacks load may name classes outside realign.
+        exported: Weights to validate, test or predict with, where they are not of a Lightning checkpoint.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Task(LightningModule, ABC):
         self._skeleton = skeleton
         self._plain: Mapping[str, str] = {}
         self.trust_code = False
+        self.exported: Saved | None = None
         self.normalizer = Normalizer(features)
 
     @abstractmethod
@@ -130,6 +132,10 @@ class Task(LightningModule, ABC):
                 self._plain = data.plain_captions() if getattr(data, "exclude_same_first_caption", True) else {}
         self.hparams["skeleton"] = self._skeleton  # saved in checkpoints
         self.prepare(stage)
+        if self.exported is not None:
+            checkpoint = {"state_dict": self.exported.state, "hyper_parameters": self.exported.config["init_args"]}
+            self.on_load_checkpoint(checkpoint)
+            self.load_state_dict(checkpoint["state_dict"])
         for callback in self.trainer.callbacks if stage == "fit" else ():  # type: ignore[attr-defined]
             if isinstance(callback, WeightAveraging):  # Lightning's callback copied this module before it was filled
                 callback.setup(self.trainer, self, stage)

@@ -22,6 +22,7 @@ from realign.configuration import read_config
 from realign.errors import InputError, explain
 from realign.launcher import check_launcher
 from realign.motion.clip import MotionClip
+from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.trainer import check_numbers
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +132,24 @@ def test_a_foreign_file(kind: str, command: str, trained: Path, capsys: pytest.C
     args = [command, "--config", str(VAE), *BARE, "--ckpt_path", damaged(kind, trained)]
     assert re.search("checkpoint|\\.ckpt that `realign fit` wrote", told(args, capsys))
     assert not Path("executed").exists() and not Path("checkpoints").exists()
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_folder_of_weights_is_tested_and_predicted_from_but_not_continued(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_pretrained(load_task(trained), folder := tmp_path / "exported")
+    args = ["--config", str(VAE), *BARE, "--ckpt_path"]
+    tables = []
+    for path in (trained, folder):
+        assert main(["test", *args, str(path)]) == 0
+        tables.append([line for line in capsys.readouterr().out.splitlines() if "test/" in line])
+    assert tables[0] == tables[1] and any("test/loss" in line for line in tables[0])
+    assert "without the state of a training" in told(["fit", *args, str(folder)], capsys)
+    mdm = ["--config", str(ROOT / "configs/tiny/generator_mdm.yaml"), *BARE]
+    assert "does not fit the configured GeneratorTask" in told(["test", *mdm, "--ckpt_path", str(folder)], capsys)
+    (folder / "model.safetensors").write_bytes(b"cut")
+    assert "is damaged or cut short" in told(["predict", *args, str(folder)], capsys)
 
 
 def test_a_checkpoint_in_a_configuration_of_another_task_or_that_is_absent_but_asked_for(
