@@ -96,6 +96,7 @@ def main(args: Sequence[str] | None = None) -> int:
                     old, arguments[0] = arguments[0], OLD_NAMES[arguments[0]]
                     renamed(f"realign {old}", f"realign {arguments[0]}")
                 options = parse(arguments)
+                import_module("realign.commands.common").fetch_named(options)
                 status = _module(options.command).run(options) or 0
         sys.stdout.flush()
     except (KeyboardInterrupt, SystemExit) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from realign.errors import InputError
+from realign.hub import HubName, fetch, is_hub_name
 from realign.staging import atomic_path as atomic_path
 from realign.staging import sweep as sweep
 from realign.staging import unfinished as unfinished
@@ -40,18 +41,29 @@ def is_exported(path: Path) -> bool:
 
 
 def model_path(given: str | Path) -> Path:
-    """The path of a model or an index: a path, or the name of one that the package ships.
+    """The path of a model or an index: a path, the name of one that the package ships, or of a repository on the Hub.
 
-    An existing path comes before a name. All commands, and everything in Python that loads a model, read names this
-    way.
+    An existing path comes before a name, and a ``Path`` is never the name of a repository. All commands, and everything
+    in Python that loads a model, read names this way.
+
+    Raises:
+        InputError: A repository cannot be read, see `realign.hub.fetch`.
     """
+    path = local_path(given)
+    return fetch(path) if isinstance(path, HubName) else path
+
+
+def local_path(given: str | Path) -> Path | HubName:
+    """As `model_path`, but the name of a repository on the Hub stays one, and nothing is downloaded."""
     path = Path(given)
     shipped = shipped_folder(path.name)
+    if isinstance(given, str) and is_hub_name(given) and not path.exists():
+        return HubName(given)
     return shipped if str(given) == path.name and not path.exists() and shipped.is_dir() else path
 
 
 def named_path(given: str) -> tuple[str | None, Path]:
-    """Name and path of NAME=PATH, or None and the path.
+    """Name and path of NAME=PATH, or None and the path; a repository on the Hub is called by its name.
 
     It is a path alone if the whole text exists, or if the part before the first "=" is not a plain name: checkpoints
     are called epoch=3-step=200.ckpt.
@@ -59,7 +71,8 @@ def named_path(given: str) -> tuple[str | None, Path]:
     name, found, path = given.partition("=")
     if found and re.fullmatch(r"[\w-]*", name) and not Path(given).exists():
         return name, model_path(path)
-    return None, model_path(given)
+    local = local_path(given)
+    return (local.name, fetch(local)) if isinstance(local, HubName) else (None, local)
 
 
 def read_text(path: str | Path, errors: str = "strict") -> str:

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from realign.checkpoint.saved import CONFIG, GUIDANCE, WEIGHTS, class_and_options
+from realign.checkpoint.saved import CARD, CONFIG, GUIDANCE, SUMS, WEIGHTS, class_and_options
 from realign.errors import InputError
 from realign.files import atomic_path
 
@@ -53,7 +53,7 @@ def save_pretrained(
 def _check_replaceable(directory: Path) -> None:
     """Refuse a folder that holds something else than weights."""
     if directory.is_dir():
-        others = sorted({path.name for path in directory.iterdir()} - {CONFIG, GUIDANCE, WEIGHTS})
+        others = sorted({path.name for path in directory.iterdir()} - {CARD, CONFIG, GUIDANCE, SUMS, WEIGHTS})
         if others:
             raise InputError(f"{directory} holds more than weights, such as {others[0]}; choose another folder.")
     elif directory.exists():

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from realign.checkpoint.tensors import read_tensors
 from realign.errors import InputError
-from realign.files import model_path
+from realign.files import model_path, read_lines, sha256_file
 from realign.weight_names import with_current_names
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 GUIDANCE = "guidance.yaml"  # beside a generator's weights
+SUMS, CARD = "SHA256SUMS", "README.md"  # in folders written for the Hub
 _TRAINING_ONLY = ("optimizer", "lr_scheduler")
 _OF_LIGHTNING = ("_class_path", "_instantiator")
 
@@ -36,10 +37,10 @@ class Saved(NamedTuple):
 
 
 def read_saved(path: str | Path, trust_code: bool = False) -> Saved:
-    """Read a checkpoint written by `realign fit`, a folder written by `save_pretrained`, or shipped weights by name.
+    """Read a checkpoint written by `realign fit`, a folder written by `save_pretrained`, or weights by name.
 
     Args:
-        path: The file or the folder.
+        path: The file or the folder, a shipped name, or ORG/NAME of a repository on the Hub.
         trust_code: Let the configuration name classes outside this package, whose code then runs.
 
     Raises:
@@ -47,7 +48,10 @@ def read_saved(path: str | Path, trust_code: bool = False) -> Saved:
     """
     path = model_path(path)
     if not path.exists():
-        raise InputError(f"There is no checkpoint at {path}; check the path or train one with `realign fit`.")
+        raise InputError(
+            f"There is no checkpoint at {path}; check the path, name a repository on the Hub as ORG/NAME, or train one "
+            "with `realign fit`."
+        )
     return Saved(path, *(_read_folder(path) if path.is_dir() else _read_checkpoint(path)), trust_code)
 
 
@@ -103,6 +107,7 @@ def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
             raise InputError(f"The folder {path} has no {name}; give a folder of exported weights or a .ckpt file.")
+    _check_sums(path)
     try:
         config = read_yaml(path / CONFIG)
     except ValueError as error:
@@ -115,6 +120,17 @@ def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except SafetensorError as error:
         raise InputError(f"{path / WEIGHTS} is damaged or cut short; copy it again.") from error
     return config | {"init_args": _without(options, _TRAINING_ONLY)}, state
+
+
+def _check_sums(folder: Path) -> None:
+    """Compare weights and configuration with their checksums, in a folder that has some."""
+    if not (folder / SUMS).is_file():
+        return
+    lines = [line.split(maxsplit=1) for line in read_lines(folder / SUMS)]
+    given = {line[1].lstrip("*"): line[0] for line in lines if len(line) == 2}
+    for name in (CONFIG, WEIGHTS):
+        if given.get(name) != sha256_file(folder / name):
+            raise InputError(f"{folder / name} is damaged, as its checksum is not that of {SUMS}; download it again.")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

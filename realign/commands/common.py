@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realign.errors import InputWarning, Renamed, renamed
-from realign.files import model_path as model_path  # what options name models by
+from realign.files import local_path as local_path  # what options name models by
+from realign.hub import HubName, fetch
 
 if TYPE_CHECKING:
     from realign.motion.clip import MotionClip
@@ -30,6 +31,15 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         "--trust-code", action="store_true",
         help="let checkpoints name classes outside realign, whose code then runs here (default: they are refused)",
     )  # fmt: skip
+
+
+def fetch_named(options: argparse.Namespace) -> None:
+    """Download what options name on the Hub, before a command starts, and put its folder in their place."""
+    for name, value in vars(options).items():
+        if isinstance(value, HubName):
+            setattr(options, name, fetch(value))
+        elif isinstance(value, list) and any(isinstance(each, HubName) for each in value):
+            setattr(options, name, [fetch(each) if isinstance(each, HubName) else each for each in value])
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

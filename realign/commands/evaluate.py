@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realign.commands import configured
-from realign.commands.common import SAMPLERS, add_guidance_scale, add_threads, add_trust, model_path, note
+from realign.commands.common import SAMPLERS, add_guidance_scale, add_threads, add_trust, local_path, note
 from realign.commands.configured import add_config
 from realign.commands.guiding import add_guidance, given_guidance, own_guidance
 from realign.errors import InputError
@@ -63,7 +63,7 @@ def _figures(text: str) -> Any:
 
 def _add_retrieval(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("retrieval", "in the place of a generator: all protocols of TMR, both directions")
-    group.add_argument("--retriever", type=model_path, help="a reward, retriever or evaluator to search with")
+    group.add_argument("--retriever", type=local_path, help="a reward, retriever or evaluator to search with")
     group.add_argument(
         "--sentence-encoder", metavar="NAME",
         help="folder or hub name of a sentence encoder that tells which captions are nearly the same, such as "
@@ -75,13 +75,15 @@ def _add_retrieval(parser: argparse.ArgumentParser) -> None:
 def add_measuring(parser: argparse.ArgumentParser) -> None:
     """Options of what is measured, on which clips, by which evaluators."""
     parser.add_argument(
-        "--generator", type=model_path, help="a .ckpt, a folder of weights or a shipped name (default: generator)"
+        "--generator",
+        type=local_path,
+        help="a .ckpt, a folder of weights, a shipped name or ORG/NAME[@REVISION] on the Hub (default: generator)",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
     parser.add_argument(
         "--evaluator", action="append", metavar="[NAME=]PATH",
-        help="an evaluator or an independent retriever: a .ckpt, a folder of weights or a shipped name; "
-        "repeat it for second opinions (default: evaluator)",
+        help="an evaluator or an independent retriever: a .ckpt, a folder of weights, a shipped name or "
+        "ORG/NAME on the Hub; repeat it for second opinions (default: evaluator)",
     )  # fmt: skip
     parser.add_argument("--protocol", default="guo", help="guo, mld, mdm or mocap (default: guo)")
     parser.add_argument("--replications", type=int, default=20, help="how often to measure (default: 20)")

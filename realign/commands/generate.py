@@ -11,7 +11,7 @@ from realign.commands.common import (
     add_trust,
     export_options,
     loading,
-    model_path,
+    local_path,
     note,
 )
 from realign.commands.guiding import add_guidance, given_guidance
@@ -32,7 +32,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
     add_guidance(parser)
     parser.add_argument(
-        "--checkpoint", type=model_path, help="a .ckpt, a folder of weights or a shipped name (default: generator)"
+        "--checkpoint",
+        type=local_path,
+        help="a .ckpt, a folder of weights, a shipped name or ORG/NAME[@REVISION] on the Hub (default: generator)",
     )
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any, get_args
 
-from realign.files import model_path
+from realign.commands.common import local_path
 from realign.guidance.arguments import add_guidance_options, given_options
 from realign.guidance.config import Word
 
@@ -30,10 +30,13 @@ def add_guidance(parser: argparse.ArgumentParser, several: bool = False) -> None
 def add_guidance_files(group: "argparse._ArgumentGroup") -> None:
     """Declare where the reward and its index come from."""
     group.add_argument(
-        "--reward", type=model_path, metavar="CHECKPOINT", help="a reward's .ckpt, folder of weights or shipped name"
+        "--reward",
+        type=local_path,
+        metavar="CHECKPOINT",
+        help="a reward's .ckpt, folder of weights, shipped name or ORG/NAME on the Hub",
     )
     group.add_argument(
-        "--index", type=model_path, metavar="DIR", help="index made with the reward, for --eta and for usual lengths"
+        "--index", type=local_path, metavar="DIR", help="index made with the reward, for --eta and for usual lengths"
     )
 
 

@@ -1,11 +1,14 @@
-"""`realign index`: build an index of a prepared set, merge indexes, export one as plain files."""
+"""`realign index`: build an index of a prepared set, merge indexes, export or push one."""
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realign.commands.common import add_threads, add_trust, model_path, note
+from realign.commands.common import add_threads, add_trust, local_path, note
 from realign.commands.evaluate import progress_bar
+from realign.commands.export import add_push_options
+from realign.hub import check_repository, push
 from realign.threads import use_threads
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command and its options."""
-    parser = commands.add_parser("index", help="build an index of motions to search, merge or export indexes")
+    parser = commands.add_parser("index", help="build an index of motions to search; merge, export or push indexes")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser(
         "build",
@@ -23,7 +26,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "write them as a folder that `realign search --index` opens.",
     )
     build.add_argument(
-        "--checkpoint", type=model_path, help="a .ckpt, a folder of weights or a shipped name (default: retriever)"
+        "--checkpoint",
+        type=local_path,
+        help="a .ckpt, a folder of weights, a shipped name or ORG/NAME[@REVISION] on the Hub (default: retriever)",
     )
     build.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to make")
@@ -48,7 +53,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Write one index of the motions and captions of several that the same model made, in their order. "
         "No two motions may have the same id.",
     )
-    merge.add_argument("indexes", nargs="+", type=model_path, metavar="INDEX", help="folders of indexes, at least two")
+    merge.add_argument("indexes", nargs="+", type=local_path, metavar="INDEX", help="folders of indexes, at least two")
     merge.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to make")
     add_threads(merge)
     merge.add_argument("--factory", help="FAISS factory, such as Flat or HNSW32 (default: by the number of motions)")
@@ -58,14 +63,32 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Write embeddings.npy, unit rows of float32, and the items in the same order, as Parquet where "
         "pyarrow is installed and else as JSON lines; the captions likewise in a folder inside.",
     )
-    export.add_argument("index", type=model_path, metavar="INDEX", help="folder of an index")
+    export.add_argument("index", type=local_path, metavar="INDEX", help="folder of an index")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to make")
     export.add_argument("--items", choices=("parquet", "jsonl"), help="form of the items (default: see above)")
+    sending = actions.add_parser("push", help="write an index to a repository on the Hugging Face Hub")
+    sending.add_argument("index", type=local_path, metavar="INDEX", help="folder of an index")
+    add_push_options(sending, "hub")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Build, merge or export."""
-    {"build": run_build, "merge": run_merge, "export": run_export}[options.action](options)
+    """Build, merge, export or push."""
+    {"build": run_build, "merge": run_merge, "export": run_export, "push": run_push}[options.action](options)
+
+
+def run_push(options: argparse.Namespace) -> None:
+    """Check the index, push it, and print the address."""
+    check_repository(options.hub)
+    from realign.checkpoint.card import write_card
+    from realign.index.library import MotionLibrary
+
+    library = MotionLibrary.load(options.index)
+    captions = None if library.captions is None else len(library.captions)
+    rows = {"motions": len(library.motions), "captions": captions, "model": library.motions.fingerprint}
+    with tempfile.TemporaryDirectory() as folder:
+        use = 'realign search "a person bows" --index {name} --checkpoint MODEL'
+        card = write_card(Path(folder), options.hub, "index", rows, use, options.license)
+        print(push(library.files() | {card.name: card}, options.hub, private=options.private))
 
 
 def run_merge(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from realign.commands.common import (
     add_threads,
     add_trust,
     loading,
-    model_path,
+    local_path,
     note,
     read_motions,
 )
@@ -38,9 +38,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--render", type=Path, metavar="OUT",
         help="draw the hits side by side: .png .html .gif .mp4, or save them: .bvh .npy .npz .glb; one file per query",
     )  # fmt: skip
-    parser.add_argument("--index", type=model_path, metavar="DIR", help="folder of an index (default: the shipped one)")
     parser.add_argument(
-        "--checkpoint", type=model_path, help="the model that made the index (default: the shipped one)"
+        "--index", type=local_path, metavar="DIR",
+        help="folder of an index, or ORG/NAME[@REVISION] on the Hub (default: the shipped one)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--checkpoint",
+        type=local_path,
+        help="the model that made the index, in the same ways (default: the shipped one)",
     )
     parser.add_argument("--data", type=Path, help="prepared set with the motions, if the index holds none")
     add_trust(parser)

@@ -40,7 +40,8 @@ def load_evaluation(
 
     Args:
         data: Folder written by `realign prepare`.
-        generator: A .ckpt, a folder of weights or a shipped name; None takes the weights in the package.
+        generator: A .ckpt, a folder of weights, a shipped name or ORG/NAME on the Hub; None takes the weights in the
+            package.
         evaluators: The same, or NAME=PATH, see `named_path`; the one in the package when empty.
         reward: The same, of a reward.
         index: Folder or shipped name of an index that this reward made.

@@ -14,6 +14,7 @@ from realign.index import engine
 from realign.index.joints import PackedJoints, write_joints
 from realign.index.motion_index import MotionIndex
 from realign.index.shards import Embedded
+from realign.index.storage import MANIFEST, read_manifest
 from realign.index.writing import write_embedded
 
 CAPTIONS, JOINTS = "captions", "joints"
@@ -65,6 +66,20 @@ class MotionLibrary:
         if len(packed) != len(self.motions):
             raise InputError(f"{inner} holds {len(packed)} motions and the index {len(self.motions)}; build it again")
         return packed
+
+    def files(self) -> dict[str, Path]:
+        """The files of the index, of its captions and its motions, by their names with slashes; no others beside them.
+
+        Raises:
+            InputError: One of them is damaged.
+        """
+        self.joints()
+        found: dict[str, Path] = {}
+        for part in (self.folder, self.folder / CAPTIONS, self.folder / JOINTS):
+            if part.exists():
+                names = [*read_manifest(part)["files"], MANIFEST]
+                found |= {(part / name).relative_to(self.folder).as_posix(): part / name for name in names}
+        return found
 
 
 def write_library(

@@ -12,6 +12,7 @@ from torch import Tensor
 from realign.checkpoint.load import load_model
 from realign.errors import InputError
 from realign.files import model_path
+from realign.hub import with_revision
 from realign.index.library import MotionLibrary
 from realign.index.motion_index import MotionIndex
 from realign.index.storage import check_model, read_manifest
@@ -55,22 +56,28 @@ class MotionSearch:
         checkpoint: str | Path | None = None,
         device: str = "auto",
         *,
+        revision: str | None = None,
         trust_code: bool = False,
     ) -> "MotionSearch":
         """Open an index and load the model that made it.
 
         Args:
-            index: Folder written by `realign index build`, or a shipped name; None takes the one in the package.
-            checkpoint: A Lightning checkpoint, a folder of weights or a shipped name, of a reward model or retriever;
-                None takes the weights in the package.
+            index: Folder written by `realign index build`, a shipped name or ORG/NAME on the Hub; None takes the one in
+                the package.
+            checkpoint: A Lightning checkpoint, a folder of weights or such a name, of a reward model or retriever; None
+                takes the weights in the package.
             device: auto, or any torch device.
+            revision: Branch, tag or commit of `index` on the Hub; ORG/NAME@REVISION says the same, and so
+                for `checkpoint`.
             trust_code: Let the checkpoint's configuration name classes outside realign, whose code then runs.
 
         Raises:
             InputError: For an index that is damaged or made by another model, a checkpoint of another kind, or a device
                 that cannot be used.
         """
-        folder = pretrained_folder("index", "an index with --index") if index is None else model_path(index)
+        folder = model_path(
+            with_revision(pretrained_folder("index", "an index with --index") if index is None else index, revision)
+        )
         read_manifest(folder)  # first, so that a wrong path fails before the model is loaded
         chosen = pick_device(device)
         folder_of_model = pretrained_folder("retriever") if checkpoint is None else checkpoint

@@ -12,6 +12,7 @@ from realign.errors import InputError, renamed
 from realign.files import model_path
 from realign.guidance.config import GuidanceConfig, Word, check_word
 from realign.guidance.own import OwnGuidance
+from realign.hub import with_revision
 from realign.inference.common import UNIT, check_captions, pick_device, pretrained_folder
 from realign.inference.guide import Guide
 from realign.interfaces import TextToMotionModel, frozen
@@ -62,25 +63,28 @@ class TextToMotion:
         reward: str | Path | None = None,
         index: str | Path | None = None,
         *,
+        revision: str | None = None,
         trust_code: bool = False,
     ) -> "TextToMotion":
         """Load a generator.
 
         Args:
-            checkpoint: A Lightning checkpoint, a folder of weights or a shipped name, as for `--checkpoint`; None takes
-                the weights in the package.
+            checkpoint: A Lightning checkpoint, a folder of weights, a shipped name or ORG/NAME on the Hub, as for
+                `--checkpoint`; None takes the weights in the package.
             device: auto, or any torch device.
             reward: The same, of the reward that made `index`; None takes the one that belongs to the
                 generator, else the one in the package.
             index: Folder or shipped name of an index that finds the lengths of motions; None takes the one that belongs
                 to the generator, if it has one, as the shipped one and folders with a `guidance.yaml` do.
+            revision: Branch, tag or commit of `checkpoint` on the Hub; ORG/NAME@REVISION says the same.
             trust_code: Let the configurations of what is loaded name classes outside realign, whose code then runs.
 
         Raises:
             InputError: For a checkpoint of another kind, a damaged file, or a device that cannot be used.
         """
         chosen = pick_device(device)
-        folder = pretrained_folder("generator") if checkpoint is None else model_path(checkpoint)
+        named = with_revision(pretrained_folder("generator") if checkpoint is None else checkpoint, revision)
+        folder = model_path(named)
         own = OwnGuidance.read(folder)
         task = load_model(folder, TextToMotionModel, trust_code=trust_code, device=chosen)  # type: ignore[type-abstract]
         guide = None if own is None else Guide(own.reward, own.index, chosen, trust_code)

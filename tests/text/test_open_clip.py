@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from realign.errors import InputError
+from realign.hub import from_hub
 from realign.text import OpenClipEncoder
-from realign.text.hub import from_hub
 
 TEXTS = ["a person walks forward and turns left", "", "a person jumps", "walk " * 100]
 WIDTHS = {"width": 16, "heads": 2, "layers": 2}
@@ -136,7 +136,7 @@ def test_a_failed_download_is_one_sentence(monkeypatch):
     def load(local):
         raise OSError("not here" if local else "connection reset by peer\nand more")
 
-    monkeypatch.setattr("realign.text.hub._reachable", lambda host: True)
+    monkeypatch.setattr("realign.hub._reachable", lambda host: True)
     with pytest.raises(
         InputError, match=r"^The file could not be downloaded \(connection reset by peer\); try again.$"
     ):

@@ -1,0 +1,242 @@
+"""Weights and indexes on the Hugging Face Hub, or one that speaks its protocol (HF_ENDPOINT)."""
+
+import re
+import socket
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlparse
+
+from realign.errors import InputError, InputWarning
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+T = TypeVar("T")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_FILE = re.compile(r".*\.(ckpt|safetensors|pth?|npz|npy|ya?ml|json|faiss|zip|tar)", re.IGNORECASE)
+_WEIGHTS = ("config.yaml", "model.safetensors", "SHA256SUMS")  # guidance.yaml names folders that are not there
+_INDEX = ("*meta.json", "*.npy", "*.bin", "*.faiss")
+_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+
+
+class HubName(str):
+    """ORG/NAME or ORG/NAME@REVISION of a repository; a revision is a branch, a tag or a commit."""
+
+    @property
+    def name(self) -> str:
+        """NAME alone."""
+        return self.partition("@")[0].partition("/")[2]
+
+
+def from_hub(load: Callable[[bool], T], what: str, remedy: str, newest: bool = False) -> T:
+    """Load from the local cache, else from the hub.
+
+    The cache comes first, so that a machine without network does not wait for the hub's retries (about 25 s a file).
+
+    Args:
+        load: Called with ``local_files_only``.
+        what: Beginning of the error: the files.
+        remedy: End of the error: what to do without network.
+        newest: Ask the hub first, since the files may have changed there; without an answer, the cache is read.
+
+    Raises:
+        InputError: The files are not cached and cannot be downloaded.
+    """
+    if not newest and (found := _cached(load)) is not None:
+        return found
+    host = _host()
+    if not _reachable(host):
+        if newest and (found := _cached(load)) is not None:
+            return _older(found, what)
+        raise InputError(f"{what} is not on this machine and {host} cannot be reached; {remedy}.")
+    try:
+        return load(False)
+    except (InputError, ImportError):  # the second: a broken installation
+        raise
+    except Exception as error:  # those of the client's network library change with its version
+        if newest and not _refused(error) and (found := _cached(load)) is not None:
+            return _older(found, what)
+        raise InputError(f"{what} could not be downloaded ({_reason(error)}); {remedy}.") from error
+
+
+def is_hub_name(given: str) -> bool:
+    """Whether a text reads as a `HubName`, and not as the path of a file."""
+    name, at, revision = given.partition("@")
+    return bool(_REPOSITORY.fullmatch(name)) and bool(revision) == bool(at) and not _FILE.fullmatch(name)
+
+
+def with_revision(given: str | Path, revision: str | None) -> str | Path:
+    """A name on the hub with its revision.
+
+    Raises:
+        InputError: A revision of something that is not a repository on the hub, or of one that has another.
+    """
+    if revision is None:
+        return given
+    if isinstance(given, Path) or not _REPOSITORY.fullmatch(given) or Path(given).exists():
+        raise InputError(
+            f"The revision {revision!r} needs a repository on the Hub, ORG/NAME, but {str(given)!r} was given; leave "
+            "the revision out."
+        )
+    return f"{given}@{revision}"
+
+
+def fetch(name: str) -> Path:
+    """The folder of a repository's weights or index in the local cache, brought up to date if the hub answers.
+
+    Args:
+        name: ORG/NAME or ORG/NAME@REVISION.
+
+    Raises:
+        InputError: There is no such repository or revision, it may not be read, holds neither weights nor an index, or
+            is not cached and the hub does not answer.
+    """
+    repository, _, revision = name.partition("@")
+
+    def load(local: bool) -> Path:
+        from huggingface_hub import snapshot_download
+
+        patterns = [*_WEIGHTS, *_INDEX] if local else _wanted(repository, revision)
+        folder = snapshot_download(
+            repository,
+            revision=revision or None,
+            allow_patterns=patterns,
+            local_files_only=local,
+            endpoint=_endpoint(),
+        )
+        return Path(folder)
+
+    remedy = "check the path or the name, or try again with a network"
+    return from_hub(load, f"The repository {name!r} (there is no such file or folder here)", remedy, newest=True)
+
+
+def _wanted(repository: str, revision: str) -> list[str]:
+    """Patterns of the files to download; asked before, so that no foreign repository is downloaded in vain."""
+    about = _api().model_info(repository, revision=revision or None, timeout=10)
+    names = {each.rfilename for each in about.siblings or ()}
+    if {*_WEIGHTS[:2]} <= names:
+        return list(_WEIGHTS)
+    if "meta.json" in names and "index.faiss" in names:
+        return list(_INDEX)
+    raise InputError(
+        f"The repository {repository!r} on {_host()} holds neither weights of realign ({_WEIGHTS[0]}, {_WEIGHTS[1]}) "
+        "nor an index (meta.json); name one that `realign export --hub` or `realign index push` wrote."
+    )
+
+
+def check_repository(name: str) -> str:
+    """Refuse a text that is not ORG/NAME.
+
+    Raises:
+        InputError: As said.
+    """
+    if not _REPOSITORY.fullmatch(name):
+        raise InputError(f"{name!r} does not name a repository on the Hub; write ORG/NAME.")
+    return name
+
+
+def push(files: Mapping[str, Path], repository: str, *, private: bool = False) -> str:
+    """Write files to a repository in one commit; it is made if it does not exist.
+
+    A README.md that the repository has already is kept.
+
+    Args:
+        files: Their paths by their names in the repository.
+        repository: ORG/NAME.
+        private: Make a new repository private.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        InputError: The hub does not answer, or does not let this user write there.
+    """
+    from huggingface_hub import CommitOperationAdd
+
+    host, api = _host(), _api()
+    if not _reachable(host):
+        raise InputError(f"{repository!r} cannot be written, since {host} cannot be reached; try again with a network.")
+    try:
+        api.create_repo(check_repository(repository), exist_ok=True, private=private or None)
+        kept = {"README.md"} if api.file_exists(repository, "README.md") else set()
+        operations = [CommitOperationAdd(name, path) for name, path in files.items() if name not in kept]
+        api.create_commit(repository, operations, commit_message="Written by realign")
+    except Exception as error:  # as in `from_hub`
+        raise InputError(
+            f"{repository!r} could not be written on {host} ({_reason(error)}); check the name and whether your token "
+            f"may write there: {_LOG_IN}."
+        ) from error
+    return f"{_endpoint()}/{repository}"
+
+
+def _cached(load: Callable[[bool], T]) -> T | None:
+    try:
+        return load(True)
+    except (OSError, ValueError):  # not cached, or only in part
+        return None
+
+
+def _older(found: T, what: str) -> T:
+    """Warn that files come from the cache, unless that is what the user asked for."""
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE:
+        warnings.warn(
+            f"{what} is read as it was downloaded before, since {_host()} does not answer.", InputWarning, stacklevel=4
+        )
+    return found
+
+
+def _refused(error: Exception) -> bool:
+    """Whether the hub answered that it does not give the files."""
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    return isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError))  # of which a gated one is a kind
+
+
+def _reason(error: Exception) -> str:
+    """One line about an error of the client."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    host = _host()
+    if isinstance(error, GatedRepoError):
+        return f"{host} wants you to ask its owners for access first"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{host} has no repository of this name, or it is private: {_LOG_IN}"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{host} has the repository, but not this revision"
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+
+
+def _api() -> "HfApi":
+    from huggingface_hub import HfApi
+
+    return HfApi(endpoint=_endpoint(), library_name="realign")
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+def _host() -> str:
+    return urlparse(_endpoint()).hostname or ""
+
+
+def _reachable(host: str) -> bool:
+    from urllib.request import getproxies  # which is slow to import
+
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if getproxies().keys() & {"https", "all"}:  # names are then resolved by the proxy
+        return True
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
