@@ -56,10 +56,10 @@ def add_motion_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps", type=float, help="true frames per second of the files (default: that in the file, or the skeleton's)"
     )
-    parser.add_argument("--rig", metavar="YAML", help="joint names, rate and axes of a .bvh that is not recognised")
+    parser.add_argument("--rig", metavar="YAML", help="joint names, rate and axes of an unknown rig in a .bvh or .glb")
     parser.add_argument(
         "--up", metavar="AXIS",
-        help="axis that points up: x, y, z, =-x, =-y, =-z (default: found in a .bvh, z in an .npz, else y)",
+        help="axis that points up: x, y, z, =-x, =-y, =-z (default: found in a .bvh or .glb, z in an .npz, else y)",
     )  # fmt: skip
     parser.add_argument(
         "--units", metavar="UNIT",

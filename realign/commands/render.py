@@ -13,11 +13,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "render",
         help="draw existing motions",
         description="Draw .npy motions (joints, features or MDM's results), .npz motions of AMASS (with --body-models) "
-        "and .bvh recordings, several side by side. "
+        "and .bvh or .glb recordings, several side by side. "
         "The suffix of OUT chooses the form: .gif, .mp4, .html (interactive player), .png (strip of poses), .bvh, "
         ".glb, .npz (AMASS) or .npy (joints; several motions make numbered files).",
     )
-    parser.add_argument("motions", nargs="+", type=Path, metavar="MOTION", help="a .npy, .npz or .bvh file")
+    parser.add_argument("motions", nargs="+", type=Path, metavar="MOTION", help="a .npy, .npz, .bvh or .glb file")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="file to write")
     parser.add_argument(
         "--caption", action="append", metavar="TEXT",

@@ -28,7 +28,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--file", type=Path, help="read captions from a text file, one per line")
     parser.add_argument(
         "--motion", action="extend", nargs="+", type=Path, default=[], metavar="CLIP",
-        help=".npy, .npz or .bvh files: find motions like them, and captions for them; give TEXT before this option",
+        help=".npy, .npz, .bvh or .glb files: find motions like them, and captions for them; give TEXT before it",
     )  # fmt: skip
     add_motion_options(parser)
     parser.add_argument("--body-models", metavar="DIR", help="models of SMPL+H, SMPL-X or SMPL, for an .npz of AMASS")

@@ -102,13 +102,13 @@ class MotionClip:
 
         Args:
             path: A .npy of joints or features in a shape of `arrays.split_clips`, a results.npy of MDM, an .npz of
-                AMASS, or a .bvh, which is retargeted to the HumanML3D skeleton; the last two are resampled to its
-                rate. Nothing in it is executed.
+                AMASS, or a .bvh, .glb or .gltf, whose figure is retargeted to the HumanML3D skeleton; all but .npy are
+                resampled to its rate. Nothing in it is executed.
             fps: True frames per second of the file; None uses that in the file, or the skeleton's rate for a .npy.
-            caption: Caption of the motions; if empty, the texts of a results.npy are used.
-            rig: YAML rig map for a .bvh.
-            up: The axis that points up in the file, one of `upright.UP_AXES`; when None, detected for a .bvh, Z for an
-                .npz, Y for a .npy.
+            caption: Caption of the motions; if empty, those in the file are used.
+            rig: YAML rig map for a .bvh or .glb.
+            up: The axis that points up in the file, one of `upright.UP_AXES`; when None, detected for a .bvh or
+                .glb, Z for an .npz, Y for a .npy.
             units: Unit of joints in a .npy, one of `arrays.UNITS`; when None, found by the length of the legs.
             body_models: Models of SMPL+H, SMPL-X or SMPL, or their folder, for an .npz.
 

@@ -11,13 +11,14 @@ from realign.motion.array_files import load_array, load_results
 from realign.motion.arrays import parse_units, split_clips, to_joints
 from realign.motion.body_files import BodyModels
 from realign.motion.body_joints import motion_joints
-from realign.motion.bvh.retarget import import_bvh, resample
+from realign.motion.bvh.retarget import import_bvh, import_gltf, resample
 from realign.motion.bvh.rigs import RigMap, load_rig
+from realign.motion.gltf_reader import GLTF, gltf_texts
 from realign.motion.pickled import is_pickled
 from realign.motion.skeleton import HUMANML3D, Skeleton, check_fps
 from realign.motion.upright import parse_up, turn_up
 
-SUFFIXES = (".npy", ".npz", ".bvh")
+SUFFIXES = (".npy", ".npz", ".bvh", *GLTF)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +86,18 @@ class MotionFiles:
         if suffix == ".bvh":
             joints = import_bvh(path, self.rig, fps=HUMANML3D.fps, recorded_fps=self.fps, up=self.up)
             return [ReadMotion(joints, HUMANML3D.fps, HUMANML3D)]
+        if suffix in GLTF:
+            found = import_gltf(path, self.rig, recorded_fps=self.fps, up=self.up)
+            return [ReadMotion(joints, HUMANML3D.fps, HUMANML3D, text) for joints, text in found]
         if suffix == ".npz":
             return [self._body(path)]
         if suffix != ".npy":
-            raise InputError(f"cannot read a motion from {path}: give a .npy, .bvh or .npz (AMASS) file")
+            raise InputError(f"cannot read a motion from {path}: give a .npy, .bvh, .glb, .gltf or .npz (AMASS) file")
         motions = []
         for array, text in load_results(path) if is_pickled(path) else [(load_array(path), "")]:
-            found = split_clips(array, path)
-            for joints in to_joints(found, path, self.up, self.units):
-                motions.append(ReadMotion(joints, self.fps or found.skeleton.fps, found.skeleton, text))
+            clips = split_clips(array, path)
+            for joints in to_joints(clips, path, self.up, self.units):
+                motions.append(ReadMotion(joints, self.fps or clips.skeleton.fps, clips.skeleton, text))
         return motions
 
     def _body(self, path: Path) -> ReadMotion:
@@ -126,12 +130,14 @@ def contents(path: Path) -> tuple[Skeleton | None, list[str]]:
     Args:
         path: The file; of a .npy without pickled objects only the header is read.
     """
-    if path.suffix.lower() != ".npy":
+    if path.suffix.lower() in (".bvh", ".npz"):
         return HUMANML3D, [""]
     try:
+        if path.suffix.lower() in GLTF:
+            return HUMANML3D, gltf_texts(path)
         if not is_pickled(path):
-            found = split_clips(np.load(path, mmap_mode="r", allow_pickle=False), path)
-            return found.skeleton, [""] * len(found.arrays)
+            content = split_clips(np.load(path, mmap_mode="r", allow_pickle=False), path)
+            return content.skeleton, [""] * len(content.arrays)
         results = load_results(path)
         return split_clips(results[0][0], path).skeleton, [text for _, text in results]
     except (InputError, OSError, ValueError):

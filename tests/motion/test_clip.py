@@ -62,7 +62,7 @@ def test_bad_files_are_one_sentence(tmp_path):
             MotionClip.load(saved(array))
     with pytest.raises(InputError, match="no such motion file"):
         MotionClip.load(tmp_path / "none.npy")
-    with pytest.raises(InputError, match=r"give a \.npy, \.bvh or"):
+    with pytest.raises(InputError, match=r"give a \.npy, \.bvh, \.glb"):
         MotionClip.load(tmp_path / "x.txt")
 
 

@@ -86,4 +86,4 @@ def _read(record: dict[str, Any], where: str, quote: str) -> Iterator[CaptionRow
 def _key(key: str) -> str:
     """An id or a file path in either slash style, without suffix."""
     name = key.strip().replace("\\", "/").removeprefix("./")
-    return re.sub(r"\.(bvh|npy|npz|glb)$", "", name, flags=re.IGNORECASE)
+    return re.sub(r"\.(bvh|npy|npz|glb|gltf)$", "", name, flags=re.IGNORECASE)

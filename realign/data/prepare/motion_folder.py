@@ -85,6 +85,7 @@ class MotionFolder(Source):
     def files(self) -> Iterable[Path]:
         """Motions, captions, rig map, body models and lists."""
         yield from motion_paths(self.root)
+        yield from data_files(self.root, ".bin", recursive=True)  # buffers of .gltf files
         if self.captions_file is None and (self.root / _TEXTS).is_dir():
             yield from data_files(self.root / _TEXTS, ".txt", recursive=True)
         if self.reader.body_models is not None:

@@ -45,7 +45,7 @@ def open_source(
         reader = MotionFiles.open(fps, rig, up, units, body_models)
         return MotionFolder.open(source, reader, captions, skeleton, splits)
     raise InputError(
-        f"{source} holds no new_joints, new_joint_vecs, .bvh, .npy or .npz files; give a folder that has some."
+        f"{source} holds no new_joints, new_joint_vecs, .bvh, .glb, .npy or .npz files; give a folder that has some."
     )
 
 

@@ -10,6 +10,7 @@ from realign.motion.bvh.reader import Bvh, read_bvh
 from realign.motion.bvh.rig_map import ResolvedRig
 from realign.motion.bvh.rigs import RigMap, choose_rig, load_rig
 from realign.motion.bvh.tempo import check_header, doubt_rate
+from realign.motion.gltf_reader import GltfFigure, read_gltf
 from realign.motion.skeleton import HUMANML3D, Skeleton, check_fps
 from realign.motion.upright import find_up, is_mirrored, parse_up, turn_up
 
@@ -54,12 +55,53 @@ def import_bvh(
     Raises:
         InputError: The file is damaged, its rig is unknown, its body has no size, or its rate is not a frame rate.
     """
+    own, given = _given(path, rig, fps, recorded_fps)
+    return _import_figure(read_bvh(path, given), path, own, skeleton, fps, given, up)
+
+
+def import_gltf(
+    path: str | Path,
+    rig: RigMap | str | Path | None = None,
+    *,
+    recorded_fps: float | None = None,
+    up: str | None = None,
+) -> list[tuple[np.ndarray, str]]:
+    """Read the animations of a skinned figure in a glTF file as joints of HumanML3D, at its rate.
+
+    Args:
+        path: The .glb or .gltf file.
+        rig: As in `import_bvh`.
+        recorded_fps: True key frames per second of the file, if their times are wrong.
+        up: As in `import_bvh`.
+
+    Returns:
+        Joints, as `import_bvh` gives them, and the caption of each animation, "" if it has none.
+
+    Raises:
+        InputError: As `read_gltf` and `import_bvh`.
+    """
+    own, given = _given(path, rig, None, recorded_fps)
+    figures = read_gltf(path, given)
+    return [(_import_figure(each, path, own, HUMANML3D, None, given, up), each.text) for each in figures]
+
+
+def _given(
+    path: str | Path, rig: RigMap | str | Path | None, fps: float | None, recorded_fps: float | None
+) -> tuple[RigMap | None, float | None]:
+    """The user's rig map and the true rate of a file, checked."""
     own = rig if isinstance(rig, RigMap) or rig is None else load_rig(rig)
     given = own.fps if own is not None and recorded_fps is None else recorded_fps
     for rate, what in ((fps, "fps"), (given, f"the fps given for {path}")):
         if rate is not None:
             check_fps(rate, what)
-    bvh = read_bvh(path, given)
+    return own, given
+
+
+def _import_figure(
+    bvh: Bvh | GltfFigure, path: str | Path, own: RigMap | None, skeleton: Skeleton, fps: float | None,
+    given: float | None, up: str | None,
+) -> np.ndarray:  # fmt: skip
+    """The joints of the skeleton that the figure of a file shows; arguments are those of `import_bvh`."""
     try:
         if given is None:
             check_header(bvh.fps)
@@ -107,7 +149,7 @@ def retarget(positions: np.ndarray, rig: ResolvedRig, skeleton: Skeleton = HUMAN
     return scale_to_skeleton(_in_order(place_joints(positions, rig), skeleton), skeleton)
 
 
-def upright_positions(bvh: Bvh, rig: RigMap, joints: ResolvedRig, path: str | Path) -> np.ndarray:
+def upright_positions(bvh: Bvh | GltfFigure, rig: RigMap, joints: ResolvedRig, path: str | Path) -> np.ndarray:
     """(T, J, 3) positions with Y up, without the leading frames of a rest pose.
 
     Args:
@@ -125,7 +167,9 @@ def upright_positions(bvh: Bvh, rig: RigMap, joints: ResolvedRig, path: str | Pa
         raise InputError(f"{path}: hips, knees and ankles are at one point; correct the rig map or the OFFSETs.")
     up = rig.up or find_up(positions, joints.body(positions), leg, joints.body(bvh.rest_positions()))
     skip = rig.skip_frames
-    if skip is None:
+    if isinstance(bvh, GltfFigure):
+        skip = skip or 0
+    elif skip is None:
         skip = int(has_added_pose(bvh, turn_up(positions[:7], up), joints))
         if skip and rig.settle_frames:
             settled = min(skip + rig.settle_frames, bvh.num_frames - 1)

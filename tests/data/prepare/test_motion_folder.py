@@ -12,7 +12,7 @@ from realign.cli import main
 from realign.data.prepare.run import prepare
 from realign.data.store import PackedMotions
 from realign.errors import InputError
-from realign.motion import HUMANML3D, KIT
+from realign.motion import HUMANML3D, KIT, MotionClip
 from realign.motion.bvh import write_bvh
 
 
@@ -35,6 +35,8 @@ def test_what_renders_prepares(tmp_path):
     bodies = write_bodies(tmp_path / "bodies")
     write_bvh(source / "rig.bvh", make_joints(60, 1), HUMANML3D, 20.0)
     joints = make_joints(60, 2)
+    MotionClip(make_joints(50, 5), 20.0, "in the file").save(source / "figure.glb")
+    (source / "noskin.glb").write_bytes((source / "figure.glb").read_bytes().replace(b'"skins"', b'"sk1ns"'))
     np.save(source / "plain.npy", joints)
     np.save(source / "flat.npy", joints.reshape(60, -1))
     np.save(source / "smpl.npy", np.concatenate([joints, joints[:, :2]], axis=1))
@@ -45,34 +47,25 @@ def test_what_renders_prepares(tmp_path):
     np.save(source / "kit.npy", person(3, 40, KIT_SCALED).numpy())
     (source / "cut.npz").write_bytes((source / "deep" / "amass.npz").read_bytes()[:900])
     write_motion(source / "pickled.npz", made_motion(30) | {"poses": np.array([{}], dtype=object)})
-    names = [
-        "rig.bvh",
-        "plain.npy",
-        "flat",
-        "smpl",
-        "smplh",
-        "results_0",
-        "results_1",
-        "deep/amass.npz",
-        "odd",
-        "kit",
-        "cut.npz",
-        "pickled",
-    ]
+    names = ["plain.npy", "flat", "smpl", "smplh", "results_0", "results_1", "odd", "kit", "cut.npz", "pickled"]
+    names += ["rig.bvh", "deep/amass.npz", "figure.glb", "noskin.glb"]
     (tmp_path / "c.csv").write_text("file,caption\n" + "".join(f"{name},does it\n" for name in names))
     out = tmp_path / "out"
     command = ["prepare", str(source), "-o", str(out), "--captions", f"{tmp_path}/c.csv", "--splits", "100/0/0"]
     assert main([*command, "--body-models", str(bodies)]) == 0
-    assert set(captions_of(out)) == {"rig", "plain", "flat", "smpl", "smplh", "results_0", "results_1", "amass"}
+    stored = {"rig", "plain", "flat", "smpl", "smplh", "results_0", "results_1", "amass", "figure"}
+    assert set(captions_of(out)) == stored
     packed = PackedMotions.open(out)
-    frames = dict(zip(packed.ids(range(8)), packed.clips["frames"].tolist(), strict=True))
-    assert (frames["plain"], frames["results_1"], frames["amass"]) == (59, 39, 60)
+    frames = dict(zip(packed.ids(range(9)), packed.clips["frames"].tolist(), strict=True))
+    assert (frames["plain"], frames["results_1"], frames["amass"], frames["figure"]) == (59, 39, 60, 49)
     records = [json.loads(line) for line in (out / "report.jsonl").read_text().splitlines()]
     left = {each["id"]: (each["reason"], each["detail"]) for each in records if not each["stored"]}
     assert {name: reason for name, (reason, _) in left.items()} == {
         "odd": "unreadable", "kit": "another skeleton", "cut": "unreadable", "pickled": "unreadable",
+        "noskin": "unreadable",
     }  # fmt: skip
-    assert "24, 45, 52" in left["odd"][1] and "cut off" in left["cut"][1] and "not executed" in left["pickled"][1]
+    assert "has no skin" in left["noskin"][1] and "24, 45, 52" in left["odd"][1]
+    assert "cut off" in left["cut"][1] and "not executed" in left["pickled"][1]
 
 
 def test_captions_in_the_files_and_beside_them(tmp_path):
