@@ -3,7 +3,7 @@
 import re
 import socket
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlparse
@@ -98,28 +98,35 @@ def fetch(name: str) -> Path:
     def load(local: bool) -> Path:
         from huggingface_hub import snapshot_download
 
-        patterns = [*_WEIGHTS, *_INDEX] if local else _wanted(repository, revision)
-        folder = snapshot_download(
-            repository,
-            revision=revision or None,
-            allow_patterns=patterns,
-            local_files_only=local,
-            endpoint=_endpoint(),
-        )
-        return Path(folder)
+        def folder(patterns: Sequence[str]) -> Path:
+            return Path(
+                snapshot_download(
+                    repository,
+                    revision=revision or None,
+                    allow_patterns=list(patterns),
+                    local_files_only=local,
+                    endpoint=_endpoint(),
+                )
+            )
+
+        if not local:
+            return folder(_wanted(repository, revision))
+        found = folder(_WEIGHTS)
+        return found if (found / _WEIGHTS[0]).is_file() else folder(_INDEX)
 
     remedy = "check the path or the name, or try again with a network"
     return from_hub(load, f"The repository {name!r} (there is no such file or folder here)", remedy, newest=True)
 
 
-def _wanted(repository: str, revision: str) -> list[str]:
+def _wanted(repository: str, revision: str) -> Sequence[str]:
     """Patterns of the files to download; asked before, so that no foreign repository is downloaded in vain."""
-    about = _api().model_info(repository, revision=revision or None, timeout=10)
-    names = {each.rfilename for each in about.siblings or ()}
+    about = _api().model_info(repository, revision=revision or "main", timeout=10)
+    names = {each.rfilename for each in about.siblings or ()}  # mirrors may leave them out
+    names = names or set(_api().list_repo_files(repository, revision=about.sha))
     if {*_WEIGHTS[:2]} <= names:
-        return list(_WEIGHTS)
+        return _WEIGHTS
     if "meta.json" in names and "index.faiss" in names:
-        return list(_INDEX)
+        return _INDEX
     raise InputError(
         f"The repository {repository!r} on {_host()} holds neither weights of realign ({_WEIGHTS[0]}, {_WEIGHTS[1]}) "
         "nor an index (meta.json); name one that `realign export --hub` or `realign index push` wrote."

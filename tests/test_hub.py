@@ -123,7 +123,10 @@ def test_every_command_takes_names(hub: Hub, cache: Path, capsys: pytest.Capture
 
 
 def test_new_commits_are_seen_and_the_cache_stands_in(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = model_path("org/index")
+    hub.repositories["org/extra"] = Repository()
+    hub.repositories["org/extra"].commit(hub.repositories["org/evaluator"].files("main") | {"other.npy": b"not read"})
+    monkeypatch.setattr(hub, "lists", False)
+    extra, first = model_path("org/extra"), model_path("org/index")
     hub.repositories["org/index"].commit({"README.md": b"other"})
     second = model_path("org/index")
     assert first != second and (second / "index.faiss").read_bytes() == (first / "index.faiss").read_bytes()
@@ -133,6 +136,7 @@ def test_new_commits_are_seen_and_the_cache_stands_in(hub: Hub, cache: Path, mon
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     count = len(hub.asked)
     assert model_path("org/index") == second  # asked for: no warning
+    assert model_path("org/extra") == extra and not (extra / "other.npy").exists()
     with pytest.raises(InputError, match="org/evaluator.* is not on this machine"):
         model_path("org/evaluator")
     assert len(hub.asked) == count
@@ -178,6 +182,14 @@ def test_a_hub_that_is_down(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert "refused" in told(capsys, "search", "a person bows", "--index", "org/index")
     assert "could not be written" in told(capsys, "index", "push", "reward_index", "org/index")
+
+
+def test_a_damaged_index_is_named(hub: Hub, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = hub.repositories["org/index"].files("main")
+    hub.repositories["org/broken"] = Repository()
+    hub.repositories["org/broken"].commit(files | {"keys.npy": files["keys.npy"][:-1] + b"?"})
+    line = told(capsys, "search", "a person bows", "--index", "org/broken")
+    assert "keys.npy of the index at" in line and "checksum differs" in line
 
 
 def test_configurations_from_the_hub_name_no_foreign_class(hub: Hub, cache: Path) -> None:

@@ -29,14 +29,18 @@ class Repository:
 
 
 class Hub(ThreadingHTTPServer):
-    """The server; `asked` lists requests, `stored` large files by their digests."""
+    """The server; `asked` lists requests, `stored` large files by their digests.
+
+    It answers with the status `fails` if that is not 0, and leaves names of files out of a repository's description
+    unless `lists`.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories: dict[str, Repository] = {}
         self.stored: dict[str, bytes] = {}
         self.asked: list[str] = []
-        self.fails = 0
+        self.fails, self.lists = 0, True
 
     @property
     def address(self) -> str:
@@ -88,8 +92,9 @@ class Handler(BaseHTTPRequestHandler):
     def info(self, _: bytes, name: str, revision: str | None) -> None:
         revision = revision or "main"
         if found := self.repository(name, revision):
+            about = {"id": name, "sha": found.refs.get(revision, revision)}
             names = [{"rfilename": path} for path in found.files(revision)]
-            self.answer(200, {"id": name, "sha": found.refs.get(revision, revision), "siblings": names})
+            self.answer(200, about | ({"siblings": names} if self.server.lists else {}))
 
     def tree(self, _: bytes, name: str, revision: str) -> None:
         if found := self.repository(name, revision):
