@@ -35,7 +35,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "Bandai-Namco's data set",
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
-    parser.add_argument("--captions", metavar="FILE", help="CSV or JSONL: id or file, caption[, start, end][, split]")
+    parser.add_argument(
+        "--captions",
+        metavar="FILE",
+        help="CSV, JSONL or Parquet: id or file, caption[, start, end][, split]; or a tar of KEY.txt, or a folder of "
+        "Parquet and tar files",
+    )
     parser.add_argument("--skeleton", choices=("humanml3d", "kit"), help="default: found from the files")
     add_motion_options(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Files with captions of many motions: CSV, JSON lines, JSON."""
+"""Files with captions of many motions: CSV, JSON lines, JSON, Parquet, tar archives, and folders of them."""
 
 import re
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from realign.data.prepare.caption_sources import STREAMED, caption_files, parquet_records, split_of, tar_records
 from realign.data.prepare.captions import Caption, read_seconds
 from realign.data.prepare.table import read_csv, read_json
 from realign.errors import InputError
@@ -36,26 +37,40 @@ class CaptionRow:
 
 
 def read_captions_file(path: str | Path) -> list[CaptionRow]:
-    """Read a file of captions: CSV with a header, JSON lines, or JSON with a list of objects or captions by id.
+    """Read captions: CSV with a header, JSON lines, JSON with a list of objects or captions by id, Parquet, WebDataset.
 
     Args:
         path: A file with columns or keys `id` or `file`, `caption` (in JSON a text or a list of texts), and optionally
             `start`, `end` (seconds), `split` (train, val or test). A file that ends in .gz is unpacked.
+            Or a tar archive with KEY.txt or KEY.json, or a folder of Parquet files and archives, whose
+            names may begin with their split.
 
     Raises:
         InputError: The file is missing or not readable, or a row is incomplete or would lose a part of its caption.
     """
     path = Path(path)
-    is_json = any(suffix.lower() in (".jsonl", ".json", ".ndjson") for suffix in path.suffixes[-2:])
-    records = read_json(path, "id", "caption") if is_json else read_csv(path, _COLUMNS, _HEADER)
-    quote = "" if is_json else ", and put a caption that holds a comma in quotes"
     try:
-        rows = [row for where, record in records for row in _read(record, where, quote)]
+        rows = [row for each in caption_files(path) for row in _rows(each)]
     except FileNotFoundError:
         raise InputError(f"The captions file {path} does not exist; check the path given with --captions.") from None
     if not rows:
         raise InputError(f"The captions file {path} holds no captions; give it rows of id, caption.")
     return rows
+
+
+def _rows(path: Path) -> Iterator[CaptionRow]:
+    """The rows of one file."""
+    if path.suffix.lower() in STREAMED:
+        records = parquet_records(path, _COLUMNS) if path.suffix.lower() == ".parquet" else tar_records(path)
+        split = split_of(path)
+        for where, record in records:
+            yield from _read(record | {"split": record.get("split") or split}, where, "")
+        return
+    is_json = any(suffix.lower() in (".jsonl", ".json", ".ndjson") for suffix in path.suffixes[-2:])
+    records = read_json(path, "id", "caption") if is_json else read_csv(path, _COLUMNS, _HEADER)
+    quote = "" if is_json else ", and put a caption that holds a comma in quotes"
+    for where, record in records:
+        yield from _read(record, where, quote)
 
 
 def _read(record: dict[str, Any], where: str, quote: str) -> Iterator[CaptionRow]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realign.data.prepare.bandai import knows
+from realign.data.prepare.caption_sources import caption_files
 from realign.data.prepare.captions import Caption, read_text_file
 from realign.data.prepare.captions_file import read_captions_file
 from realign.data.prepare.source import Item, LeftOut, Source, Splitter
@@ -99,7 +100,7 @@ class LayoutFolder(Source):
         """Motions, captions, lists and statistics."""
         yield from self._paths
         if self.captions_file:
-            yield self.captions_file
+            yield from caption_files(self.captions_file)
         elif (self.root / "texts").is_dir():
             yield from data_files(self.root / "texts", ".txt")
         lists = Path(self.splits_option) if self.splits_option and Path(self.splits_option).is_dir() else self.root

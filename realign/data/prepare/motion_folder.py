@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from realign.data.prepare.caption_sources import caption_files
 from realign.data.prepare.captions import Caption, read_text_file
 from realign.data.prepare.captions_file import CaptionRow, read_captions_file
 from realign.data.prepare.source import Item, LeftOut, Source, Splitter
@@ -90,8 +91,10 @@ class MotionFolder(Source):
             yield from data_files(self.root / _TEXTS, ".txt", recursive=True)
         if self.reader.body_models is not None:
             yield from self.reader.body_models.paths.values()
+        if self.captions_file is not None:
+            yield from caption_files(self.captions_file)
         lists = Path(self.splits_option) if self.splits_option and Path(self.splits_option).is_dir() else self.root
-        extra = [lists / f"{name}.txt" for name in SPLITS] + [self.captions_file, self.reader.rig_file]
+        extra = [lists / f"{name}.txt" for name in SPLITS] + [self.reader.rig_file]
         yield from (path for path in extra if path is not None and path.is_file())
 
     def items(self) -> list[Item]:

@@ -32,7 +32,7 @@ def open_source(
     """
     if not source.is_dir():
         raise InputError(f"The folder {source} does not exist; give a folder of motions.")
-    if captions is not None and not captions.is_file():
+    if captions is not None and not captions.exists():
         raise InputError(f"The captions file {captions} does not exist; check the path given with --captions.")
     if is_layout(source):
         for name, value in (("rig", rig), ("fps", fps), ("body-models", body_models)):
@@ -70,7 +70,8 @@ def prepare(
     Args:
         source: Folder of HumanML3D or KIT-ML layout, or of files that `MotionClip.load_all` reads.
         out: Folder to make.
-        captions: CSV or JSONL file of captions; needed for files of motions without texts/ID.txt or own texts.
+        captions: CSV, JSONL, Parquet or tar file of captions, or a folder of the last two; needed for files of
+            motions without texts/ID.txt or own texts.
         skeleton: "humanml3d" or "kit"; when None, detected from the files, HumanML3D if in doubt.
         rig: YAML map of joint names for BVH rigs that are not recognised.
         splits: Folder with train.txt, val.txt, test.txt, or per cent such as "80/5/15".

@@ -114,6 +114,15 @@ def read_json(path: Path, key: str, value: str) -> Records:
                 yield where, _object(_parse(line, where), where)
 
 
+def read_json_text(text: str, where: str) -> dict[str, Any]:
+    """One object, with its keys in lower case; `where` names it in errors.
+
+    Raises:
+        InputError: It is not a JSON object.
+    """
+    return _object(_parse(text, where), where)
+
+
 def _document(path: Path, text: str) -> Any:
     """Content of a file that is one JSON document; None for JSON lines."""
     try:
