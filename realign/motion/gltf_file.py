@@ -45,7 +45,7 @@ class GltfFile:
 
     def _unpacked(self, data: bytes) -> bytes:
         """The JSON chunk; the binary chunk is kept."""
-        _, total = struct.unpack_from("<II", data, 4)
+        total = struct.unpack_from("<I", data, 8)[0] if len(data) >= 12 else 12
         if total > len(data):
             raise InputError(f"{self.path} is cut off at {len(data)} of {total} bytes: copy it again")
         chunks: dict[bytes, bytes] = {}

@@ -173,7 +173,7 @@ def test_bad_files_are_one_sentence(tmp_path):
     rng = np.random.default_rng(0)
     for cut in (4, 13, 40, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match="x.glb is cut off at"):
             MotionClip.load(path)
     for _ in range(40):  # a file with damage is refused in a sentence, or still is a motion
         torn = bytearray(whole)
