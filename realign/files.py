@@ -41,25 +41,32 @@ def is_exported(path: Path) -> bool:
 
 
 def model_path(given: str | Path) -> Path:
-    """The path of a model or an index: a path, the name of one that the package ships, or of a repository on the Hub.
+    """The path of a model or an index: a path, or the name of one that the package ships.
 
-    An existing path comes before a name, and a ``Path`` is never the name of a repository. All commands, and everything
-    in Python that loads a model, read names this way.
+    An existing path comes before a name.
+    """
+    path = Path(given)
+    shipped = shipped_folder(path.name)
+    return shipped if str(given) == path.name and not path.exists() and shipped.is_dir() else path
+
+
+def local_path(given: str | Path) -> Path | HubName:
+    """As `resolve_model`, but the name of a repository on the Hub stays one, and nothing is downloaded."""
+    path = model_path(given)
+    return HubName(given) if isinstance(given, str) and is_hub_name(given) and not path.exists() else path
+
+
+def resolve_model(given: str | Path) -> Path:
+    """As `model_path`, or the downloaded folder of a repository on the Hub, ORG/NAME or ORG/NAME@REVISION.
+
+    An existing path comes before a repository, and a ``Path`` never names one. All commands, and everything in Python
+    that loads a model, read names this way.
 
     Raises:
         InputError: A repository cannot be read, see `realign.hub.fetch`.
     """
     path = local_path(given)
     return fetch(path) if isinstance(path, HubName) else path
-
-
-def local_path(given: str | Path) -> Path | HubName:
-    """As `model_path`, but the name of a repository on the Hub stays one, and nothing is downloaded."""
-    path = Path(given)
-    shipped = shipped_folder(path.name)
-    if isinstance(given, str) and is_hub_name(given) and not path.exists():
-        return HubName(given)
-    return shipped if str(given) == path.name and not path.exists() and shipped.is_dir() else path
 
 
 def named_path(given: str) -> tuple[str | None, Path]:
@@ -70,7 +77,7 @@ def named_path(given: str) -> tuple[str | None, Path]:
     """
     name, found, path = given.partition("=")
     if found and re.fullmatch(r"[\w-]*", name) and not Path(given).exists():
-        return name, model_path(path)
+        return name, resolve_model(path)
     local = local_path(given)
     return (local.name, fetch(local)) if isinstance(local, HubName) else (None, local)
 

@@ -18,7 +18,7 @@ from realign.checkpoint import read_saved
 from realign.checkpoint.card import describe_weights
 from realign.cli import main
 from realign.errors import InputError, InputWarning
-from realign.files import model_path, named_path, shipped_folder
+from realign.files import named_path, resolve_model, shipped_folder
 from realign.hub import is_hub_name, push
 
 
@@ -93,7 +93,7 @@ def test_a_revision_is_a_branch_or_a_commit(hub: Hub, cache: Path) -> None:
     with pytest.raises(InputError, match=r"config.yaml is damaged, as its checksum is not that of SHA256SUMS"):
         TextToMotion.from_pretrained("org/generator", device="cpu")
     with pytest.raises(InputError, match="not this revision"):
-        model_path("org/generator@v9")
+        resolve_model("org/generator@v9")
     for other in ("generator", shipped_folder("generator"), "org/generator@v1"):
         with pytest.raises(InputError, match="needs a repository"):
             TextToMotion.from_pretrained(other, revision="v1")
@@ -126,19 +126,19 @@ def test_new_commits_are_seen_and_the_cache_stands_in(hub: Hub, cache: Path, mon
     hub.repositories["org/extra"] = Repository()
     hub.repositories["org/extra"].commit(hub.repositories["org/evaluator"].files("main") | {"other.npy": b"not read"})
     monkeypatch.setattr(hub, "lists", False)
-    extra, first = model_path("org/extra"), model_path("org/index")
+    extra, first = resolve_model("org/extra"), resolve_model("org/index")
     hub.repositories["org/index"].commit({"README.md": b"other"})
-    second = model_path("org/index")
+    second = resolve_model("org/index")
     assert first != second and (second / "index.faiss").read_bytes() == (first / "index.faiss").read_bytes()
     monkeypatch.setattr(hub, "fails", 503)
     with pytest.warns(InputWarning, match="does not answer"):
-        assert model_path("org/index") == second
+        assert resolve_model("org/index") == second
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     count = len(hub.asked)
-    assert model_path("org/index") == second  # asked for: no warning
-    assert model_path("org/extra") == extra and not (extra / "other.npy").exists()
+    assert resolve_model("org/index") == second  # asked for: no warning
+    assert resolve_model("org/extra") == extra and not (extra / "other.npy").exists()
     with pytest.raises(InputError, match="org/evaluator.* is not on this machine"):
-        model_path("org/evaluator")
+        resolve_model("org/evaluator")
     assert len(hub.asked) == count
 
 
@@ -146,8 +146,8 @@ def test_a_folder_comes_before_a_repository(hub: Hub, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     shutil.copytree(shipped_folder("evaluator"), "org/evaluator")
     count = len(hub.asked)
-    assert model_path("org/evaluator") == Path("org/evaluator") and read_saved("org/evaluator").state
-    assert model_path(Path("org/index")) == Path("org/index")  # a Path is a path
+    assert resolve_model("org/evaluator") == Path("org/evaluator") and read_saved("org/evaluator").state
+    assert resolve_model(Path("org/index")) == Path("org/index")  # a Path is a path
     assert len(hub.asked) == count
 
 

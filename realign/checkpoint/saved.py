@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from realign.checkpoint.tensors import read_tensors
 from realign.errors import InputError
-from realign.files import model_path, read_lines, sha256_file
+from realign.files import read_lines, resolve_model, sha256_file
 from realign.weight_names import with_current_names
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
@@ -46,7 +46,7 @@ def read_saved(path: str | Path, trust_code: bool = False) -> Saved:
     Raises:
         InputError: When it is missing, damaged or foreign.
     """
-    path = model_path(path)
+    path = resolve_model(path)
     if not path.exists():
         raise InputError(
             f"There is no checkpoint at {path}; check the path, name a repository on the Hub as ORG/NAME, or train one "

@@ -12,7 +12,7 @@ from realign.evaluation.clips import EvaluationClips
 from realign.evaluation.evaluation import Evaluation
 from realign.evaluation.models import evaluator_name, load_evaluator
 from realign.evaluation.settings import PROTOCOLS, Precision
-from realign.files import model_path, named_path
+from realign.files import named_path, resolve_model
 from realign.guidance.own import OwnGuidance
 from realign.index.motion_index import MotionIndex
 from realign.inference.common import pretrained_folder
@@ -70,7 +70,7 @@ def load_evaluation(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"Two evaluators are called {twice!r}; name them apart with NAME=PATH.")
-    folder = pretrained_folder("generator") if generator is None else model_path(generator)
+    folder = pretrained_folder("generator") if generator is None else resolve_model(generator)
     own = OwnGuidance.read(folder)
     guided = own is not None if guided is None else guided
     anchored = own is not None and bool(own.config.eta) if anchored is None else anchored
@@ -92,7 +92,7 @@ def load_evaluation(
         {name: load_evaluator(path, trust_code=trust_code) for name, (_, path) in zip(names, named, strict=True)},
         PROTOCOLS[protocol],
         reward=None if guide is None else guide.requires_grad_(False),
-        index=None if index is None else MotionIndex.load(model_path(index)),
+        index=None if index is None else MotionIndex.load(resolve_model(index)),
         default=None if own is None else own.config,
         batch_size=batch_size,
         precision=precision,

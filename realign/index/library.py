@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from realign.errors import InputError
-from realign.files import model_path
+from realign.files import resolve_model
 from realign.index import engine
 from realign.index.joints import PackedJoints, write_joints
 from realign.index.motion_index import MotionIndex
@@ -47,7 +47,7 @@ class MotionLibrary:
         Raises:
             InputError: As `MotionIndex.load`.
         """
-        folder = model_path(folder)
+        folder = resolve_model(folder)
         motions = MotionIndex.load(folder, fingerprint)
         inner = folder / CAPTIONS
         captions = MotionIndex.load(inner, motions.fingerprint) if inner.exists() else None

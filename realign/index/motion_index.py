@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from realign.errors import InputError
-from realign.files import atomic_path, load_npy, model_path
+from realign.files import atomic_path, load_npy, resolve_model
 from realign.index import engine, storage
 from realign.index.items import MotionItem, PackedItems, checked_items, to_record
 from realign.index.names import index_digest
@@ -232,7 +232,7 @@ class MotionIndex:
         Raises:
             InputError: No index there, a file missing, truncated or altered, or an index made by another model.
         """
-        folder = model_path(folder)
+        folder = resolve_model(folder)
         manifest = storage.read_manifest(folder)
         if fingerprint is not None:
             storage.check_model(folder, manifest["fingerprint"], fingerprint)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from realign.checkpoint.load import load_model
 from realign.errors import InputError
-from realign.files import model_path
+from realign.files import resolve_model
 from realign.hub import with_revision
 from realign.index.library import MotionLibrary
 from realign.index.motion_index import MotionIndex
@@ -75,7 +75,7 @@ class MotionSearch:
             InputError: For an index that is damaged or made by another model, a checkpoint of another kind, or a device
                 that cannot be used.
         """
-        folder = model_path(
+        folder = resolve_model(
             with_revision(pretrained_folder("index", "an index with --index") if index is None else index, revision)
         )
         read_manifest(folder)  # first, so that a wrong path fails before the model is loaded

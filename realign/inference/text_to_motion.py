@@ -9,7 +9,7 @@ import torch
 
 from realign.checkpoint.load import load_model
 from realign.errors import InputError, renamed
-from realign.files import model_path
+from realign.files import resolve_model
 from realign.guidance.config import GuidanceConfig, Word, check_word
 from realign.guidance.own import OwnGuidance
 from realign.hub import with_revision
@@ -84,7 +84,7 @@ class TextToMotion:
         """
         chosen = pick_device(device)
         named = with_revision(pretrained_folder("generator") if checkpoint is None else checkpoint, revision)
-        folder = model_path(named)
+        folder = resolve_model(named)
         own = OwnGuidance.read(folder)
         task = load_model(folder, TextToMotionModel, trust_code=trust_code, device=chosen)  # type: ignore[type-abstract]
         guide = None if own is None else Guide(own.reward, own.index, chosen, trust_code)
@@ -139,8 +139,8 @@ class TextToMotion:
         """The reward and index at these paths; the model's own if the paths are the same."""
         own = self.guide.paths if self.guide else (None, None)
         paths = (
-            model_path(reward or own[0] or pretrained_folder("reward", "a reward with --reward")),
-            model_path(
+            resolve_model(reward or own[0] or pretrained_folder("reward", "a reward with --reward")),
+            resolve_model(
                 index or own[1] or pretrained_folder("reward_index", "an index made with the reward, with --index")
             ),
         )
