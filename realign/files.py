@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from realign.errors import InputError
+from realign.file_names import CONFIG, WEIGHTS
 from realign.hub import HubName, fetch, is_hub_name
 from realign.staging import atomic_path as atomic_path
 from realign.staging import sweep as sweep
@@ -37,7 +38,7 @@ def shipped_folder(name: str) -> Path:
 
 def is_exported(path: Path) -> bool:
     """Whether a path is a folder of exported or imported weights."""
-    return all((path / name).is_file() for name in ("config.yaml", "model.safetensors"))
+    return all((path / name).is_file() for name in (CONFIG, WEIGHTS))
 
 
 def model_path(given: str | Path) -> Path:
@@ -51,16 +52,21 @@ def model_path(given: str | Path) -> Path:
 
 
 def local_path(given: str | Path) -> Path | HubName:
-    """As `resolve_model`, but the name of a repository on the Hub stays one, and nothing is downloaded."""
+    """As `resolve_model`, but the name of a repository on the Hub stays one, and nothing is downloaded.
+
+    Beside a folder ORG here, ORG/NAME is a path that is wrong, and ORG/NAME@REVISION a repository.
+    """
     path = model_path(given)
-    return HubName(given) if isinstance(given, str) and is_hub_name(given) and not path.exists() else path
+    if not isinstance(given, str) or not is_hub_name(given) or path.exists():
+        return path
+    return HubName(given) if "@" in given or not path.parent.is_dir() else path
 
 
 def resolve_model(given: str | Path) -> Path:
     """As `model_path`, or the downloaded folder of a repository on the Hub, ORG/NAME or ORG/NAME@REVISION.
 
-    An existing path comes before a repository, and a ``Path`` never names one. All commands, and everything in Python
-    that loads a model, read names this way.
+    An existing path comes before a repository, and a ``Path`` never names one; see also `local_path`. All commands, and
+    everything in Python that loads a model, read names this way.
 
     Raises:
         InputError: A repository cannot be read, see `realign.hub.fetch`.

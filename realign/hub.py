@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlparse
 
 from realign.errors import InputError, InputWarning
+from realign.file_names import CONFIG, META, SUMS, WEIGHTS
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE = re.compile(r".*\.(ckpt|safetensors|pth?|npz|npy|ya?ml|json|faiss|zip|tar)", re.IGNORECASE)
-_WEIGHTS = ("config.yaml", "model.safetensors", "SHA256SUMS")  # guidance.yaml names folders that are not there
+_WEIGHTS = (CONFIG, WEIGHTS, SUMS)  # guidance.yaml names folders that are not there
 _INDEX = ("*meta.json", "*.npy", "*.bin", "*.faiss")
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
@@ -125,11 +126,11 @@ def _wanted(repository: str, revision: str) -> Sequence[str]:
     names = names or set(_api().list_repo_files(repository, revision=about.sha))
     if {*_WEIGHTS[:2]} <= names:
         return _WEIGHTS
-    if "meta.json" in names and "index.faiss" in names:
+    if META in names and "index.faiss" in names:
         return _INDEX
     raise InputError(
         f"The repository {repository!r} on {_host()} holds neither weights of realign ({_WEIGHTS[0]}, {_WEIGHTS[1]}) "
-        "nor an index (meta.json); name one that `realign export --hub` or `realign index push` wrote."
+        f"nor an index ({META}); name one that `realign export --hub` or `realign index push` wrote."
     )
 
 

@@ -148,7 +148,12 @@ def test_a_folder_comes_before_a_repository(hub: Hub, tmp_path: Path, monkeypatc
     count = len(hub.asked)
     assert resolve_model("org/evaluator") == Path("org/evaluator") and read_saved("org/evaluator").state
     assert resolve_model(Path("org/index")) == Path("org/index")  # a Path is a path
+    Path("imported").mkdir()
+    with pytest.raises(InputError, match=r"no checkpoint at imported/x; .* on the Hub as imported/x@main, or"):
+        read_saved("imported/x")
     assert len(hub.asked) == count
+    with pytest.raises(InputError, match="no repository of this name"):
+        read_saved("imported/x@main")
 
 
 def test_faults_are_one_sentence(hub: Hub, cache: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -4,13 +4,10 @@ from realign.checkpoint.admission import admit
 from realign.checkpoint.export import save_pretrained
 from realign.checkpoint.load import load_model
 from realign.checkpoint.rebuild import rebuild
-from realign.checkpoint.saved import CONFIG, GUIDANCE, WEIGHTS, Saved, class_and_options, fill, read_saved
+from realign.checkpoint.saved import Saved, class_and_options, fill, read_saved
 from realign.checkpoint.tensors import read_tensors
 
 __all__ = [
-    "CONFIG",
-    "GUIDANCE",
-    "WEIGHTS",
     "Saved",
     "admit",
     "class_and_options",

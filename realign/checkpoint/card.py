@@ -7,7 +7,8 @@ import yaml
 from safetensors import safe_open
 
 from realign import __version__
-from realign.checkpoint.saved import CARD, CONFIG, SUMS, WEIGHTS, read_yaml
+from realign.checkpoint.saved import read_yaml
+from realign.file_names import CARD, CONFIG, SUMS, WEIGHTS
 from realign.files import sha256_file
 
 _USES = {

@@ -9,8 +9,9 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from realign.checkpoint.saved import CARD, CONFIG, GUIDANCE, SUMS, WEIGHTS, class_and_options
+from realign.checkpoint.saved import class_and_options
 from realign.errors import InputError
+from realign.file_names import CARD, CONFIG, GUIDANCE, SUMS, WEIGHTS
 from realign.files import atomic_path
 
 

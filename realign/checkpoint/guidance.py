@@ -6,8 +6,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from realign.checkpoint.saved import GUIDANCE, read_yaml
+from realign.checkpoint.saved import read_yaml
 from realign.errors import InputError
+from realign.file_names import GUIDANCE
 
 
 def read_guidance(folder: Path) -> dict[str, Any] | None:

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from realign.checkpoint.tensors import read_tensors
 from realign.errors import InputError
-from realign.files import read_lines, resolve_model, sha256_file
+from realign.file_names import CONFIG, SUMS, WEIGHTS
+from realign.files import model_path, read_lines, resolve_model, sha256_file
+from realign.hub import is_hub_name
 from realign.weight_names import with_current_names
 
-WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
-GUIDANCE = "guidance.yaml"  # beside a generator's weights
-SUMS, CARD = "SHA256SUMS", "README.md"  # in folders written for the Hub
 _TRAINING_ONLY = ("optimizer", "lr_scheduler")
 _OF_LIGHTNING = ("_class_path", "_instantiator")
 
@@ -48,11 +47,30 @@ def read_saved(path: str | Path, trust_code: bool = False) -> Saved:
     """
     path = resolve_model(path)
     if not path.exists():
+        hub = f"{path}@main" if is_hub_name(str(path)) else "ORG/NAME"  # a folder ORG is here
         raise InputError(
-            f"There is no checkpoint at {path}; check the path, name a repository on the Hub as ORG/NAME, or train one "
+            f"There is no checkpoint at {path}; check the path, name a repository on the Hub as {hub}, or train one "
             "with `realign fit`."
         )
     return Saved(path, *(_read_folder(path) if path.is_dir() else _read_checkpoint(path)), trust_code)
+
+
+def saved_skeleton(path: str | Path) -> str | None:
+    """The skeleton that a folder of weights, or a shipped name, says its motions have; nothing else is read.
+
+    Args:
+        path: As for `read_saved`; a repository on the Hub is not downloaded.
+
+    Returns:
+        Its name; None where only loading tells it, or fails.
+    """
+    try:
+        config = read_yaml(model_path(path) / CONFIG)
+    except (OSError, ValueError):
+        return None
+    own, options = str(config.get("class_path")).startswith("realign."), config.get("init_args")
+    skeleton = options.get("skeleton") if own and isinstance(options, dict) else None
+    return skeleton if isinstance(skeleton, str) else None
 
 
 def fill(module: nn.Module, saved: Saved) -> None:

@@ -85,19 +85,24 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def export_options(options: argparse.Namespace, reads: Sequence[Path] = ()) -> dict[str, Any]:
+def export_options(
+    options: argparse.Namespace, reads: Sequence[Path] = (), skeleton: str | None = None
+) -> dict[str, Any]:
     """What `save_motions` takes of the options of `add_export_options`, checked for the file to write.
 
-    Body models are also for reading an .npz among `reads`; they are then left out for a file that needs none.
+    Args:
+        options: Of the command.
+        reads: Files of motions; body models are also for an .npz among them, and then left out for a file that needs
+            none.
+        skeleton: Name of the motions' skeleton, if it is known.
     """
     from realign.motion.rigid_files import RigidFiles
-    from realign.render.save import check_suffix
+    from realign.render.save import check_output
 
     given = {"fps": options.output_fps, "body_models": options.body_models, "smooth": options.smooth}
-    suffix = check_suffix(options.output)
-    if suffix != ".npz" and any(path.suffix.lower() == ".npz" for path in reads):
+    if options.output.suffix.lower() != ".npz" and any(path.suffix.lower() == ".npz" for path in reads):
         given["body_models"] = None
-    RigidFiles(**given).check(suffix)
+    check_output(options.output, skeleton, RigidFiles(**given))
     return given
 
 

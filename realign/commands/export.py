@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
 def write(options: argparse.Namespace, output: Path) -> None:
     """Write the folder, and push it where that is asked for."""
     from realign.checkpoint.card import describe_weights
-    from realign.checkpoint.saved import GUIDANCE
+    from realign.file_names import GUIDANCE
     from realign.tasks.base import Task
     from realign.tasks.checkpoint import load_task, save_pretrained
 

@@ -51,13 +51,15 @@ def run(options: argparse.Namespace) -> None:
     """Generate and write."""
     use_threads(options.threads, None if options.file else len(options.text) * options.samples)
     with loading():
+        from realign.checkpoint.saved import saved_skeleton
         from realign.guidance.own import OwnGuidance
         from realign.inference import TextToMotion, pretrained_folder, read_captions
-        from realign.render.save import save_motions
+        from realign.render.save import check_output, save_motions
 
-        export = export_options(options)  # first, so that a wrong name fails before sampling
+        named = options.checkpoint or pretrained_folder("generator")
+        export = export_options(options, skeleton=saved_skeleton(named))  # first: a wrong name fails before sampling
         texts = read_captions(options.text, options.file)
-        own = OwnGuidance.read(options.checkpoint or pretrained_folder("generator"))
+        own = OwnGuidance.read(named)
         word = options.guidance or ("default" if options.preset in (None, "none") else "reward")
         method = word if word != "default" else own.config.method if own else "none"
         given = given_guidance(options)
@@ -68,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
         model = TextToMotion.from_pretrained(
             options.checkpoint, options.device, reward, options.index, trust_code=options.trust_code
         )
+        check_output(options.output, model.skeleton.name)  # of a .ckpt, it is known only now
         if options.compile:
             model.compile()
         guidance = None if method == "none" else model.load_guidance(method, options.reward, options.index, **given)

@@ -59,10 +59,9 @@ def run(options: argparse.Namespace) -> None:
     with loading():
         from realign.inference import MotionSearch, read_captions
         from realign.motion.skeleton import check_fps
-        from realign.render.save import check_suffix
 
         if options.render is not None:
-            check_suffix(options.render)
+            _check_render(options)
         if options.fps is not None:
             check_fps(options.fps, "--fps")
         if options.k is not None and options.k < 1:
@@ -144,12 +143,30 @@ def print_tables(answers: list[dict[str, Any]]) -> None:
             console.print(captions)
 
 
+def _check_render(options: argparse.Namespace) -> None:
+    """Refuse pictures that could only fail, before the model is loaded."""
+    from realign.checkpoint.saved import saved_skeleton
+    from realign.data.store import read_meta
+    from realign.index.library import JOINTS
+    from realign.inference import pretrained_folder
+    from realign.inference.hits import keeps_no_motions
+    from realign.render.save import check_output
+
+    index = options.index or pretrained_folder("index")
+    check_output(options.render, saved_skeleton(options.checkpoint or pretrained_folder("retriever")))
+    if options.data is not None:
+        read_meta(options.data)
+    elif index.is_dir() and not (index / JOINTS).exists():
+        raise keeps_no_motions(index)
+
+
 def _queries(path: Path, options: argparse.Namespace) -> "list[MotionClip]":
     """The motions of a file, named after it, and numbered if it holds several."""
-    if path.suffix.lower() not in (".bvh", ".npy"):
-        raise InputError(
-            f"--motion {str(path)!r} is neither a .npy nor a .bvh file; give motions there, and captions before it."
-        )
+    from realign.motion.motion_files import SUFFIXES
+
+    if path.suffix.lower() not in SUFFIXES:
+        kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        raise InputError(f"--motion {str(path)!r} is not a {kinds} file; give motions there, and captions before it.")
     clips = read_motions(path, options)
     for number, clip in enumerate(clips, start=1):
         clip.caption = str(path) if len(clips) == 1 else f"{path} {number}: {clip.caption}".removesuffix(": ")

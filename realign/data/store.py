@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realign.errors import InputError
+from realign.file_names import META
 from realign.files import content_digest, load_npy, sweep
 
 FORMAT_VERSION = 1
@@ -215,11 +216,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
         InputError: It is missing, damaged or of another version.
     """
     try:
-        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder} holds no prepared set; run `realign prepare SOURCE -o {folder}` first.") from None
     except (ValueError, OSError) as error:
-        raise InputError(f"{folder / 'meta.json'} cannot be read ({error}); prepare the set again.") from None
+        raise InputError(f"{folder / META} cannot be read ({error}); prepare the set again.") from None
     if meta.get("version") != FORMAT_VERSION:
         raise InputError(
             f"{folder} has format {meta.get('version')}, but this version reads {FORMAT_VERSION}; prepare it again."

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from realign.checkpoint.guidance import beside, read_guidance
-from realign.checkpoint.saved import GUIDANCE
 from realign.errors import InputError
+from realign.file_names import GUIDANCE
 from realign.guidance.config import GuidanceConfig
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from realign.errors import InputError
+from realign.file_names import META
 from realign.files import piece_digest, sweep
 
-MANIFEST = "meta.json"
+MANIFEST = META
 INDEX_FILE, KEYS_FILE, PLACES_FILE = "index.faiss", "keys.npy", "places.npy"
 VERSION = 1
 PIECE = 1 << 22  # bytes under one checksum: 4 MiB, so that a large file can be checked in part and on several cores

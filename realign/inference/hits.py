@@ -74,13 +74,18 @@ def clips_of(
     ]  # fmt: skip
 
 
+def keeps_no_motions(index: Path) -> InputError:
+    """The error of an index without motions."""
+    return InputError(
+        f"The index at {index} keeps no motions to draw; name the prepared set that was indexed with --data, or build "
+        "the index with --with-motions."
+    )
+
+
 def _kept(hits: Sequence[MotionHit], library: MotionLibrary) -> list[Float[np.ndarray, "F J 3"]]:
     joints = library.joints()
     if joints is None:
-        raise InputError(
-            f"The index at {library.folder} keeps no motions to draw; name the prepared set that was indexed with "
-            "--data, or build the index with --with-motions."
-        )
+        raise keeps_no_motions(library.folder)
     return [joints[hit.position] for hit in hits]
 
 

@@ -11,7 +11,7 @@ from numpy import ndarray
 from realign.errors import InputError
 from realign.files import atomic_path
 from realign.motion.npz import Npz
-from realign.motion.skeleton import check_fps
+from realign.motion.skeleton import Skeleton, check_fps
 from realign.motion.smpl import KINDS, NAMES
 
 if TYPE_CHECKING:  # reading needs no torch
@@ -116,6 +116,19 @@ def from_z_up(positions: Float[ndarray, "*dims 3"]) -> Float[ndarray, "*dims 3"]
     return positions @ _FROM_Y_UP.T
 
 
+def check_body(skeleton: Skeleton) -> None:
+    """Refuse a skeleton whose joints are not the first of SMPL.
+
+    Raises:
+        InputError: As said.
+    """
+    if skeleton.num_joints != BODY_JOINTS:
+        raise InputError(
+            f"the {skeleton.num_joints} joints of {skeleton.name} are not the first of SMPL, which .npz needs: write "
+            ".bvh, .glb or .npy"
+        )
+
+
 def write_amass(
     path: str | Path, posed: "PosedSkeleton", pelvis: Float[ndarray, "3"] | None = None, gender: str = "neutral"
 ) -> None:
@@ -136,11 +149,7 @@ def write_amass(
     """
     from realign.motion.rotations import axis_angle_to_quaternion, quaternion_multiply, quaternion_to_axis_angle
 
-    if posed.skeleton.num_joints != BODY_JOINTS:
-        raise InputError(
-            f"the {posed.skeleton.num_joints} joints of {posed.skeleton.name} are not the first of SMPL, which .npz "
-            "needs: write .bvh, .glb or .npy"
-        )
+    check_body(posed.skeleton)
     rotations = posed.rotations.clone()
     half_turn = rotations.new_tensor([0.0, 0.5**0.5, 0.5**0.5]) * np.pi  # _FROM_Y_UP
     rotations[:, 0] = quaternion_multiply(axis_angle_to_quaternion(half_turn), rotations[:, 0])

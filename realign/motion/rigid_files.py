@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from realign.errors import InputError
-from realign.motion.amass import BODY_JOINTS, write_amass
+from realign.motion.amass import BODY_JOINTS, check_body, write_amass
 from realign.motion.body_files import BodyModels
 from realign.motion.bvh.writer import write_bvh
 from realign.motion.clip import MotionClip
@@ -35,15 +35,19 @@ class RigidFiles:
     body_models: str | Path | None = None
     smooth: float | None = None
 
-    def check(self, suffix: str) -> None:
+    def check(self, suffix: str, skeleton: str | None = None) -> None:
         """Refuse what does not fit a format, before there is a motion.
 
         Args:
             suffix: Of the file to write, in lower case.
+            skeleton: Name of the motions' skeleton, if it is known.
 
         Raises:
-            InputError: A rate that is none, options of another format, or no body model in the folder.
+            InputError: A rate that is none, options of another format, no body model in the folder, or a skeleton that
+                the format cannot hold.
         """
+        if suffix == ".npz" and skeleton is not None:
+            check_body(get_skeleton(skeleton))
         for value, what in ((self.fps, "rate"), (self.smooth, "joints")):
             if value is not None and suffix not in RIGID:
                 raise InputError(f"a {suffix} file keeps the {what} of its motion: write one of {', '.join(RIGID)}")

@@ -69,6 +69,28 @@ def check_suffix(path: str | Path) -> str:
     return suffix
 
 
+def check_output(path: str | Path, skeleton: str | None = None, rigid: RigidFiles | None = None) -> None:
+    """Refuse an output that could only fail, before there are motions.
+
+    Args:
+        path: The output path.
+        skeleton: Name of the motions' skeleton, if it is known.
+        rigid: Options of files that hold rotations.
+
+    Raises:
+        InputError: No format has its suffix or fits the skeleton and the options, it is a folder, or a program that
+            writes it is missing.
+    """
+    suffix = check_suffix(path)
+    (rigid or RigidFiles()).check(suffix, skeleton)
+    if Path(path).is_dir():
+        raise InputError(f"cannot write {str(path)!r}: it is a folder, give the name of a file in it")
+    if suffix == ".mp4":
+        from realign.render.video import find_ffmpeg
+
+        find_ffmpeg()
+
+
 def save_motions(
     path: str | Path,
     clips: Sequence[MotionClip],
@@ -105,11 +127,12 @@ def save_motions(
     if unknown:
         raise InputError(f"unknown option {unknown[0]!r}: choose from {', '.join(Look.__dataclass_fields__)}")
     look, rigid = Look(**options), RigidFiles(fps, body_models, smooth)
-    rigid.check(suffix)
+    check_output(path, rigid=rigid)
     if not clips:
         raise InputError(f"there is no motion to write to {path}: give at least one")
-    for clip in clips:
+    for clip in clips:  # all of them, before the first is written
         _check(clip)
+        rigid.check(suffix, clip.skeleton)
     if suffix not in SINGLE:
         with atomic_path(path) as temporary:
             _PICTURES[suffix](temporary, clips, look)

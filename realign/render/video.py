@@ -62,7 +62,7 @@ def write_mp4(path: Path, film: Film) -> None:
         InputError: ffmpeg is missing or fails.
     """
     command = [
-        *(_ffmpeg(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
+        *(find_ffmpeg(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
         *("-s", f"{film.size[0]}x{film.size[1]}", "-r", f"{film.fps:g}", "-i", "-", "-an"),
         *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-preset", "fast", "-threads", "1"),
         *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart"),
@@ -93,7 +93,12 @@ def write_mp4(path: Path, film: Film) -> None:
             raise InputError(f"ffmpeg could not write {path.name} ({lines[-1]}): write a .gif or .html instead")
 
 
-def _ffmpeg() -> str:
+def find_ffmpeg() -> str:
+    """The program.
+
+    Raises:
+        InputError: It is missing.
+    """
     try:
         import imageio_ffmpeg
 

@@ -10,6 +10,7 @@ from typing import Any
 from realign.data.prepare.source import Source
 from realign.data.store import FORMAT_VERSION, PackedMotions
 from realign.errors import InputError
+from realign.file_names import META
 from realign.files import content_digest, read_lines, sweep
 
 _BY_CONTENT = "content:"  # earlier versions identified a source by the times of its files
@@ -58,7 +59,7 @@ def existing_set(out: Path, fingerprint: str, overwrite: bool) -> PrepareReport 
     sweep(out)  # restores what a killed process had moved away
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    if not out.is_dir() or not (out / "meta.json").is_file() or not (out / "clips.npy").is_file():
+    if not out.is_dir() or not (out / META).is_file() or not (out / "clips.npy").is_file():
         raise InputError(f"{out} exists and is not a prepared set; choose another folder with -o.")
     if overwrite:
         return None

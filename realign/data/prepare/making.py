@@ -18,6 +18,7 @@ from realign.data.prepare.statistics import dataset_statistics, published_statis
 from realign.data.prepare.writer import PackedWriter
 from realign.data.store import FORMAT_VERSION, SPLITS, set_digest
 from realign.errors import InputError
+from realign.file_names import META
 from realign.files import atomic_path, unfinished
 from realign.motion.skeleton import Skeleton
 
@@ -185,7 +186,7 @@ class _Run:
                 "outside_length_limits": len(self.report.outside),
             },
         }
-        (self.folder / "meta.json").write_text(json.dumps(self.report.meta, indent=1) + "\n", encoding="utf-8")
+        (self.folder / META).write_text(json.dumps(self.report.meta, indent=1) + "\n", encoding="utf-8")
 
     def _statistics(
         self, stored: NDArray[np.float32], clips: NDArray[np.void], mirrored: bool
