@@ -1,7 +1,9 @@
 """`realign generate`: motions from captions."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from realign.commands.common import (
     SAMPLERS,
@@ -15,8 +17,13 @@ from realign.commands.common import (
     note,
 )
 from realign.commands.guiding import add_guidance, given_guidance
+from realign.errors import InputError
 from realign.guidance.arguments import check_concern
 from realign.threads import use_threads
+
+if TYPE_CHECKING:
+    from realign.inference.hits import MotionHit
+    from realign.motion.clip import MotionClip
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,6 +38,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_guidance_scale(parser)
     parser.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
     add_guidance(parser)
+    parser.add_argument(
+        "--compare", action="store_true",
+        help="show each motion unguided and guided, from the same noise, and print rewards and anchors; .bvh .npy .npz "
+        ".glb: files NAME_unguided and NAME_guided",
+    )  # fmt: skip
     parser.add_argument(
         "--checkpoint",
         type=local_path,
@@ -54,6 +66,8 @@ def run(options: argparse.Namespace) -> None:
         from realign.checkpoint.saved import saved_skeleton
         from realign.guidance.own import OwnGuidance
         from realign.inference import TextToMotion, pretrained_folder, read_captions
+        from realign.inference.text_to_motion import NOTHING_GUIDES
+        from realign.render.comparison import save_comparison
         from realign.render.save import check_output, save_motions
 
         named = options.checkpoint or pretrained_folder("generator")
@@ -62,6 +76,8 @@ def run(options: argparse.Namespace) -> None:
         own = OwnGuidance.read(named)
         word = options.guidance or ("default" if options.preset in (None, "none") else "reward")
         method = word if word != "default" else own.config.method if own else "none"
+        if options.compare and method == "none":
+            raise InputError(NOTHING_GUIDES)
         given = given_guidance(options)
         finds_lengths = options.index is not None and options.seconds is None
         files = {} if finds_lengths else {name: getattr(options, name) for name in ("reward", "index")}
@@ -83,10 +99,38 @@ def run(options: argparse.Namespace) -> None:
         guidance_scale=options.guidance_scale,
         scheduler=options.scheduler,
         guidance=guidance,
+        compare=options.compare,
     )
     if options.seconds is None:
         for text, seconds in {clip.caption: clip.seconds for clip in clips}.items():
             usual = "the usual length of such motions" if model.guide else "as no index knows such motions"
             note(f"{text!r} got {seconds:g} s, {usual}; --seconds sets another")
-    for path in save_motions(options.output, clips, **export):
+    for clip in clips:
+        tell_reward(clip)
+    if options.compare:
+        distinct = list(dict.fromkeys(texts))
+        for text, anchors in zip(distinct, model.anchors(distinct, guidance), strict=True):
+            tell_anchors(text, anchors)
+    save = save_comparison if options.compare else save_motions
+    for path in save(options.output, clips, **export):
         print(path)
+
+
+def tell_reward(clip: "MotionClip") -> None:
+    """Print the reward of a motion, and of the unguided one beside it; nothing if there is none."""
+    if clip.unguided is not None and clip.unguided.reward is not None:
+        note(f"{clip.caption!r}: unguided {_rewards(clip.unguided)}; guided {_rewards(clip)}")
+    elif clip.reward is not None:
+        note(f"{clip.caption!r}: {_rewards(clip)}")
+
+
+def tell_anchors(text: str, anchors: "Sequence[MotionHit]") -> None:
+    """Print the real motions that guidance likens the motions of a caption to."""
+    for hit in anchors:
+        note(f"{text!r}: anchor {hit.id}, likeness {hit.score:.3f}: {hit.captions[0] if hit.captions else '-'}")
+
+
+def _rewards(clip: "MotionClip") -> str:
+    """The reward of a motion with its terms."""
+    anchor = "" if clip.motion_reward is None else f", anchor {clip.motion_reward:.3f}"
+    return f"reward {clip.reward:.3f} (caption {clip.text_reward:.3f}{anchor})"

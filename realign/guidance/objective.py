@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -10,13 +11,27 @@ from torch import Tensor
 from realign.batch import TextFeatures
 from realign.errors import InputError
 from realign.guidance.config import USUAL, GuidanceConfig
-from realign.index.motion_index import MotionIndex
+from realign.index.motion_index import MotionIndex, SearchResult
 from realign.nn.embedder import JointEmbedding
 from realign.precision import exact_float32
 from realign.text.base import encode_captions
 
 _PART = re.compile(r"_\d+(\.\d+)?-\d+(\.\d+)?$")  # what the id of a captioned part ends with
 _SPARE = 8  # motions searched beyond those wanted, in place of the excluded ones
+
+
+class Rating(NamedTuple):
+    """Rewards of B finished motions for their captions.
+
+    Attributes:
+        total: mu text + eta motion.
+        text: Cosine of each motion and its caption.
+        motion: Cosine of each motion and its anchor; None where eta is 0.
+    """
+
+    total: Float[Tensor, "B"]
+    text: Float[Tensor, "B"]
+    motion: Float[Tensor, "B"] | None
 
 
 class RewardObjective:
@@ -129,6 +144,31 @@ class RewardObjective:
         """
         with torch.no_grad(), exact_float32(self.reward.device):
             return (self.reward.embed_motions(motion.float(), lengths) * target).sum(-1)
+
+    def rate(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"], captions: Sequence[str]) -> Rating:
+        """R of finished motions and its two terms.
+
+        Args:
+            motion: Motion features, not normalised.
+            lengths: Frames of each.
+            captions: One a motion.
+        """
+        mu, eta = self.config.mu, self.config.eta
+        with torch.inference_mode(False), torch.no_grad(), exact_float32(self.reward.device):
+            made = self.reward.embed_motions(motion.float(), lengths)
+            text = self.reward.embed_captions(captions)
+            by_text = (made * text).sum(-1)
+            if not eta:
+                return Rating(mu * by_text, by_text, None)
+            by_motion = (made * self.anchor(text)).sum(-1)
+            return Rating(mu * by_text + eta * by_motion, by_text, by_motion)
+
+    def anchors_of(self, caption: str) -> SearchResult | None:
+        """The real motions that make up the anchor of a caption, best first; None where eta is 0."""
+        if not self.config.eta or self.index is None:
+            return None
+        with torch.inference_mode(False), torch.no_grad(), exact_float32(self.reward.device):
+            return self.index.search(self.reward.embed_captions([caption]), self.config.anchors)
 
     def _nearest(
         self, index: MotionIndex, text: Float[Tensor, "B E"], exclude: Sequence[str] | None

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from realign.errors import InputError
 from realign.index.library import MotionLibrary
+from realign.index.motion_index import SearchResult
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import Skeleton
@@ -49,6 +50,17 @@ class CaptionHit:
 
     caption: str
     score: float
+
+
+def hits_of(found: SearchResult, fps: float) -> list[list[MotionHit]]:
+    """The hits of every query; their motions have `fps` frames per second."""
+    return [
+        [
+            MotionHit(item.id, score, item.captions, item.frames, item.frames / fps, item.source, position)
+            for item, score, position in zip(items, scores, positions, strict=True)
+        ]
+        for items, scores, positions in zip(found.items, found.scores.tolist(), found.positions.tolist(), strict=True)
+    ]
 
 
 def clips_of(

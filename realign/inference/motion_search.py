@@ -17,7 +17,7 @@ from realign.index.library import MotionLibrary
 from realign.index.motion_index import MotionIndex
 from realign.index.storage import check_model, read_manifest
 from realign.inference.common import UNIT, check_captions, pick_device, pretrained_folder
-from realign.inference.hits import CaptionHit, MotionHit, clips_of
+from realign.inference.hits import CaptionHit, MotionHit, clips_of, hits_of
 from realign.motion.bvh.retarget import resample
 from realign.motion.clip import MotionClip
 from realign.motion.features import clips_to_features
@@ -183,16 +183,7 @@ class MotionSearch:
 
     def _hits(self, queries: Float[Tensor, "B E"], k: int | None) -> list[list[MotionHit]]:
         found = self.library.motions.search(queries, _number(k, self.library.motions))
-        fps = self.skeleton.fps
-        return [
-            [
-                MotionHit(item.id, score, item.captions, item.frames, item.frames / fps, item.source, position)
-                for item, score, position in zip(items, scores, positions, strict=True)
-            ]
-            for items, scores, positions in zip(
-                found.items, found.scores.tolist(), found.positions.tolist(), strict=True
-            )
-        ]
+        return hits_of(found, self.skeleton.fps)
 
     def _joints(self, clip: MotionClip) -> Float[Tensor, "T J 3"]:
         """A query of the model's skeleton and frame rate, long enough and without NaN."""

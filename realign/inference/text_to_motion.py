@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,26 @@ from realign.files import resolve_model
 from realign.guidance.config import GuidanceConfig, Word, check_word
 from realign.guidance.own import OwnGuidance
 from realign.hub import with_revision
+from realign.inference.clips import make_clips
 from realign.inference.common import UNIT, check_captions, pick_device, pretrained_folder
 from realign.inference.guide import Guide
+from realign.inference.hits import MotionHit, hits_of
 from realign.interfaces import TextToMotionModel, frozen
 from realign.motion.clip import MotionClip
-from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.nn.compiled import compile_networks
-from realign.precision import exact_float32
 from realign.seeding import mix_seed
 from realign.text.captions import encoders_of, warn_about
 
 if TYPE_CHECKING:
+    from realign.guidance.objective import RewardObjective
     from realign.guidance.steering import Steering
 
 SHORTEST, LONGEST = 20, 196  # frames
+NOTHING_GUIDES = (
+    "There is no guided motion to compare with the unguided one: the generator has no guidance of its own, or none was "
+    "asked for; name a reward (--guidance reward or best-of)."
+)
 
 
 class TextToMotion:
@@ -170,6 +176,32 @@ class TextToMotion:
             self._loaded[method] = self.load_guidance(method)
         return self._loaded[method]
 
+    def _objective(self, steering: "Steering | None") -> "RewardObjective | None":
+        """What rates motions: the reward that guides them, else the generator's own; None if there is none."""
+        if steering is None:
+            try:
+                steering = self.default_guidance
+            except InputError:  # a reward that is missing or does not fit keeps nobody from unguided motions
+                return None
+        return None if steering is None else steering.objective
+
+    def anchors(self, texts: Sequence[str], guidance: "Steering | Word | None" = "default") -> list[list[MotionHit]]:
+        """The real motions that guidance likens the motions of captions to.
+
+        Args:
+            texts: Captions.
+            guidance: As for `generate`.
+
+        Returns:
+            The anchors of each caption, best first; none where nothing guides or eta is 0.
+
+        Raises:
+            InputError: For blank captions, or as `load_guidance`.
+        """
+        steering, texts = self._steering(guidance), check_captions(texts)
+        found = [None if steering is None else steering.objective.anchors_of(text) for text in texts]
+        return [[] if each is None else hits_of(each, self.skeleton.fps)[0] for each in found]
+
     def frames(self, text: str, seconds: float | None = None) -> int:
         """Frames of a motion for a caption, a multiple of four.
 
@@ -202,6 +234,8 @@ class TextToMotion:
         batch_size: int = 32,
         guidance: "Steering | Word | None" = "default",
         cfg: float | None = None,
+        *,
+        compare: bool = False,
     ) -> list[MotionClip]:
         """Make `samples` motions for each caption.
 
@@ -221,12 +255,14 @@ class TextToMotion:
                 None) does not guide; ``reward`` and ``best-of`` guide by the generator's own reward. Or a guidance from
                 `load_guidance`.
             cfg: Old name of `guidance_scale`.
+            compare: Also make each motion unguided from the same noise, as `unguided` of its clip.
 
         Returns:
-            Clips ordered by caption, then sample; joints in metres (KIT: its own unit).
+            Clips ordered by caption, then sample; joints in metres (KIT: its own unit). Each carries its reward, if
+            there is one: that which guides, or of unguided motions that of the generator's own guidance.
 
         Raises:
-            InputError: For blank captions or numbers outside their range.
+            InputError: For blank captions or numbers outside their range, or nothing guides the motions to compare.
         """
         if cfg is not None:
             renamed("cfg", "guidance_scale")
@@ -240,27 +276,24 @@ class TextToMotion:
         if guidance_scale is not None and not math.isfinite(guidance_scale):
             raise InputError(f"The scale of classifier-free guidance must be a finite number, but is {guidance_scale}.")
         steering = self._steering(guidance)
+        if compare and steering is None:
+            raise InputError(NOTHING_GUIDES)
         asked = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
         options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         self.task.check_options(**options)
         warn_about(texts, encoders_of(self.task, None if steering is None else steering.objective.reward))
         frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
         wanted = [(text, number) for text in texts for number in range(samples)]
-        clips: list[MotionClip] = []
+        objective, clips = self._objective(steering), list[MotionClip]()
         for chunk in _chunks(wanted, batch_size):
             captions = [text for text, _ in chunk]
             lengths = torch.tensor([frames[text] for text in captions], device=self.task.device)
             seeds = torch.tensor([mix_seed(seed, text, number) for text, number in chunk])
-            with exact_float32(self.task.device):
-                if steering is None:
-                    features = self.task.sample(captions, lengths, seeds, **options)
-                else:
-                    features = steering.sample(self.task, captions, lengths, seeds, **options)
-            joints = features_to_joints(features.float().cpu(), self.skeleton)
-            clips += [
-                MotionClip(each[: frames[text]].numpy(), self.skeleton.fps, text, self.skeleton.name)
-                for each, text in zip(joints, captions, strict=True)
-            ]
+            made = make_clips(self.task, steering, objective, captions, lengths, seeds, options)
+            if compare:
+                plain = make_clips(self.task, None, objective, captions, lengths, seeds, options)
+                made = [replace(clip, unguided=other) for clip, other in zip(made, plain, strict=True)]
+            clips += made
         return clips
 
 

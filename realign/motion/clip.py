@@ -1,6 +1,6 @@
 """A motion in memory, and reading it from files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,21 @@ class MotionClip:
         fps: Frames per second.
         caption: What the motion shows; may be empty.
         skeleton: Name of the skeleton, see `get_skeleton`.
+        reward: Of a generated motion, what the reward that guides says of it for its caption: mu `text_reward` + eta
+            `motion_reward`; None without a reward. Rewards of one guidance are comparable with each other alone.
+        text_reward: Cosine of the motion and its caption.
+        motion_reward: Cosine of the motion and its anchor; None where guidance has no anchors.
+        unguided: Of a guided motion, the unguided one from the same noise, if it was asked for.
     """
 
     joints: np.ndarray
     fps: float
     caption: str = ""
     skeleton: str = "humanml3d"
+    reward: float | None = field(default=None, kw_only=True)
+    text_reward: float | None = field(default=None, kw_only=True)
+    motion_reward: float | None = field(default=None, kw_only=True)
+    unguided: "MotionClip | None" = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         expected = get_skeleton(self.skeleton).num_joints

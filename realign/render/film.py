@@ -9,7 +9,7 @@ from realign.motion.clip import MotionClip
 from realign.render.camera import aim, choose_follow
 from realign.render.draw import BACKGROUND, FUTURE, PAST, Painter, enlarge
 from realign.render.figure import make_figure
-from realign.render.lettering import FAINT_INK, font, line_height, wrap, write_legend, write_lines
+from realign.render.lettering import FAINT_INK, Titles, font, line_height, write_legend
 
 _EDGE = 8  # pixels kept free around a panel
 
@@ -24,6 +24,8 @@ class Film:
         azimuth: Degrees from the front of the first pose towards the person's right.
         elevation: Degrees of the camera above the horizon.
         most_fps: Maximum frames per second of the film.
+        labels: One a clip, above its caption; none when empty.
+        group: Clips that belong together: a row holds whole groups.
 
     Attributes:
         fps: Frames per second of the film: the highest of the clips', at most `most_fps`.
@@ -32,16 +34,16 @@ class Film:
 
     def __init__(
         self, clips: Sequence[MotionClip], *, size: int, camera: str = "auto", azimuth: float = 40.0,
-        elevation: float = 16.0, most_fps: float = 60.0,
+        elevation: float = 16.0, most_fps: float = 60.0, labels: Sequence[str] = (), group: int = 1,
     ) -> None:  # fmt: skip
         figures = [make_figure(clip) for clip in clips]
         self.fps = min(max(figure.fps for figure in figures), most_fps)
         self._count = max(math.ceil(len(f.points) / f.fps * self.fps - 1e-6) for f in figures)
         self._text = max(11, round(size / 26))
-        columns = column_count(len(figures))
+        columns = column_count(len(figures), group)
         rows = math.ceil(len(figures) / columns)
-        captions = [wrap(figure.caption, font(self._text), size - 2 * _EDGE) for figure in figures]
-        band = max(len(lines) for lines in captions) * line_height(self._text)
+        titles = Titles([figure.caption for figure in figures], labels, self._text, size - 2 * _EDGE)
+        band = max(titles.heights)
         band += _EDGE if band else 0
         foot = line_height(self._text) + 6
         self.size = (_even(columns * size), _even(rows * (band + size) + foot))
@@ -52,7 +54,7 @@ class Film:
         self._background = Image.new("RGB", self.size, BACKGROUND)
         for number, (figure, seen) in enumerate(zip(figures, cameras, strict=True)):
             left, top = number % columns * size, number // columns * (band + size)
-            write_lines(self._background, captions[number], left, top + 6, size, self._text)
+            titles.write(self._background, number, left, top + 6, size)
             painter = Painter(figure, enlarge(seen, _EDGE, _EDGE), (size, size))
             self._panels.append((painter, (left, top + band)))
         write_legend(self._background, _EDGE, self._foot + 4, self._text)
@@ -79,9 +81,9 @@ class Film:
         return image
 
 
-def column_count(panels: int) -> int:
-    """Number of panels in a row: all of up to four, otherwise as for a square."""
-    return panels if panels <= 4 else math.ceil(math.sqrt(panels))
+def column_count(panels: int, group: int = 1) -> int:
+    """Number of panels in a row: all of up to four, otherwise as for a square; of groups, whole ones."""
+    return panels if group == 1 and panels <= 4 else group * math.ceil(math.sqrt(panels) / group)
 
 
 def _even(pixels: int) -> int:

@@ -4,11 +4,12 @@ import functools
 import importlib.util
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from realign.render.draw import LEFT, RIGHT
+from realign.render.draw import LEFT, RIGHT, Colour
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 INK, FAINT_INK = (36, 42, 54), (104, 114, 132)
@@ -72,12 +73,43 @@ def line_height(size: int) -> int:
     return round(1.3 * size)
 
 
-def write_lines(image: Image.Image, lines: list[str], left: float, top: float, width: float, size: int) -> None:
+def write_lines(
+    image: Image.Image, lines: list[str], left: float, top: float, width: float, size: int, ink: Colour = INK
+) -> None:
     """Write lines centred between `left` and `left + width`."""
     draw, letters = ImageDraw.Draw(image), font(size)
     for number, line in enumerate(lines):
         x = left + (width - letters.getlength(line)) / 2
-        draw.text((x, top + number * line_height(size)), line, fill=INK, font=letters)
+        draw.text((x, top + number * line_height(size)), line, fill=ink, font=letters)
+
+
+class Titles:
+    """Labels and captions above panels; captions are fainter below labels.
+
+    Args:
+        captions: One a panel; may be empty.
+        labels: One a panel; none when empty.
+        size: Height of the letters in pixels.
+        width: Of a panel, where lines break.
+
+    Attributes:
+        heights: Of the title of each panel, in pixels.
+    """
+
+    def __init__(self, captions: Sequence[str], labels: Sequence[str], size: int, width: float) -> None:
+        letters, labels = font(size), labels or [""] * len(captions)
+        self._labels = [wrap(label, letters, width) for label in labels]
+        self._captions = [wrap(caption, letters, width) for caption in captions]
+        self._size, self._ink = size, FAINT_INK if any(labels) else INK
+        pairs = zip(self._labels, self._captions, strict=True)
+        self.heights = [(len(above) + len(below)) * line_height(size) for above, below in pairs]
+
+    def write(self, image: Image.Image, number: int, left: float, top: float, width: float) -> None:
+        """Write a title centred between `left` and `left + width`."""
+        label, caption = self._labels[number], self._captions[number]
+        write_lines(image, label, left, top, width, self._size)
+        below = top + len(label) * line_height(self._size)
+        write_lines(image, caption, left, below, width, self._size, self._ink)
 
 
 def write_legend(image: Image.Image, left: float, top: float, size: int) -> None:

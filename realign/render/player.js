@@ -49,30 +49,38 @@ function makePanels() {
     button.addEventListener("click", () => { state.only = number; arrange(); });
     tabs.append(button);
   };
-  if (film.clips.length > 1) { tabs.style.display = "flex"; tab("All", -1); }
+  if (film.clips.length > film.group) { tabs.style.display = "flex"; tab("All", -1); }
   film.clips.forEach((clip, number) => {
-    const figure = document.createElement("figure"), caption = document.createElement("figcaption");
-    caption.textContent = clip.caption; // text, never markup
-    caption.dir = "auto";
+    const figure = document.createElement("figure"), title = document.createElement("figcaption");
+    const name = [clip.label, clip.caption].filter(Boolean).join(": ");
+    for (const [kind, text] of [["strong", clip.label], ["span", clip.caption]]) {
+      if (!text) continue;
+      const line = document.createElement(kind);
+      line.textContent = text; // text, never markup
+      line.dir = "auto";
+      title.append(line);
+    }
     clip.canvas = document.createElement("canvas");
-    clip.canvas.setAttribute("aria-label", clip.caption || `motion ${number + 1}`);
-    if (clip.caption) figure.append(caption);
+    clip.canvas.setAttribute("aria-label", name || `motion ${number + 1}`);
+    if (name) figure.append(title);
     figure.append(clip.canvas);
     stage.append(figure);
     clip.figure = figure;
     listen(clip.canvas);
-    if (film.clips.length > 1) tab(`${number + 1}  ${clip.caption}`, number);
+    if (film.clips.length > film.group && number % film.group === 0)
+      tab(`${number / film.group + 1}  ${film.group > 1 ? clip.caption : name}`, number / film.group);
   });
   document.title = film.clips[0].caption || "Motion";
 }
 
 function arrange() {
-  const shown = state.only < 0 ? film.clips.length : 1, stage = element("stage");
+  const shown = state.only < 0 ? film.clips.length : film.group, stage = element("stage");
   const wide = stage.clientWidth > stage.clientHeight;
-  const columns = shown <= 3 && wide ? shown : Math.max(1, Math.round(Math.sqrt(shown * (wide ? 1.5 : 0.5))));
+  const group = Math.min(film.group, shown), across = Math.sqrt(shown * (wide ? 1.5 : 0.5)) / group;
+  const columns = shown <= 3 && group === 1 && wide ? shown : group * Math.max(1, Math.round(across));
   stage.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
   stage.style.gridAutoRows = "minmax(0, 1fr)";
-  film.clips.forEach((clip, number) => { clip.figure.hidden = state.only >= 0 && state.only !== number; });
+  film.clips.forEach((clip, number) => { clip.figure.hidden = state.only >= 0 && state.only !== Math.floor(number / film.group); });
   [...element("tabs").children].forEach((button, i) => button.setAttribute("aria-pressed", String(i - 1 === state.only)));
 }
 

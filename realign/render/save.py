@@ -1,12 +1,9 @@
 """Write motions to files; the suffix chooses the format."""
 
-import base64
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +12,9 @@ from realign.files import atomic_path
 from realign.motion.clip import MotionClip
 from realign.motion.rigid_files import RigidFiles
 from realign.motion.skeleton import check_fps, get_skeleton
-from realign.render.camera import choose_follow
-from realign.render.figure import SOLE, Figure, make_figure
+
+if TYPE_CHECKING:
+    from realign.render.film import Film
 
 SUFFIXES = (".gif", ".mp4", ".html", ".png", ".bvh", ".npy", ".npz", ".glb")
 SINGLE = (".bvh", ".npy", ".npz", ".glb")  # one clip per file: several clips make numbered files
@@ -33,6 +31,8 @@ class Look:
         azimuth: Degrees from the front of the first pose towards the person's right.
         elevation: Degrees of the camera above the horizon.
         poses: Number of poses in a PNG strip.
+        labels: One a clip, above its caption; none when empty.
+        group: Clips that belong together, which follow each other: a row of panels holds whole groups.
     """
 
     size: int | None = None
@@ -40,6 +40,8 @@ class Look:
     azimuth: float = 40.0
     elevation: float = 16.0
     poses: int = 8
+    labels: Sequence[str] = ()
+    group: int = 1
 
     def __post_init__(self) -> None:
         if self.size is not None and not 64 <= self.size <= 2048:
@@ -52,6 +54,8 @@ class Look:
             raise InputError(f"an elevation of {self.elevation} degrees cannot be drawn: choose -10 to 85")
         if not 2 <= self.poses <= 40:
             raise InputError(f"{self.poses} poses do not make a strip: choose 2 to 40")
+        if self.group < 1:
+            raise InputError(f"groups of {self.group} clips cannot be drawn: choose 1 or more")
 
 
 def check_suffix(path: str | Path) -> str:
@@ -113,7 +117,7 @@ def save_motions(
         fps: Frames per second of a .bvh, .npz or .glb, None for the clip's.
         body_models: Folder with an SMPL+H or SMPL model for a .npz, whose pelvis and bone directions then count.
         smooth: Standard deviation (s) of a Gaussian over the rotations of a .bvh, .npz or .glb, None for none.
-        **options: Fields of `Look`: size, camera, azimuth, elevation, poses.
+        **options: Fields of `Look`: size, camera, azimuth, elevation, poses, labels, group.
 
     Returns:
         The paths written, one for each clip for .bvh, .glb, .npz and .npy and a single one otherwise.
@@ -130,6 +134,8 @@ def save_motions(
     check_output(path, rigid=rigid)
     if not clips:
         raise InputError(f"there is no motion to write to {path}: give at least one")
+    if look.labels and len(look.labels) != len(clips):
+        raise InputError(f"{len(clips)} motions have {len(look.labels)} labels: give one for each, or none")
     for clip in clips:  # all of them, before the first is written
         _check(clip)
         rigid.check(suffix, clip.skeleton)
@@ -137,13 +143,17 @@ def save_motions(
         with atomic_path(path) as temporary:
             _PICTURES[suffix](temporary, clips, look)
         return [path]
-    digits = len(str(len(clips) - 1))
-    names = [path.with_name(f"{path.stem}_{i:0{digits}d}{path.suffix}") for i in range(len(clips))]
-    names = [path] if len(clips) == 1 else names
+    names = numbered(path, len(clips))
     for name, clip in zip(names, clips, strict=True):
         with atomic_path(name) as temporary:
             _write_single(temporary, clip, rigid)
     return names
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """The path itself for one file; `name_0`, `name_1` and so on for several, with the same number of digits."""
+    digits = len(str(count - 1))
+    return [path] if count == 1 else [path.with_stem(f"{path.stem}_{i:0{digits}d}") for i in range(count)]
 
 
 def _check(clip: MotionClip) -> None:
@@ -167,88 +177,46 @@ def _write_single(path: Path, clip: MotionClip, rigid: RigidFiles) -> None:
 
 
 def _write_gif(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
-    from realign.render.film import Film
     from realign.render.video import GIF_MOST_FPS, write_gif
 
-    film = Film(
-        clips, size=look.size or _panel(clips, 400), camera=look.camera, azimuth=look.azimuth,
-        elevation=look.elevation, most_fps=GIF_MOST_FPS,
-    )  # fmt: skip
-    write_gif(path, film)
+    write_gif(path, _film(clips, look, 400, most_fps=GIF_MOST_FPS))
 
 
 def _write_mp4(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
-    from realign.render.film import Film
     from realign.render.video import write_mp4
 
-    film = Film(
-        clips, size=look.size or _panel(clips, 540), camera=look.camera, azimuth=look.azimuth, elevation=look.elevation
-    )
-    write_mp4(path, film)
+    write_mp4(path, _film(clips, look, 540))
 
 
 def _write_png(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
     from realign.render.strip import draw_strip
 
     strip = draw_strip(
-        clips, size=look.size or 260, azimuth=look.azimuth, elevation=look.elevation, poses=look.poses
+        clips, size=look.size or 260, azimuth=look.azimuth, elevation=look.elevation, poses=look.poses,
+        labels=look.labels,
     )  # fmt: skip
     strip.save(path, format="PNG", compress_level=6)
 
 
-def _panel(clips: Sequence[MotionClip], usual: int) -> int:
-    """Side length of a panel: smaller for many clips."""
-    from realign.render.film import column_count
+def _film(clips: Sequence[MotionClip], look: Look, usual: int, **options: Any) -> "Film":
+    """A film whose panels are `usual` pixels wide, smaller for many clips."""
+    from realign.render.film import Film, column_count
 
-    columns = column_count(len(clips))
-    return max(160, usual if columns <= 2 else min(usual, 1280 // columns))
+    columns = column_count(len(clips), look.group)
+    size = look.size or max(160, usual if columns <= 2 else min(usual, 1280 // columns))
+    return Film(
+        clips, size=size, camera=look.camera, azimuth=look.azimuth, elevation=look.elevation, labels=look.labels,
+        group=look.group, **options,
+    )  # fmt: skip
 
 
 def _write_html(path: Path, clips: Sequence[MotionClip], look: Look) -> None:
-    """Fill the player's template; the page does not refer to any other file or host."""
-    home = resources.files("realign.render")
-    page = home.joinpath("player.html").read_text(encoding="utf-8")
-    figures = [make_figure(clip) for clip in clips]
-    data = {
-        "azimuth": look.azimuth,
-        "elevation": look.elevation,
-        "follow": choose_follow(figures, look.camera),
-        "headRadius": Figure.HEAD_RADIUS,
-        "floor": -SOLE,
-        "clips": [_describe(figure) for figure in figures],
-    }
-    # Inside <script> only these characters could end the element or be parsed as markup; JSON allows the escapes.
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    script = home.joinpath("player.js").read_text(encoding="utf-8")
-    page = page.replace("/*PLAYER*/", script).replace("/*DATA*/", text)
+    from realign.render.player import player_page
+
+    page = player_page(
+        clips, camera=look.camera, azimuth=look.azimuth, elevation=look.elevation, labels=look.labels, group=look.group
+    )
     path.write_text(page, encoding="utf-8")
-
-
-def _describe(figure: Figure) -> dict[str, Any]:
-    """Data of a figure for the player; positions are 16-bit steps, finer than 0.1 mm for a trajectory of 3 m."""
-    step = max(float(np.abs(figure.points).max()), 1e-6) / 32767
-    steps = np.rint(figure.points / step).astype("<i2")
-    ahead = figure.forward[0]
-    return {
-        "caption": figure.caption.encode("utf-8", "replace").decode("utf-8"),
-        "fps": figure.fps,
-        "frames": steps.shape[0],
-        "points": steps.shape[1],
-        "step": step,
-        "ahead": [float(ahead[0]), float(ahead[2])],
-        "head": figure.head,
-        "parts": [
-            {
-                "side": part.side,
-                "hull": part.hull,
-                "capsules": [[c.start, c.end, *c.radii] for c in part.capsules],
-            }
-            for part in figure.parts
-        ],
-        "data": base64.b64encode(steps.tobytes()).decode("ascii"),
-    }
 
 
 _PICTURES: dict[str, Callable[[Path, Sequence[MotionClip], Look], None]] = {

@@ -9,11 +9,12 @@ from realign.motion.clip import MotionClip
 from realign.render.camera import aim
 from realign.render.draw import BACKGROUND, FUTURE, OVERSAMPLING, Painter, enlarge
 from realign.render.figure import Figure, make_figure
-from realign.render.lettering import FAINT_INK, font, line_height, wrap, write_legend, write_lines
+from realign.render.lettering import FAINT_INK, Titles, font, line_height, write_legend
 
 
 def draw_strip(
-    clips: Sequence[MotionClip], *, size: int = 260, azimuth: float = 40.0, elevation: float = 16.0, poses: int = 8
+    clips: Sequence[MotionClip], *, size: int = 260, azimuth: float = 40.0, elevation: float = 16.0, poses: int = 8,
+    labels: Sequence[str] = (),
 ) -> Image.Image:  # fmt: skip
     """A row of poses for each clip, time from left to right, and its trajectory from above.
 
@@ -23,6 +24,7 @@ def draw_strip(
         azimuth: Degrees from the front of the first pose towards the person's right.
         elevation: Degrees of the camera above the horizon.
         poses: Number of poses, evenly spaced over the clip.
+        labels: One a clip, above its caption; none when empty.
 
     Returns:
         The picture, in RGB.
@@ -32,13 +34,13 @@ def draw_strip(
     cell = (round(0.74 * size), size)
     cameras = aim(figures, (cell[0] - 6, cell[1] - 10), True, azimuth, elevation, exact=True)
     width = poses * cell[0] + size
-    captions = [wrap(figure.caption, font(text), width - 32) for figure in figures]
-    heights = [(len(lines) + 3) * line_height(text) + size for lines in captions]
+    titles = Titles([figure.caption for figure in figures], labels, text, width - 32)
+    heights = [title + 3 * line_height(text) + size for title in titles.heights]
     image = Image.new("RGB", (width, sum(heights) + line_height(text) + 8), BACKGROUND)
     top = 0
-    for figure, camera, lines, height in zip(figures, cameras, captions, heights, strict=True):
-        write_lines(image, lines, 0, top + 6, width, text)
-        body = top + len(lines) * line_height(text) + 10
+    for number, (figure, camera, height) in enumerate(zip(figures, cameras, heights, strict=True)):
+        titles.write(image, number, 0, top + 6, width)
+        body = top + titles.heights[number] + 10
         shown = np.linspace(0, len(figure.points) - 1, poses).round().astype(int).tolist()
         painter = Painter(figure, enlarge(camera, 3, 5), cell)
         for column, frame in enumerate(shown):

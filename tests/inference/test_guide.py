@@ -15,6 +15,8 @@ from realign.errors import InputError, Renamed
 from realign.guidance.config import GuidanceConfig, Word
 from realign.index import MotionIndex, MotionItem
 from realign.inference import TextToMotion
+from realign.motion.clip import MotionClip
+from realign.seeding import mix_seed
 from realign.tasks.checkpoint import load_task, save_pretrained
 
 ROOT = Path(__file__).parents[2]
@@ -193,6 +195,107 @@ def test_guidance_options_are_the_same_in_python_and_the_command(
         scaled = own.generate(["walk"], guidance="none", cfg=4.0, **take)[0].joints
     expected = own.generate(["walk"], guidance="none", guidance_scale=4.0, **take)[0].joints
     np.testing.assert_array_equal(scaled, expected)
+
+
+def expected_rewards(shelf: Path, clips: list[MotionClip], features: torch.Tensor) -> np.ndarray:
+    """Total, cosine to the caption and to the anchor, the softmax of the two nearest motions, by plain loops."""
+    task, index, rows = load_task(shelf / "reward"), MotionIndex.load(shelf / "index"), []
+    with torch.no_grad():
+        for clip, motion in zip(clips, features, strict=True):
+            (text,) = task.embed_captions([clip.caption]).double().numpy()
+            made = task.embed_motions(motion[None, : len(clip)], torch.tensor([len(clip)]))[0].double().numpy()
+            motions = index.vectors(range(len(index))).astype(float)
+            nearest = sorted(range(len(index)), key=lambda i: -motions[i] @ text)[:2]
+            weights = np.exp([motions[i] @ text / 0.1 for i in nearest])
+            anchor = sum(w * motions[i] for w, i in zip(weights / weights.sum(), nearest, strict=True))
+            rows.append((3.0 * (made @ text) + 0.5 * (made @ anchor), made @ text, made @ anchor))
+    return np.array(rows)
+
+
+def rewards_of(clips: list[MotionClip]) -> np.ndarray:
+    return np.array([(clip.reward, clip.text_reward, clip.motion_reward) for clip in clips])
+
+
+def test_clips_carry_their_reward_beside_the_unguided_ones(guided_shelf: Path) -> None:
+    """Rewards are those of the features that were sampled; neither they nor motions depend on the batch."""
+    own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
+    texts, take = ["a person walks", "a person bows"], {"seconds": 2, "steps": 10, "samples": 2, "seed": 4}
+    clips = own.generate(texts, compare=True, **take)
+    assert [clip.caption for clip in clips] == ["a person walks"] * 2 + ["a person bows"] * 2
+    seeds = torch.tensor([mix_seed(4, text, number) for text in texts for number in range(2)])
+    lengths, captions = torch.full((4,), 40), [text for text in texts for _ in range(2)]
+    features = own.task.sample(captions, lengths, seeds, steps=10)
+    plain = [clip.unguided for clip in clips]
+    np.testing.assert_allclose(rewards_of(plain), expected_rewards(guided_shelf, plain, features), atol=1e-4)
+    features = own.default_guidance.sample(own.task, captions, lengths, seeds, steps=10)
+    np.testing.assert_allclose(rewards_of(clips), expected_rewards(guided_shelf, clips, features), atol=1e-4)
+    for batch_size in (1, 3):
+        again = own.generate(texts, compare=True, batch_size=batch_size, **take)
+        np.testing.assert_allclose(rewards_of(again), rewards_of(clips), atol=1e-4)
+    for guidance, expected in (("default", clips), ("none", plain)):
+        for clip, other in zip(own.generate(texts, guidance=guidance, **take), expected, strict=True):
+            np.testing.assert_array_equal(clip.joints, other.joints)
+            assert clip.reward == other.reward and clip.unguided is None
+    assert np.mean([clip.reward for clip in clips]) > np.mean([clip.reward for clip in plain])  # it was climbed
+    (bare,) = own.generate(["walk"], seconds=2, steps=2, guidance=own.load_guidance(eta=0.0, mu=2.0))
+    assert bare.reward == pytest.approx(2 * bare.text_reward) and bare.motion_reward is None
+
+
+def test_best_of_compares_with_its_first_candidate(guided_shelf: Path) -> None:
+    own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
+    clips = own.generate(SENTENCES, seconds=2, steps=5, guidance="best-of", compare=True)
+    assert all(clip.reward >= clip.unguided.reward - 1e-5 for clip in clips)
+    assert any(clip.reward > clip.unguided.reward + 1e-5 for clip in clips)
+
+
+def test_without_a_reward_clips_carry_none(guided_shelf: Path, model: TextToMotion, tmp_path: Path) -> None:
+    take = {"seconds": 2, "steps": 2}
+    assert [model.generate(["walk"], **take)[0].reward, *model.anchors(["walk"])] == [None, []]
+    for guidance in (None, "none", "default"):
+        with pytest.raises(InputError, match="no guided motion to compare"):
+            model.generate(["walk"], guidance=guidance, compare=True, **take)
+    shutil.copytree(guided_shelf / "generator", tmp_path / "generator")  # its reward is missing
+    alone = TextToMotion.from_pretrained(tmp_path / "generator", device="cpu")
+    assert alone.generate(["walk"], guidance=None, **take)[0].reward is None
+    with pytest.raises(InputError, match="no checkpoint at"):
+        alone.generate(["walk"], **take)
+
+
+def test_anchors_are_the_nearest_motions_of_each_caption(guided_shelf: Path) -> None:
+    own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
+    task, index = load_task(guided_shelf / "reward"), MotionIndex.load(guided_shelf / "index")
+    found = own.anchors(SENTENCES[:3])
+    with torch.no_grad():
+        for text, hits in zip(SENTENCES, found, strict=False):
+            cosines = index.vectors(range(3)) @ task.embed_captions([text])[0].numpy()
+            assert [hit.position for hit in hits] == np.argsort(-cosines)[:2].tolist()
+            np.testing.assert_allclose([hit.score for hit in hits], np.sort(cosines)[:0:-1], atol=1e-5)
+            assert [hit.id for hit in hits] == [index.items[hit.position].id for hit in hits]
+    assert own.anchors(["walk"], guidance=None) == [[]] == own.anchors(["walk"], own.load_guidance(eta=0.0))
+    with pytest.raises(InputError, match="blank"):
+        own.anchors([" "])
+
+
+def test_the_command_compares(guided_shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["generate", "walk", "run", "--checkpoint", str(guided_shelf / "generator"), "--device", "cpu"]
+    words += ["--seconds", "1", "--steps", "3", "--samples", "2", "-o", str(tmp_path / "x.npy")]
+    assert main([*words, "--compare"]) == 0
+    told = capsys.readouterr()
+    names = [f"x_{number}_{word}.npy" for number in range(4) for word in ("unguided", "guided")]
+    assert told.out.split() == [str(tmp_path / name) for name in names]
+    own = TextToMotion.from_pretrained(guided_shelf / "generator", device="cpu")
+    clips = own.generate(["walk", "run"], seconds=1, steps=3, samples=2, compare=True)
+    for number, clip in enumerate(clips):
+        np.testing.assert_array_equal(np.load(tmp_path / f"x_{number}_unguided.npy"), clip.unguided.joints)
+        np.testing.assert_array_equal(np.load(tmp_path / f"x_{number}_guided.npy"), clip.joints)
+        line = f"{clip.caption!r}: unguided reward {clip.unguided.reward:.3f} (caption {clip.unguided.text_reward:.3f}"
+        assert line in told.err and f"guided reward {clip.reward:.3f} (caption {clip.text_reward:.3f}" in told.err
+    for text, hits in zip(["walk", "run"], own.anchors(["walk", "run"]), strict=True):
+        assert [f"{text!r}: anchor {hit.id}, likeness {hit.score:.3f}: -" in told.err for hit in hits] == [True, True]
+    assert main(words) == 0
+    assert f"'run': reward {clips[3].reward:.3f} (caption" in capsys.readouterr().err
+    assert main([*words, "--guidance", "none", "--compare"]) == 2
+    assert "no guided motion to compare" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
