@@ -17,8 +17,8 @@ def _of(skeleton):
 
 
 def _loops(one, other, length, skeleton):
-    """Mean joint, bone and foot-velocity distances of one motion, one number at a time."""
-    joints, bones, feet = [], [], []
+    """Mean joint, bone, foot-velocity and acceleration distances of one motion, one number at a time."""
+    joints, bones, feet, accelerations = [], [], [], []
     for frame in range(length):
         for joint in range(skeleton.num_joints):
             for axis in range(3):
@@ -35,7 +35,13 @@ def _loops(one, other, length, skeleton):
                 moved = (x[frame, joint] - x[frame - 1, joint] for x in (one, other))
                 a, b = moved
                 feet += [abs(float(each)) * skeleton.fps for each in a - b]
-    return {name: sum(x) / len(x) for name, x in (("joints", joints), ("bones", bones), ("feet", feet))}
+        if frame > 1:
+            for joint in range(skeleton.num_joints):
+                bent = (x[frame, joint] - 2 * x[frame - 1, joint] + x[frame - 2, joint] for x in (one, other))
+                a, b = bent
+                accelerations += [abs(float(each)) * skeleton.fps**2 for each in a - b]
+    parts = {"joints": joints, "bones": bones, "feet": feet, "accelerations": accelerations}
+    return {name: sum(x) / len(x) for name, x in parts.items()}
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda each: each.name)
@@ -46,11 +52,11 @@ def test_agrees_with_loops_whatever_the_padding_holds(skeleton):
     mask = torch.arange(9) < torch.tensor(lengths)[:, None]
     expected = [_loops(*each, skeleton) for each in zip(made, real, lengths, strict=True)]
     made = made.masked_fill(~mask[..., None, None], float("nan")).requires_grad_()
-    losses = GeometricLoss(joints=2.0, bones=3.0, feet=0.5)(made, real, mask, *_of(skeleton))
-    for name in ("joints", "bones", "feet"):
+    losses = GeometricLoss(joints=2.0, bones=3.0, feet=0.5, accelerations=0.25)(made, real, mask, *_of(skeleton))
+    for name in expected[0]:
         mean = sum(each[name] for each in expected) / 2
         assert losses[name].item() == pytest.approx(mean, rel=1e-4), name
-    total = 2 * losses["joints"] + 3 * losses["bones"] + 0.5 * losses["feet"]
+    total = 2 * losses["joints"] + 3 * losses["bones"] + 0.5 * losses["feet"] + 0.25 * losses["accelerations"]
     torch.testing.assert_close(losses["geometric"], total)
     losses["geometric"].backward()
     assert made.grad.isfinite().all()
