@@ -25,7 +25,19 @@ TRAINING = {
     "test": "run its test protocol",
     "predict": "write its predictions for the test split",
 }
-COMMANDS = ("prepare", "generate", "render", "index", "search", "evaluate", "sweep", "export", "import", "doctor")
+COMMANDS = (
+    "prepare",
+    "generate",
+    "render",
+    "index",
+    "search",
+    "evaluate",
+    "sweep",
+    "tune-guidance",
+    "export",
+    "import",
+    "doctor",
+)
 OLD_NAMES = {"adopt": "import"}
 """Commands under names that work in this version only."""
 
@@ -72,7 +84,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _module(command: str) -> ModuleType:
     """The module of a command; `import` is a keyword of Python."""
-    return import_module(f"realign.commands.{command}{'_' * iskeyword(command)}")
+    return import_module(f"realign.commands.{command.replace('-', '_')}{'_' * iskeyword(command)}")
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -32,12 +32,15 @@ CLIP = np.dtype(
         ("name_size", "<i4"),
     ]
 )
+ACTIONS = ("actions", "action_offsets")
+"""Arrays that a set of named actions holds, too."""
 _TABLES = ("ids", "captions", "caption_offsets", "tokens", "token_offsets")
 
 
 def set_digest(folder: Path, skeleton: str) -> str:
     """Digest of the arrays of a prepared set: equal for a copy, different after any edit."""
     names = [f"{name}.npy" for name in ("features", "clips", "Mean", "Std", *_TABLES)]
+    names += [f"{name}.npy" for name in ACTIONS if (folder / f"{name}.npy").is_file()]
     return f"{skeleton}:{content_digest((name, folder / name) for name in names)}"
 
 
@@ -80,6 +83,7 @@ class PackedMotions:
     _caption_offsets: NDArray[np.int64]
     _tokens: NDArray[np.uint8]
     _token_offsets: NDArray[np.int64]
+    _actions: tuple[NDArray[np.uint8], NDArray[np.int64]] | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> "PackedMotions":
@@ -100,15 +104,23 @@ class PackedMotions:
             raise InputError(f"The arrays in {folder} do not have the width {width} of meta.json; prepare it again.")
         if clips.dtype != CLIP or len(clips) == 0:
             raise InputError(f"{folder / 'clips.npy'} is not a table of clips; prepare the set again.")
+        actions = None
+        if any((folder / f"{name}.npy").exists() for name in ACTIONS):
+            named, named_offsets = (read_array(folder / f"{name}.npy") for name in ACTIONS)
+            if len(named_offsets) != len(clips) + 1:
+                raise InputError(f"{folder / 'action_offsets.npy'} does not fit clips.npy; prepare the set again.")
+            actions = (named, named_offsets)
         for name, offsets, blob in (
             ("captions", caption_offsets, captions),
             ("tokens", token_offsets, tokens),
+            *([] if actions is None else [("actions", actions[1], actions[0])]),
         ):
             if len(offsets) == 0 or offsets[-1] > len(blob):
                 raise InputError(f"{folder / name}.npy ends before its last offset; prepare the set again.")
         if int((clips["start"] + clips["frames"]).max()) > len(features):
             raise InputError(f"{folder / 'features.npy'} ends before the last clip of clips.npy; prepare it again.")
-        return cls(folder, meta, features, clips, mean, std, ids, captions, caption_offsets, tokens, token_offsets)
+        texts = (ids, captions, caption_offsets, tokens, token_offsets, actions)
+        return cls(folder, meta, features, clips, mean, std, *texts)
 
     def __reduce__(self) -> tuple[Any, ...]:  # spawned workers map the files instead of copying them
         return PackedMotions.open, (self.folder,)
@@ -177,6 +189,10 @@ class PackedMotions:
     def kind(self, index: int) -> str:
         """Origin of a clip: "recorded", or "composed" from recorded clips."""
         return KINDS[int(self.clips["kind"][index])]
+
+    def action(self, index: int) -> str:
+        """Content and style of a clip as the source names them, such as "walk, tired"; empty if it names none."""
+        return "" if self._actions is None else _text(*self._actions, index)
 
     def caption(self, index: int, which: int = 0) -> str:
         """One caption of a clip."""

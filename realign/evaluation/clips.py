@@ -53,9 +53,10 @@ class EvaluationClips:
         rows = self.motions.indices[self.places].tolist()
         return list(dict.fromkeys(caption for row in rows for caption in self.packed.captions(row)))
 
-    def first_captions(self, ids: Sequence[str]) -> list[str]:
-        """The first caption of each clip; where captions were written from labels, the others say the same."""
-        return [self.packed.caption(self._rows[name]) for name in ids]
+    def actions(self, ids: Sequence[str]) -> list[str]:
+        """What each clip shows: its content and style, or its first caption where the set does not name them."""
+        rows = [self._rows[name] for name in ids]
+        return [self.packed.action(row) or self.packed.caption(row) for row in rows]
 
     def kinds(self, ids: Sequence[str]) -> list[str]:
         """The kind of each clip, recorded or composed."""

@@ -154,8 +154,7 @@ class Replicator:
         # every measure counts the same motions: one that overflows in any of them is left out of all
         finite = torch.stack([motion.flatten(1).sum(1), *values.values(), *(e.sum(1) for e in embedded.values())])
         finite = finite.isfinite().all(0)
-        # a draw may word one label differently: motions count as the same if their first captions are
-        shown = self.clips.first_captions(batch.ids)
+        shown = self.clips.actions(batch.ids)
         pairs = {
             name: (self.models.text(name, batch.captions), embedded[name].masked_fill(~finite[:, None], torch.nan))
             for name in self.evaluators

@@ -25,7 +25,9 @@ class Protocol:
         clips: Clips of a replication, drawn anew each time; all when None.
         whole_batches: Motions that do not fill a batch of 32 are left out of every measure, as by loaders that drop the
             last batch; otherwise out of R-precision alone.
-        identical: A motion of another clip counts as right, too, if the first captions of both clips are identical.
+        identical: A motion of another clip counts as right, too, if both clips show the same content in the same style
+            or, where the set does not name these, have the same first caption: captions written from labels repeat, or
+            word the same differently.
         batch: Motions that R-precision ranks.
         pairs: Pairs of Diversity.
         captions: Captions of MModality.
@@ -50,7 +52,7 @@ PROTOCOLS = {
         Protocol("guo", whole_batches=True),  # Guo et al. 2022: their loaders drop the last batch
         Protocol("mld"),  # Chen et al. 2023: all embeddings are shuffled, then grouped
         Protocol("mdm", clips=1000, whole_batches=True),  # Tevet et al. 2023: about 1000 clips a replication
-        Protocol("mocap", whole_batches=True, identical=True),  # labels repeat: a motion of the same label is right
+        Protocol("mocap", whole_batches=True, identical=True),  # any motion of the same action is right
     )
 }
 

@@ -70,7 +70,8 @@ class GeometricLoss(nn.Module):
             ),
         }
         parts = {name: masked_loss(weight * each.abs(), present) for name, (each, present) in distances.items()}
-        return {"geometric": sum(self.weights[name] * part for name, part in parts.items()), **parts}
+        total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
+        return {"geometric": total, **parts}
 
 
 def _about_root(joints: Float[Tensor, "B F J 3"]) -> Float[Tensor, "B F C"]:

@@ -113,8 +113,8 @@ class FrameRefiner(nn.Module):
             raise InputError(f"refine is an odd number of frames, or 0 for none, but is {kernel}.")
         self.first = nn.Conv1d(width, hidden, kernel, padding="same")
         self.second = nn.Conv1d(hidden, width, kernel, padding="same")
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        for weight in self.second.parameters():
+            nn.init.zeros_(weight)
 
     def forward(self, x: Float[Tensor, "B N W"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N W"]:
         """The refined prediction; frames at padding count as zeros, however many there are."""

@@ -116,7 +116,7 @@ def test_a_motion_of_the_same_first_caption_counts_where_the_protocol_says_so(sh
     first = {
         clips.ids[place]: clips.packed.captions(row)[0] for place, row in enumerate(clips.motions.indices.tolist())
     }
-    assert clips.first_captions(clips.ids) == list(first.values()) and len(set(first.values())) < len(first)
+    assert clips.actions(clips.ids) == list(first.values()) and len(set(first.values())) < len(first)
     found = evaluation.replicator.measure("real", lambda batch, _: batch.motion, 0, lambda _: None)
     batch = next(clips.batches(clips.places, 0, len(clips)))
     rows = [sorted(batch.ids).index(name) for name in batch.ids]
@@ -130,6 +130,16 @@ def test_a_motion_of_the_same_first_caption_counts_where_the_protocol_says_so(sh
         nearest = min(range(32), key=lambda column: float((text[row] - motion[column]).norm()))
         hits += first[batch.ids[kept[nearest]]] == first[batch.ids[kept[row]]]
     assert found["evaluators"]["evaluator"]["R@1"] == pytest.approx(hits / 32)
+
+
+def test_a_clip_of_the_same_action_counts_though_captions_differ(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluation = evaluate(shelf, ["evaluator"], protocol="mocap")
+    clips = evaluation.clips
+    real = evaluation.replicator.measure
+    monkeypatch.setattr(type(clips.packed), "action", lambda packed, row: "walk, happy")
+    assert clips.actions(clips.ids) == ["walk, happy"] * len(clips)
+    table = real("real", lambda batch, _: batch.motion, 0, lambda _: None)["evaluators"]["evaluator"]
+    assert table["R@1"] == 1, "every motion is right"
 
 
 def test_each_kind_of_clips_is_measured_as_if_alone(shelf: Path, evaluation: Evaluation, results: Results) -> None:

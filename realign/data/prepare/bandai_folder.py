@@ -16,7 +16,7 @@ from realign.data.prepare.bandai_compose import BLENDED, MEET, arms_on_walk, in_
 from realign.data.prepare.cmu_files import frames_of
 from realign.data.prepare.existing import PrepareReport
 from realign.data.prepare.making import Progress, prepare_source
-from realign.data.prepare.source import Item, LeftOut, Source, Splitter, split_option
+from realign.data.prepare.source import Item, LeftOut, Source, Splitter, action_of, split_option
 from realign.data.store import SPLITS
 from realign.errors import InputError
 from realign.files import data_files
@@ -66,7 +66,7 @@ class BandaiFolder(Source):
             named = "dataset-1_bow_active_001.bvh"
             raise InputError(f"{root} holds no recording named as those of the data set, such as {named}.")
         about = "described from the labels in file names and what the joints show"
-        return cls(root, HUMANML3D, captions_from=about, splits_option=splits, composed=compose)
+        return cls(root, HUMANML3D, captions_from=about, names_actions=True, splits_option=splits, composed=compose)
 
     def files(self) -> Iterable[Path]:
         """Recordings and lists."""
@@ -90,7 +90,7 @@ class BandaiFolder(Source):
                 self.problems.append((path.stem, "in no split", "none of train.txt, val.txt and test.txt lists it"))
             else:
                 label = match["content"], match["style"]
-                items[path.stem] = Item(path.stem, path, splits=splits, label=label)
+                items[path.stem] = Item(path.stem, path, splits=splits, label=label, action=action_of(*label))
         recorded = sorted(items.values(), key=lambda item: item.id)
         return [*recorded, *self._compose(recorded)] if self.composed else recorded
 
@@ -116,7 +116,10 @@ class BandaiFolder(Source):
                         name = f"{first.id}{sign}{second.id}"
                         self.pairs[name] = first.path, second.path
                         label = f"{content}{sign}{other}", style
-                        made.append(Item(name, first.path, splits=first.splits, kind="composed", label=label))
+                        action = action_of(*label)
+                        made.append(
+                            Item(name, first.path, splits=first.splits, kind="composed", label=label, action=action)
+                        )
                         break
         return made
 

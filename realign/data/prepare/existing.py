@@ -46,7 +46,8 @@ class PrepareReport:
 
 def fingerprint_of(source: Source, given: tuple[Any, ...]) -> str:
     """Digest of the names and contents of all files read, and of the options; equal for a copy of the source."""
-    options = repr((FORMAT_VERSION, type(source).__name__, *given))
+    named = ["actions"] if source.names_actions else []  # without them, sets are as of earlier versions
+    options = repr((FORMAT_VERSION, type(source).__name__, *given, *named))
     names = (
         (path.relative_to(source.root).as_posix() if path.is_relative_to(source.root) else path.name, path)
         for path in source.files()

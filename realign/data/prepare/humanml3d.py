@@ -12,7 +12,7 @@ from realign.data.prepare.bandai import knows
 from realign.data.prepare.caption_sources import caption_files
 from realign.data.prepare.captions import Caption, read_text_file
 from realign.data.prepare.captions_file import read_captions_file
-from realign.data.prepare.source import Item, LeftOut, Source, Splitter
+from realign.data.prepare.source import Item, LeftOut, Source, Splitter, action_of
 from realign.data.prepare.table import read_csv
 from realign.data.store import SPLITS
 from realign.errors import InputError
@@ -21,6 +21,8 @@ from realign.motion.arrays import check_features, split_clips, to_joints
 from realign.motion.skeleton import HUMANML3D, Skeleton, get_skeleton
 
 _CAPTIONS_FILE = "humanml3d_captions.json.gz"
+_Labels = tuple[str, tuple[str, str] | None, str]  # kind, label and action of an item
+_UNLABELLED: _Labels = ("recorded", None, "")
 
 
 def is_layout(folder: Path) -> bool:
@@ -94,6 +96,7 @@ class LayoutFolder(Source):
                 raise InputError(f"--{name} {value} is for joints, but {folder} holds features; drop the option.")
         source = cls(root, found, features, captions_file=captions, splits_option=splits, up=up, units=units)
         source._paths = data_files(folder, ".npy")
+        source.names_actions = any(action for _, _, action in source._labels().values())
         return source
 
     def files(self) -> Iterable[Path]:
@@ -143,8 +146,8 @@ class LayoutFolder(Source):
             if not splits:
                 self.problems.append((name, "in no split", "none of train.txt, val.txt and test.txt lists it"))
                 continue
-            kind, label = labels.get(name, ("recorded", None))
-            items.append(Item(name, path, tuple(by_id.get(name, ())), splits, kind, label))
+            kind, label, action = labels.get(name, _UNLABELLED)
+            items.append(Item(name, path, tuple(by_id.get(name, ())), splits, kind, label, action))
         return items
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,10 +186,10 @@ class LayoutFolder(Source):
 
     def _captions(
         self,
-    ) -> tuple[dict[str, list[Caption]], dict[str, tuple[str, tuple[str, str] | None]], dict[str, int]]:
-        """Captions by id, kind and label by id, splits by id."""
+    ) -> tuple[dict[str, list[Caption]], dict[str, _Labels], dict[str, int]]:
+        """Captions by id, kind, label and action by id, splits by id."""
         labels = self._labels()
-        kinds = {name: (kind, None) for name, (kind, _) in labels.items()}
+        kinds: dict[str, _Labels] = {name: (kind, None, action) for name, (kind, _, action) in labels.items()}
         if self.captions_file is not None:
             self.captions_from = f"the file {self.captions_file.name}"
             by_id: dict[str, list[Caption]] = {}
@@ -195,11 +198,11 @@ class LayoutFolder(Source):
                 by_id.setdefault(row.stem, []).append(row.caption)
                 if row.split:
                     splits[row.stem] = 1 << SPLITS.index(row.split)
-            return by_id, dict(kinds), splits
+            return by_id, kinds, splits
         if (self.root / "texts").is_dir():
             self.captions_from = "texts"
             self._texts = self.root / "texts"  # read with each motion: those of a million clips would fill memory
-            return {}, dict(kinds), {}
+            return {}, kinds, {}
         if labels:
             self.captions_from = "written from index.csv and measurements of the joints (the folder has no texts)"
             return self._written(), labels, {}
@@ -208,18 +211,19 @@ class LayoutFolder(Source):
             "or a folder texts with one <id>.txt for each clip."
         )
 
-    def _labels(self) -> dict[str, tuple[str, tuple[str, str] | None]]:
-        """Kind and (content, style) of each id in index.csv."""
+    def _labels(self) -> dict[str, _Labels]:
+        """Kind, (content, style) if captions are written from them, and action of each id in index.csv."""
         path = self.root / "index.csv"
         if not path.is_file():
             return {}
         table = read_csv(path, ("id", "source", "content", "style"))
         rows = [row for _, row in table if row.get("id") and "content" in row]
-        labels = {}
+        labels: dict[str, _Labels] = {}
         for row in rows:
+            action = action_of(row["content"], row.get("style") or "")
             kind = "composed" if row.get("source") == "composed" else "recorded"
             described = bool(row["content"]) and self.skeleton is HUMANML3D and knows(row["content"])
-            labels[row["id"]] = (kind, (row["content"], row.get("style") or "") if described else None)
+            labels[row["id"]] = (kind, (row["content"], row.get("style") or "") if described else None, action)
         return labels
 
     def _written(self) -> dict[str, list[Caption]]:

@@ -137,7 +137,7 @@ class _Run:
             record = {"id": item.id, "reason": DOUBTFUL, "detail": remark, "stored": True}
             self.report.doubtful.append(record)
         fps, least = self.skeleton.fps, self.skeleton.min_frames
-        for name in writer.add(item.id, features, loaded.captions, item.splits, item.kind, fps, LEAST):
+        for name in writer.add(item.id, features, loaded.captions, item.splits, item.kind, fps, LEAST, item.action):
             self._leave(name, LeftOut("too short", f"the captioned part has fewer than {LEAST} frames"))
         if not least <= len(features) <= LONGEST:  # neither trained on nor part of the usual tests
             reason = f"stored, but not of {least} to {LONGEST} frames"

@@ -39,6 +39,7 @@ class Item:
         splits: Bits of `store.SPLITS`.
         kind: One of `store.KINDS`.
         label: Content and style, from which captions are written.
+        action: Content and style as one text, see `action_of`; motions of the same action show the same.
         start: First second of the file to keep.
         end: Last second to keep; 0 for the whole file.
         number: Which of several motions of the file it is.
@@ -50,9 +51,15 @@ class Item:
     splits: int = 0
     kind: str = "recorded"
     label: tuple[str, str] | None = None
+    action: str = ""
     start: float = 0.0
     end: float = 0.0
     number: int = 0
+
+
+def action_of(content: str, style: str) -> str:
+    """Content and style of a motion as one text; empty without a content."""
+    return f"{content}, {style}" if content and style else content
 
 
 @dataclass
@@ -65,6 +72,7 @@ class Source(ABC):
         gives_features: Whether `load` gives features (F, C) instead of joints (T, J, 3).
         captions_from: Origin of the captions, for the report.
         statistics_as_published: Mean and Std are computed as HumanML3D's program does, see `published_statistics`.
+        names_actions: Items may have an action.
         problems: (id, reason, detail) of motions left out before loading.
     """
 
@@ -73,6 +81,7 @@ class Source(ABC):
     gives_features: bool = False
     captions_from: str = ""
     statistics_as_published: bool = False
+    names_actions: bool = False
     problems: list[tuple[str, str, str]] = field(default_factory=list)
 
     @abstractmethod

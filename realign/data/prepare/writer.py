@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from realign.data.prepare.captions import Caption
-from realign.data.store import CLIP, KINDS
+from realign.data.store import ACTIONS, CLIP, KINDS
 
-_TEXTS = ("ids", "captions", "tokens")
+_TEXTS = ("ids", "captions", "tokens", "actions")
 
 
 class ArrayFile:
@@ -118,14 +118,13 @@ class PackedWriter:
         self.folder, self.motions = folder, list[str](state["motions"])
         self._features = ArrayFile(folder / "features.npy", "<f4", (num_features,), state["features"])
         self._clips = ArrayFile(folder / "clips.npy", CLIP, rows=state["clips"])
-        self._ids, self._captions, self._tokens = (_Texts(folder, name, state[name]) for name in _TEXTS)
+        self._texts = {name: _Texts(folder, name, state[name]) for name in _TEXTS}
 
     def checkpoint(self) -> dict[str, Any]:
         """Flush everything to disk and return the state from which a new writer can continue."""
-        for each in (self._features, self._clips, self._ids.bytes, self._captions.bytes, self._tokens.bytes):
+        for each in self._files():
             each.flush()
-        texts = zip(_TEXTS, (self._ids, self._captions, self._tokens), strict=True)
-        offsets = {name: text.offsets.tolist() for name, text in texts}
+        offsets = {name: text.offsets.tolist() for name, text in self._texts.items()}
         return {"motions": self.motions, "features": self.frames, "clips": self._clips.rows, **offsets}
 
     @property
@@ -142,6 +141,7 @@ class PackedWriter:
         kind: str,
         fps: float,
         min_part: int,
+        action: str = "",
     ) -> list[str]:
         """Add a motion: one clip with the captions of the whole motion, and one for each captioned part.
 
@@ -153,6 +153,7 @@ class PackedWriter:
             kind: One of `store.KINDS`.
             fps: Frames per second, to convert the times of parts into frames.
             min_part: Parts with fewer frames are left out.
+            action: What `PackedMotions.action` returns for the motion.
 
         Returns:
             Names of the parts left out.
@@ -170,12 +171,14 @@ class PackedWriter:
             if not whole and high - low < min_part:
                 left_out.append(name)
                 continue
-            place = (len(self._captions.offsets) - 1, len(group), self._ids.offsets[-1], len(name.encode()))
+            texts = self._texts
+            place = (len(texts["captions"].offsets) - 1, len(group), texts["ids"].offsets[-1], len(name.encode()))
             row = (start + low, high - low, total, splits, KINDS.index(kind), first, not whole, *place)
             self._clips.add(np.array([row], CLIP))
-            self._ids.add([name])
-            self._captions.add(c.text for c in group)
-            self._tokens.add(c.tokens for c in group)
+            texts["ids"].add([name])
+            texts["captions"].add(c.text for c in group)
+            texts["tokens"].add(c.tokens for c in group)
+            texts["actions"].add([action])
             first = 0
         if not first:
             self.motions.append(clip_id)
@@ -184,13 +187,22 @@ class PackedWriter:
     def finish(self) -> NDArray[np.void]:
         """Complete all arrays and return the table of clips."""
         self._clips.finish()
-        self._ids.finish()
-        self._captions.finish(self.folder / "caption_offsets.npy")
-        self._tokens.finish(self.folder / "token_offsets.npy")
         self._features.finish()
+        texts = self._texts
+        named = texts["actions"].offsets[-1] > 0
+        texts["ids"].finish()
+        texts["captions"].finish(self.folder / "caption_offsets.npy")
+        texts["tokens"].finish(self.folder / "token_offsets.npy")
+        texts["actions"].finish(self.folder / "action_offsets.npy")
+        if not named:  # most sources name no actions
+            for name in ACTIONS:
+                (self.folder / f"{name}.npy").unlink()
         return np.load(self.folder / "clips.npy")
 
     def close(self) -> None:
         """Close the files, finished or not."""
-        for each in (self._features, self._clips, self._ids.bytes, self._captions.bytes, self._tokens.bytes):
+        for each in self._files():
             each.close()
+
+    def _files(self) -> list[ArrayFile]:
+        return [self._features, self._clips, *(text.bytes for text in self._texts.values())]

@@ -201,6 +201,25 @@ def test_captions_are_written_from_an_index(tmp_path):
     assert packed.caption(0).startswith("a person walks") and len(packed.captions(0)) >= 3
     assert [packed.kind(i) for i in (0, 1)] == ["recorded", "composed"]
     assert report.reasons == {"no caption": 1} and "index.csv" in report.meta["captions"]
+    assert [packed.action(i) for i in (0, 1)] == ["walk, happy", "walk+wave-left-hand"]
+
+
+def test_an_index_names_actions_beside_captions(tmp_path):
+    source = write_layout(tmp_path / "s", {"B1": 50, "B2": 101, "C1": 50})
+    (source / "texts" / "B2.txt").write_text("whole#w/X#nan#0.0\npart#p/X#1.0#4.0\n")
+    plain = PackedMotions.open(prepare(source, tmp_path / "plain").folder)
+    assert [plain.action(i) for i in range(len(plain))] == [""] * 4
+    (source / "index.csv").write_text("id,source,content,style\nB1,x,walk,happy\nB2,x,run,\nC1,x,,\n")
+    with pytest.raises(InputError, match="made from another source"):
+        prepare(source, tmp_path / "plain")
+    packed = PackedMotions.open(prepare(source, tmp_path / "named").folder)
+    named = {packed.id(i): packed.action(i) for i in range(len(packed))}
+    assert named == {"B1": "walk, happy", "B2": "run", "B2_1-4": "run", "C1": ""}
+    assert packed.captions(0) == plain.captions(0) and packed.identity != plain.identity
+    offsets = tmp_path / "named" / "action_offsets.npy"
+    np.save(offsets, np.load(offsets)[:-1])
+    with pytest.raises(InputError, match="action_offsets.npy does not fit clips.npy"):
+        PackedMotions.open(tmp_path / "named")
 
 
 def test_parts_of_published_text_files(tmp_path):
