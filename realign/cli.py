@@ -14,7 +14,7 @@ from keyword import iskeyword
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from realign.errors import explain, renamed
+from realign.errors import explain, need, renamed
 
 if TYPE_CHECKING:
     from realign.training import TrainingCLI
@@ -108,8 +108,10 @@ def main(args: Sequence[str] | None = None) -> int:
                     old, arguments[0] = arguments[0], OLD_NAMES[arguments[0]]
                     renamed(f"realign {old}", f"realign {arguments[0]}")
                 options = parse(arguments)
+                module = _module(options.command)
+                need(*getattr(module, "NEEDS", ()))
                 import_module("realign.commands.common").fetch_named(options)
-                status = _module(options.command).run(options) or 0
+                status = module.run(options) or 0
         sys.stdout.flush()
     except (KeyboardInterrupt, SystemExit) as error:
         signal = _stopped(error)

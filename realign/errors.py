@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from realign.extras import missing, of_import
 from realign.library_errors import of_library, of_resources
 
 
@@ -14,6 +15,31 @@ class InputError(ValueError):
 
     Commands print the sentence and leave with exit code 2; in Python it is an ordinary ``ValueError``.
     """
+
+
+class MissingPackage(InputError, ImportError):
+    """A package of an extra is not installed: one sentence with the command that installs it."""
+
+
+def need(*modules: str) -> None:
+    """Check that packages of extras are installed, without importing them.
+
+    Raises:
+        MissingPackage: One is not.
+    """
+    if told := missing(modules):
+        raise MissingPackage(told)
+
+
+@contextmanager
+def optional_packages() -> Iterator[None]:
+    """Raise `MissingPackage` where an import inside fails for want of a package of an extra."""
+    try:
+        yield
+    except ImportError as error:
+        if isinstance(error, MissingPackage) or (told := of_import(error)) is None:
+            raise
+        raise MissingPackage(told) from error
 
 
 class Renamed(DeprecationWarning):
@@ -50,6 +76,8 @@ def collect_input_warnings() -> Iterator[list[str]]:
 def explain(error: BaseException | None) -> str | None:
     """The message for an error that a user can correct, also if a library wrapped it; None for a defect."""
     first = error
+    if error is not None and (told := of_import(error)):
+        return told
     while error is not None:
         if told := _of_input(error) or of_resources(error):
             return told

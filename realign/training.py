@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, LightningDataModule, Trainer
+from realign.errors import InputError, explain, optional_packages
+
+with optional_packages():
+    from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from realign.callbacks.prediction_writer import PredictionWriter, writes_predictions
 from realign.checkpoint.saved import read_saved
 from realign.configuration import compose_arguments
 from realign.data.datamodule import MotionDataModule
-from realign.errors import InputError, explain
 from realign.files import is_exported
 from realign.launcher import check_processes
 from realign.library_errors import reads_checkpoint, shorten

@@ -18,7 +18,8 @@ LAYER = {
     "motion": 7, "text": 7, "diffusion": 7, "losses": 7, "metrics": 7, "index": 7,
     "batch": 8, "configuration": 8, "digest": 9, "distributed": 8, "seeding": 9, "errors": 9, "files": 9, "launcher": 9,
     "hub": 9, "precision": 9, "staging": 9, "threads": 9,
-    "file_names": 10, "masking": 10, "transfer": 10, "weight_names": 10, "library_errors": 10, "system": 10,
+    "extras": 10, "file_names": 10, "masking": 10, "transfer": 10, "weight_names": 10, "library_errors": 10,
+    "system": 10,
 }  # fmt: skip
 SAME_LAYER = {
     ("cli", "commands"), ("cli", "training"), ("commands", "training"), ("training", "trainer"), ("files", "errors"),

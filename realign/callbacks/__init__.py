@@ -1,4 +1,7 @@
-from realign.callbacks.ema import EMA
+from realign.errors import optional_packages
+
+with optional_packages():
+    from realign.callbacks.ema import EMA
 from realign.callbacks.index_builder import IndexBuilder
 from realign.callbacks.prediction_writer import PredictionWriter
 from realign.callbacks.recall_by_noise import RecallByNoise, draw_recall, read_curve

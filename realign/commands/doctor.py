@@ -14,11 +14,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from realign.extras import EXTRAS, missing
 from realign.files import cache_folder
 from realign.system import file_system, network_kind
 from realign.threads import affinity_cores, allowed_cores, cgroup_cores
 
-_PACKAGES = ("lightning", "torchmetrics", "diffusers", "transformers", "open-clip-torch", "numpy", "matplotlib")
+_PACKAGES = ("diffusers", "huggingface_hub", "tokenizers", "safetensors", "jsonargparse", "numpy")
+_OPTIONAL = (
+    "lightning",
+    "torchmetrics",
+    "matplotlib",
+    "tensorboard",
+    "open-clip-torch",
+    "transformers",
+    "pyarrow",
+    "gradio",
+)
 _NVIDIA = Path("/dev/nvidia0")
 _GB = 2**30
 _COUNTED = 200_000  # files of a cache
@@ -66,10 +77,15 @@ def look_at_packages(report: Report) -> None:
     """Python and the versions of packages, without importing them."""
     report.tell("Python", f"{platform.python_version()} in {sys.prefix}, {platform.platform()}")
     versions = {name: version_of(name) for name in ("realign", *_PACKAGES)}
-    report.tell("packages", ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items()))
-    missing = [name for name in _PACKAGES if versions[name] is None]
-    if missing:
-        report.broken.append(f"{', '.join(missing)} cannot be found; run pip install {' '.join(missing)}.")
+    found = versions | {name: version for name in _OPTIONAL if (version := version_of(name))}
+    report.tell("packages", ", ".join(f"{name} {version or 'missing'}" for name, version in found.items()))
+    lacking = [extra for extra, modules in EXTRAS.items() if missing(modules)]
+    told = [f"{', '.join(each for each in EXTRAS if each not in lacking) or 'none'} installed"]
+    told += [f"pip install 'realign[{','.join(lacking)}]' adds the others"] if lacking else []
+    report.tell("extras", "; ".join(told))
+    absent = [name for name in _PACKAGES if versions[name] is None]
+    if absent:
+        report.broken.append(f"{', '.join(absent)} cannot be found; run pip install {' '.join(absent)}.")
 
 
 def look_at_faiss(report: Report) -> None:
@@ -93,12 +109,13 @@ def look_at_faiss(report: Report) -> None:
 
 
 def look_at_builds(report: Report) -> None:
-    """Whether torch and torchvision fit, by the version files of their builds."""
+    """Whether torch and, if it is installed, torchvision fit, by the version files of their builds."""
     torch, vision = build_of("torch"), build_of("torchvision")
-    report.tell("torch", f"{torch or 'missing'}, torchvision {vision or 'missing'}")
+    report.tell("torch", f"{torch or 'missing'}, torchvision {vision or 'not installed'}")
     both = "run pip install --upgrade torch torchvision, from one index"
+    if not torch:
+        report.broken.append("torch is missing; run pip install torch.")
     if not (torch and vision):
-        report.broken.append(f"torch or torchvision is missing; {both}.")
         return
     numbers = [re.match(r"(\d+)\.(\d+)", version) for version in (torch, vision)]
     if numbers[0] and numbers[1] and numbers[0][1] == "2":

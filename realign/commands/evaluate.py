@@ -12,6 +12,7 @@ from realign.commands.common import SAMPLERS, add_guidance_scale, add_threads, a
 from realign.commands.configured import add_config
 from realign.commands.guiding import add_guidance, given_guidance, own_guidance
 from realign.errors import InputError
+from realign.extras import EXTRAS
 from realign.files import atomic_path
 from realign.guidance.arguments import check_concern
 from realign.threads import use_threads
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from realign.evaluation.evaluation import Watch
     from realign.evaluation.settings import Setting
 
+NEEDS = EXTRAS["train"]
 _RETRIEVAL_ONLY = ("sentence_encoder", "subset")
 SAMPLING = ("steps", "guidance_scale", "scheduler")
 

@@ -17,7 +17,7 @@ from realign.commands.common import (
     note,
 )
 from realign.commands.guiding import add_guidance, given_guidance
-from realign.errors import InputError
+from realign.errors import InputError, need
 from realign.guidance.arguments import check_concern
 from realign.threads import use_threads
 
@@ -61,6 +61,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> None:
     """Generate and write."""
+    if options.seconds is None and options.checkpoint is None:
+        need("faiss")  # the shipped index finds the lengths
     use_threads(options.threads, None if options.file else len(options.text) * options.samples)
     with loading():
         from realign.checkpoint.saved import saved_skeleton

@@ -14,11 +14,14 @@ from realign.commands.common import (
     read_motions,
 )
 from realign.errors import InputError
+from realign.extras import EXTRAS
 from realign.threads import use_threads
 
 if TYPE_CHECKING:
     from realign.inference import MotionSearch
     from realign.motion.clip import MotionClip
+
+NEEDS = EXTRAS["cpu"]
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 from realign.commands.evaluate import add_measuring, measure
 from realign.commands.guiding import add_guidance_files, own_guidance, window
 from realign.errors import InputError
+from realign.extras import EXTRAS
 from realign.guidance.arguments import add_guidance_options
 from realign.guidance.config import GuidanceConfig
 from realign.threads import use_threads
 
+NEEDS = EXTRAS["train"]
 _GRID = ("steps", "guidance_scale", "window", *GuidanceConfig.options())
 
 

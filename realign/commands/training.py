@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from realign.configuration import merge, read_config
-from realign.errors import InputError
+from realign.errors import InputError, need
+from realign.extras import EXTRAS, install
 from realign.files import is_exported
 from realign.launcher import check_launcher
 
@@ -49,6 +50,7 @@ def check_training(args: Sequence[str], environment: Mapping[str, str] = os.envi
     Raises:
         InputError: As said, with the value and the remedy.
     """
+    need(*EXTRAS["train"])
     check_launcher(environment)
     pairs = [_split(word, after) for word, after in zip(args, [*args[1:], ""], strict=True) if word.startswith("-")]
     given = [(name, value) for name, value in pairs if " " not in name and not name[:1].isdigit()]  # others are values
@@ -133,9 +135,8 @@ def _check_logger(given: Sequence[tuple[str, str]], trainer: Any) -> None:
     for logger, package in _PACKAGES.items():
         if logger in text and find_spec(package) is None:
             raise InputError(
-                f"{logger} needs the package {package}, which is not installed; run `pip install "
-                f"{package.replace('_', '-')}`, or take another, such as --trainer.logger=CSVLogger "
-                "--trainer.logger.save_dir=runs."
+                f"{logger} needs the package {package}, which is not installed; run `{install(package)}`, "
+                "or take another, such as --trainer.logger=CSVLogger --trainer.logger.save_dir=runs."
             )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
@@ -14,9 +13,12 @@ from realign.data.loading import MotionLoader, ResumableLoader, SeededBatchSampl
 from realign.data.store import PackedMotions
 from realign.data.text_features import keep_features
 from realign.distributed import first_then_others
-from realign.errors import InputError
+from realign.errors import InputError, optional_packages
 from realign.motion.skeleton import get_skeleton
 from realign.text.table import FeatureTable, TextReader
+
+with optional_packages():
+    import lightning.pytorch as pl
 
 USUAL_BATCH = 64
 

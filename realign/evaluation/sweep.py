@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.errors import InputError
+from realign.errors import InputError, optional_packages
 from realign.evaluation.estimate import METHODS
 from realign.evaluation.results import LEARNED, PLAIN, Results, Row
 from realign.evaluation.settings import Setting
@@ -87,7 +87,8 @@ def draw_sweep(path: str | Path, results: Results) -> Path:
     Returns:
         The path.
     """
-    from matplotlib.figure import Figure
+    with optional_packages():
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5 * len(results.evaluators), 4.8), layout="constrained")
     panels = figure.subplots(1, len(results.evaluators), squeeze=False)[0]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from realign.errors import optional_packages
 from realign.evaluation.estimate import METHODS, PUBLISHED, Estimate
 from realign.evaluation.results import Results, Row
 from realign.files import atomic_path
@@ -146,7 +147,8 @@ def draw(path: str | Path, results: Results) -> Path:
     Returns:
         The path.
     """
-    from matplotlib.figure import Figure
+    with optional_packages():
+        from matplotlib.figure import Figure
 
     chosen = [
         (name, [c for c in _columns(results, name) if c.measure != "R@2"]) for name in [*results.evaluators, None]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from realign.errors import InputError
+from realign.errors import InputError, optional_packages
 
 EXACT_BELOW = 50_000  # vectors: up to here an exact search takes milliseconds and needs no training
 _TRAIN_PER_LIST = 64  # vectors a list to train on: more makes k-means slower and lists no better
@@ -17,12 +17,8 @@ _GPU_MAX_K = 2048  # FAISS's own limit on a GPU
 
 def load_faiss() -> Any:
     """The faiss module, or InputError when no package provides it."""
-    try:
+    with optional_packages():
         import faiss
-    except ImportError:
-        raise InputError(
-            "FAISS is not installed; run pip install 'realign[cpu]' (or 'realign[gpu]' with CUDA 12)"
-        ) from None
     return faiss
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
-from realign.errors import InputError
+from realign.errors import InputError, optional_packages
+
+with optional_packages():
+    from torchmetrics import Metric
+    from torchmetrics.utilities import dim_zero_cat
 
 _ID_BYTES = 128  # names travel between processes as rows of bytes of one width
 

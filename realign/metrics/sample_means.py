@@ -6,11 +6,14 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
+from realign.errors import optional_packages
 from realign.precision import widest
 from realign.seeding import text_numbers
+
+with optional_packages():
+    from torchmetrics import Metric
+    from torchmetrics.utilities import dim_zero_cat
 
 
 class SampleMeans(Metric):

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from realign.errors import renamed
-from realign.tasks.base import Task
+from realign.errors import optional_packages, renamed
+
+with optional_packages():
+    from realign.tasks.base import Task
 from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.tasks.embedding import MotionEmbeddings
 from realign.tasks.evaluator import EvaluatorTask

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from realign.errors import InputError
+from realign.errors import InputError, optional_packages
 from realign.files import sha256_file
 from realign.hub import from_hub
 from realign.text.base import FrozenTextEncoder, TokenLimit
@@ -124,12 +124,13 @@ class HuggingFaceEncoder(FrozenTextEncoder):
         return SentenceModel(model, tokenizer, self.token_limit().tokens, head)
 
     def _from_folder(self, kind: str, **options: Any) -> Any:
-        import transformers
-
+        folder = str(self.folder)
         try:
-            return getattr(transformers, kind).from_pretrained(
-                str(self.folder), local_files_only=True, trust_remote_code=False, **options
-            )
+            with optional_packages():
+                import transformers
+
+                reader = getattr(transformers, kind)
+                return reader.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
         except ImportError:  # a broken installation, not a broken folder
             raise
         except Exception as error:  # readers of many formats, each with exceptions of its own
@@ -159,7 +160,8 @@ def _model_kind(config: Any) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hold back the progress bars and reports of transformers; what matters of them is checked."""
-    from transformers.utils import logging
+    with optional_packages():
+        from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from realign.errors import InputError
+from realign.errors import InputError, optional_packages
 from realign.files import content_digest, sha256_file
 from realign.hub import from_hub
 from realign.text.base import FrozenTextEncoder, TokenLimit
@@ -54,8 +54,7 @@ class OpenClipEncoder(FrozenTextEncoder):
         words: Literal["projected", "hidden"] = "projected",
     ):
         super().__init__()
-        import open_clip
-
+        open_clip = _load()
         self.name = name.replace("/", "-")
         self.pretrained = pretrained
         self.cache_dir = cache_dir
@@ -107,8 +106,7 @@ class OpenClipEncoder(FrozenTextEncoder):
 
     def build_tokenizer(self) -> Tokenizer:
         """Load the tokenizer."""
-        import open_clip
-
+        open_clip = _load()
         source = open_clip.get_model_config(self.name)["text_cfg"].get("hf_tokenizer_name")
         with _root_logger_untouched():
             if not source:
@@ -121,8 +119,7 @@ class OpenClipEncoder(FrozenTextEncoder):
 
     def build(self) -> nn.Module:
         """Load the text tower."""
-        import open_clip
-
+        open_clip = _load()
         config = open_clip.get_model_config(self.name)
         text_config = {**config["text_cfg"], "hf_model_pretrained": False}  # weights come from the tag or the file
         # open-clip-torch only warns when a tag was trained with QuickGELU and the named architecture has GELU (ViT-L-14
@@ -158,8 +155,7 @@ class OpenClipEncoder(FrozenTextEncoder):
     def _weights_file(self) -> str | None:
         if not self._tag:
             return self.pretrained
-        import open_clip
-
+        open_clip = _load()
         hub = self._tag.get("hf_hub", "")
         quick = f"{self.name}-quickgelu"
         name = quick if self._tag.get("quick_gelu") and quick in open_clip.list_models() else self.name
@@ -177,8 +173,7 @@ class OpenClipEncoder(FrozenTextEncoder):
         return from_hub(load, f"The pretrained tag {self.pretrained!r} of {self.name!r}", remedy)
 
     def _load(self, model: nn.Module, path: str) -> None:
-        import open_clip
-
+        open_clip = _load()
         try:
             result = open_clip.load_checkpoint(model, path, strict=False)
         except ImportError:  # a broken installation, not a broken file
@@ -195,6 +190,13 @@ class OpenClipEncoder(FrozenTextEncoder):
             raise InputError(
                 f"{path} holds weights of another model than {self.name!r}: {(missing + foreign)[0]} differs."
             )
+
+
+def _load() -> Any:
+    """The open_clip module, or InputError when it is not installed."""
+    with optional_packages():
+        import open_clip
+    return open_clip
 
 
 def _cached(hub: str, cache_dir: str | None) -> str:
