@@ -1,4 +1,15 @@
-"""Text-to-motion generation with step-aware reward guidance and retrieval."""
+"""Text-to-motion generation with step-aware reward guidance and retrieval.
+
+    from realign import MotionSearch, TextToMotion
+
+    clip = TextToMotion.from_pretrained().generate(["a person walks forward"])[0]
+    clip.save("walk.gif")
+    hits = MotionSearch.from_pretrained().by_text(["a person walks forward"])[0]
+
+`TextToMotion` makes motions, `MotionSearch` finds them, and a `MotionClip` is a motion. Everything else is in packages:
+`realign.guidance`, `realign.evaluation`, `realign.tasks`, `realign.nn` and so on. The command ``realign --help`` lists
+what can be done without Python.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +31,25 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:  # heavy modules load at first use, so that the command line starts at once
-    if name in _HOMES:
-        from importlib import import_module
+    from importlib import import_module
 
+    if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'realign' has no attribute {name!r}")
+    if name in _packages():
+        return import_module(f"realign.{name}")
+    from realign.spelling import suggestion
+
+    raise AttributeError(
+        f"module 'realign' has no attribute {name!r}; {suggestion(name, __dir__(), 'see dir(realign)')}"
+    )
+
+
+def __dir__() -> list[str]:  # for tab completion and help(realign), which do not know what is not loaded yet
+    return sorted({*globals(), *__all__, *_packages()} - {"TYPE_CHECKING", "Any"})
+
+
+def _packages() -> list[str]:
+    """Names of the packages inside."""
+    from pkgutil import iter_modules
+
+    return [each.name for each in iter_modules(__path__) if each.ispkg]

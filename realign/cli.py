@@ -61,7 +61,7 @@ def build(args: Sequence[str]) -> "TrainingCLI":
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the project's own commands; the four training ones are listed in its help."""
-    top = argparse.ArgumentParser(prog="realign", description=import_module("realign").__doc__)
+    top = argparse.ArgumentParser(prog="realign", description=str(import_module("realign").__doc__).partition("\n")[0])
     top.add_argument("--version", action="version", version=f"realign {import_module('realign').__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in TRAINING.items():

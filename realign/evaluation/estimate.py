@@ -26,6 +26,9 @@ class Estimate:
     interval: float | None = None
     method: Method | None = field(default=None, compare=False)
 
+    def __str__(self) -> str:
+        return f"{self.mean:.3g}" + (f" ± {self.interval:.2g}" if self.interval is not None else "")
+
     @classmethod
     def of(cls, values: Sequence[float], difference: bool = False) -> "Estimate":
         """That of at least one value.

@@ -81,6 +81,11 @@ class Evaluation:
         self._check_clips(batch_size)
         models = EvaluationModels(by_name, clips, generator.device)
         self.replicator = Replicator(clips, models, protocol, generator.device, batch_size)
+        self._evaluators = list(evaluators)
+
+    def __repr__(self) -> str:
+        clips = f"{len(self.clips)} clips of {self.clips.split}, protocol {self.protocol.name}"
+        return f"Evaluation({type(self.generator).__name__}, {clips}, evaluators {', '.join(self._evaluators)})"
 
     def run(
         self,

@@ -37,6 +37,12 @@ class Row:
     speed: dict[str, Any] | None = None
     published: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        evaluator = next(iter(self.replications[0]["evaluators"]), None) if self.replications else None
+        found = {name: self.estimate(name, evaluator) for name in ("R@1", "FID") if evaluator is not None}
+        told = [f"{name} {each}" for name, each in found.items() if each is not None]
+        return f"Row({', '.join([repr(self.name), f'{len(self.replications)} replications', *told])})"
+
     @property
     def excluded(self) -> int:
         """Motions with a value that is not finite, over all replications but those of MModality."""
@@ -104,6 +110,10 @@ class Results:
 
     about: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        rows = "".join(f"\n  {row!r}" for row in self.rows)
+        return f"Results({len(self.rows)} rows{rows})"
 
     @property
     def evaluators(self) -> list[str]:

@@ -156,6 +156,10 @@ class GuidanceConfig:
                 "update additive or ddpm, or another point."
             )
 
+    def __repr__(self) -> str:
+        changed = [each for each in fields(self) if each.name == "method" or getattr(self, each.name) != each.default]
+        return f"GuidanceConfig({', '.join(f'{each.name}={getattr(self, each.name)!r}' for each in changed)})"
+
     def _lay_preset(self) -> None:
         """Replace defaults by the options of the preset."""
         for name, value in _preset(self.preset).items():

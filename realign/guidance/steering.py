@@ -35,6 +35,9 @@ class Steering(ABC):
         self.objective, self.config = objective, objective.config
         self._checked: weakref.ref[TextToMotionModel] | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.config!r}, by {self.objective.reward.fingerprint})"
+
     @abstractmethod
     def check(self, generator: TextToMotionModel) -> None:
         """Refuse a generator that the objective does not fit.

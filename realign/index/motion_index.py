@@ -40,6 +40,11 @@ class SearchResult:
         """Their ids, k a query."""
         return [[item.id for item in row] for row in self.items]
 
+    def __repr__(self) -> str:
+        queries, k = self.positions.shape
+        best = f", the first found {self._source[int(self.positions[0, 0])].id!r} ({self.scores[0, 0]:.3f})"
+        return f"SearchResult({k} nearest of {queries} queries{best if self.positions.size else ''})"
+
 
 class MotionIndex:
     """Motions findable by embedding: FAISS index, items, and the fingerprint of the model that made the embeddings.
@@ -76,6 +81,10 @@ class MotionIndex:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def __repr__(self) -> str:
+        access = ", read-only" if self.read_only else ""
+        return f"MotionIndex({len(self)} motions, width {self.dim}, {self.factory}, by {self.fingerprint}{access})"
 
     @property
     def digest(self) -> str:

@@ -38,6 +38,11 @@ class MotionHit:
     source: str
     position: int
 
+    def __repr__(self) -> str:
+        first = repr(self.captions[0]) if self.captions else "no caption"
+        more = f" and {len(self.captions) - 1} more" if len(self.captions) > 1 else ""
+        return f"MotionHit({self.id!r}, {self.score:.3f}, {self.seconds:.1f} s, {first}{more})"
+
 
 @dataclass(frozen=True)
 class CaptionHit:
@@ -50,6 +55,9 @@ class CaptionHit:
 
     caption: str
     score: float
+
+    def __repr__(self) -> str:
+        return f"CaptionHit({self.caption!r}, {self.score:.3f})"
 
 
 def hits_of(found: SearchResult, fps: float) -> list[list[MotionHit]]:

@@ -84,6 +84,11 @@ class MotionSearch:
         embedder = load_model(folder_of_model, JointEmbedding, trust_code=trust_code, noise=False)  # type: ignore[type-abstract]
         return cls(embedder.to(chosen), MotionLibrary.load(folder))
 
+    def __repr__(self) -> str:
+        captions = "no captions" if self.library.captions is None else f"{len(self.library.captions)} captions"
+        what = f"{len(self)} motions and {captions} of {self.library.folder}"
+        return f"MotionSearch({what}, by {self.embedder.fingerprint} on {self.embedder.device})"
+
     def __len__(self) -> int:
         return len(self.library.motions)
 

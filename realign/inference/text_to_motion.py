@@ -99,6 +99,13 @@ class TextToMotion:
             model.guide = model._guide(reward, index)
         return model
 
+    def __repr__(self) -> str:
+        numbers = self.task.parameters() if isinstance(self.task, torch.nn.Module) else ()
+        size = sum(each.numel() for each in numbers) / 1e6
+        guided = "unguided" if self.default is None else f"guided by {self.default}"
+        model = f"{type(self.task).__name__}, {size:.1f} M parameters on {self.task.device}"
+        return f"TextToMotion({model}, {self.skeleton.name} at {self.skeleton.fps:g} fps, {guided})"
+
     def compile(self) -> "TextToMotion":
         """Compile the networks of the generator, and those of rewards that are loaded later; return the model itself.
 

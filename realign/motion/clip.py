@@ -1,6 +1,6 @@
 """A motion in memory, and reading it from files."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,12 @@ class MotionClip:
             raise InputError("joints hold NaN or infinite values: repair the clip or leave it out")
         check_fps(self.fps)
         self.joints = np.ascontiguousarray(joints, dtype=np.float32)
+
+    def __repr__(self) -> str:
+        told = f"{self.seconds:.3g} s, {len(self)} frames at {self.fps:g} fps, {self.skeleton}"
+        numbers = {each.name: getattr(self, each.name) for each in fields(self)[4:]}  # that were measured on it
+        told += "".join(f", {name} {value:.3g}" for name, value in numbers.items() if isinstance(value, float))
+        return f"MotionClip({self.caption!r}, {told})"
 
     def __len__(self) -> int:
         return len(self.joints)

@@ -58,6 +58,9 @@ class Skeleton:
     contact_threshold: float
     min_frames: int
 
+    def __repr__(self) -> str:
+        return f"Skeleton({self.name!r}, {self.num_joints} joints, {self.fps:g} fps, unit {self.unit})"
+
     @property
     def num_joints(self) -> int:
         """Number of joints J."""

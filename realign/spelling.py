@@ -1,0 +1,25 @@
+"""Names similar to a mistyped one."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def similar(word: str, names: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The names that are most similar to a word, best first; upper and lower case count as the same.
+
+    Args:
+        word: What was written.
+        names: What could have been meant.
+        count: Names to return at most.
+        cutoff: Least similarity, between 0 and 1.
+    """
+    by_key: dict[str, str] = {}
+    for name in names:
+        by_key.setdefault(name.casefold(), name)
+    return [by_key[key] for key in difflib.get_close_matches(word.casefold(), by_key, count, cutoff)]
+
+
+def suggestion(word: str, names: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:
+    """``did you mean NAME?``, or another remedy if no name is similar."""
+    found = similar(word, names, cutoff=cutoff)
+    return f"did you mean {found[0]}?" if found else otherwise
