@@ -1,6 +1,7 @@
 import codecs
 import gzip
 import hashlib
+import io
 import os
 import re
 import zlib
@@ -39,6 +40,28 @@ def shipped_folder(name: str) -> Path:
 def is_exported(path: Path) -> bool:
     """Whether a path is a folder of exported or imported weights."""
     return all((path / name).is_file() for name in (CONFIG, WEIGHTS))
+
+
+class StoredFile(str):
+    """The name of a file inside another, such as an archive, with its bytes; readers take it as they take a path."""
+
+    data: bytes
+
+    def __new__(cls, name: str, data: bytes) -> "StoredFile":
+        """Name it, for messages, and hold its bytes."""
+        self = super().__new__(cls, name)
+        self.data = data
+        return self
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of its name."""
+        return Path(self).suffix
+
+
+def open_file(path: str | Path) -> IO[bytes]:
+    """Open a path or a `StoredFile` to read its bytes."""
+    return io.BytesIO(path.data) if isinstance(path, StoredFile) else open(path, "rb")
 
 
 def model_path(given: str | Path) -> Path:
@@ -99,7 +122,8 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
         InputError: It is not such text; the line is named. Or it is not an archive that can be unpacked.
         OSError: It cannot be read.
     """
-    content = Path(path).read_bytes()
+    with open_file(path) as file:
+        content = file.read()
     if str(path).lower().endswith(".gz"):
         try:
             content = gzip.decompress(content)
@@ -142,7 +166,7 @@ def load_npy(path: str | Path, mapped: bool = False) -> "NDArray[Any]":
 
     # by name: numpy.load would take an archive, too
     if not mapped:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return read_npy(file)
     with _one_line_errors():
         array = np.lib.format.open_memmap(path, mode="r")

@@ -21,8 +21,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "prepare",
         help="turn a folder of motions into a set to train on",
         description="Compute features, Mean, Std and splits of a HumanML3D- or KIT-layout folder, or of files of "
-        "motions (.bvh, .glb, .gltf, .npz of AMASS, .npy of joints, features or MDM's results) with captions, and "
-        "write them as one memory-mapped set. Clips that cannot be used are reported. "
+        "motions (.bvh, .glb, .gltf, .npz of AMASS, .npy of joints, features or MDM's results, also in .parquet or "
+        ".tar files) with captions, and write them as one memory-mapped set. Clips that cannot be used are reported. "
         "`realign prepare amass AMASS` makes HumanML3D from recordings of AMASS, `realign prepare cmu CMU` its part "
         "that is cut from the CMU library, from BVH or AMC files.",
     )
@@ -30,8 +30,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "source",
         metavar="SOURCE",
         nargs="+",
-        help="folder with new_joints or new_joint_vecs, or with .bvh, .glb, .npz or .npy files; or a word and a "
-        "folder: amass and the AMASS downloads, cmu and a release of the CMU library, bandai and a clone of "
+        help="folder with new_joints or new_joint_vecs, or with .bvh, .glb, .npz, .npy, .parquet or .tar files; or a "
+        "word and a folder: amass and the AMASS downloads, cmu and a release of the CMU library, bandai and a clone of "
         "Bandai-Namco's data set",
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")

@@ -10,7 +10,7 @@ from realign.motion.arrays import split_clips
 from realign.motion.pickled import read_pickled
 
 
-def load_results(path: Path) -> list[tuple[np.ndarray, str]]:
+def load_results(path: str | Path) -> list[tuple[np.ndarray, str]]:
     """Arrays and texts of a .npy of pickled objects: MDM's results.npy, or a list of arrays of different lengths.
 
     Args:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from realign.errors import InputError
+from realign.files import StoredFile, open_file
 
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -27,11 +28,12 @@ class GltfFile:
         InputError: It is cut off or not glTF 2.0.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path, self._binary = path, b""
         self._buffers: dict[int, bytes] = {}
         try:
-            data = path.read_bytes()
+            with open_file(path) as file:
+                data = file.read()
         except FileNotFoundError:
             raise InputError(f"no such motion file: {path}; check the path") from None
         except OSError as error:
@@ -104,8 +106,9 @@ class GltfFile:
             return base64.b64decode(uri.partition(",")[2], validate=True)
         from urllib.parse import unquote
 
-        beside = (self.path.parent / unquote(uri)).resolve()
-        if "://" in uri or not beside.is_relative_to(self.path.parent.resolve()):
+        folder = Path(self.path).parent.resolve()
+        beside = (folder / unquote(uri)).resolve()
+        if isinstance(self.path, StoredFile) or "://" in uri or not beside.is_relative_to(folder):
             raise InputError(f"{self.path} names a buffer outside its folder ({uri[:60]!r}): export it as .glb")
         if not beside.is_file():
             raise InputError(f"{self.path} needs the file {unquote(uri)!r} beside it: copy it there, or export as .glb")

@@ -65,7 +65,6 @@ def read_gltf(path: str | Path, fps: float | None = None) -> list[GltfFigure]:
     Raises:
         InputError: It is damaged, has no skin or no animation of one, or is compressed.
     """
-    path = Path(path)
     try:
         scene = _Scene(GltfFile(path))
         return [scene.figure(animation, fps) for animation in scene.animations]
@@ -78,7 +77,6 @@ def read_gltf(path: str | Path, fps: float | None = None) -> list[GltfFigure]:
 
 def gltf_texts(path: str | Path) -> list[str]:
     """The caption of each animation of a file, "" if it has none; raises as `read_gltf`."""
-    path = Path(path)
     try:
         scene = _Scene(GltfFile(path))
         return [scene.text(animation) for animation in scene.animations]

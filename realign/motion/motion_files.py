@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from realign.errors import InputError
+from realign.files import StoredFile, load_npy
 from realign.motion.amass import BODY_JOINTS, BodyMotion, from_z_up
 from realign.motion.array_files import load_array, load_results
 from realign.motion.arrays import parse_units, split_clips, to_joints
@@ -73,11 +74,11 @@ class MotionFiles:
             fps, None if rig is None else load_rig(rig), up, units, body_models, None if rig is None else Path(rig)
         )
 
-    def read(self, path: Path) -> list[ReadMotion]:
+    def read(self, path: Path | StoredFile) -> list[ReadMotion]:
         """All motions of a file; nothing in it is executed.
 
         Args:
-            path: The file.
+            path: The file, or one that is inside another.
 
         Raises:
             InputError: As `MotionClip.load_all`.
@@ -100,7 +101,7 @@ class MotionFiles:
                 motions.append(ReadMotion(joints, self.fps or clips.skeleton.fps, clips.skeleton, text))
         return motions
 
-    def _body(self, path: Path) -> ReadMotion:
+    def _body(self, path: Path | StoredFile) -> ReadMotion:
         """A motion of AMASS, with the joints of its body model."""
         try:
             motion = BodyMotion.read(path)
@@ -124,7 +125,7 @@ class MotionFiles:
         return ReadMotion(joints.astype(np.float32), HUMANML3D.fps, HUMANML3D)
 
 
-def contents(path: Path) -> tuple[Skeleton | None, list[str]]:
+def contents(path: Path | StoredFile) -> tuple[Skeleton | None, list[str]]:
     """The skeleton of a file's motions, None if it is damaged, and a text for each of them, which may be empty.
 
     Args:
@@ -136,7 +137,7 @@ def contents(path: Path) -> tuple[Skeleton | None, list[str]]:
         if path.suffix.lower() in GLTF:
             return HUMANML3D, gltf_texts(path)
         if not is_pickled(path):
-            content = split_clips(np.load(path, mmap_mode="r", allow_pickle=False), path)
+            content = split_clips(load_npy(path, mapped=isinstance(path, Path)), path)
             return content.skeleton, [""] * len(content.arrays)
         results = load_results(path)
         return split_clips(results[0][0], path).skeleton, [text for _, text in results]

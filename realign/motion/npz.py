@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realign.errors import InputError
-from realign.files import read_npy
+from realign.files import StoredFile, open_file, read_npy
 from realign.motion.pickled import read_header
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, NotImplementedError, RuntimeError)
@@ -29,9 +29,9 @@ class Npz:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = path
         try:
-            self._archive = zipfile.ZipFile(path)
+            self._archive = zipfile.ZipFile(open_file(path) if isinstance(path, StoredFile) else path)
         except _BROKEN as error:
             raise InputError(f"{path} is cut off or not an .npz archive ({error}); copy it again.") from None
         self.names = {name.removesuffix(".npy") for name in self._archive.namelist()}

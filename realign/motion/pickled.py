@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from realign.errors import InputError
+from realign.files import open_file
 
 _PLAIN = re.compile(r"(b1|[iu][1248]|f[248]|[US]\d{1,6})")
 
@@ -21,7 +22,7 @@ _PLAIN = re.compile(r"(b1|[iu][1248]|f[248]|[US]\d{1,6})")
 def is_pickled(path: str | Path) -> bool:
     """Whether the header of a .npy file announces pickled objects; False for any other file."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return read_header(file).hasobject
     except Exception:  # a damaged header raises many exceptions; the plain reader reports why
         return False
@@ -39,7 +40,7 @@ def read_pickled(path: str | Path) -> Any:
     Raises:
         InputError: It is damaged, or holds or calls anything else.
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         read_header(file)
         payload = io.BytesIO(file.read())
     try:

@@ -3,18 +3,23 @@
 import re
 import tarfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from realign.data.prepare.captions import parse_text
 from realign.data.prepare.table import Records, read_json_text
 from realign.errors import InputError
 from realign.files import data_files
 
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
 STREAMED = (".parquet", ".tar")
 _METADATA = ("metadata.csv", "metadata.jsonl")
 _ROWS = 4096  # read at once
-_LARGEST = 1 << 24  # bytes of a text in an archive
+LARGEST = 1 << 24  # bytes of a text in an archive
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 
 
@@ -52,26 +57,38 @@ def parquet_records(path: Path, columns: Collection[str]) -> Records:
     Raises:
         InputError: It is damaged, or pyarrow is missing.
     """
+    with open_parquet(path) as file:
+        names = [name for name in file.schema_arrow.names if name.strip().lower() in columns]
+        if not names:
+            has = ", ".join(file.schema_arrow.names)[:100]
+            raise InputError(f"{path} has the columns {has}; it needs 'id' or 'file', and 'caption'.")
+        number = 0
+        for batch in file.iter_batches(batch_size=_ROWS, columns=names):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}, row {number}", {name.strip().lower(): value for name, value in row.items()}
+
+
+@contextmanager
+def open_parquet(path: Path) -> "Iterator[ParquetFile]":
+    """Open a Parquet file; what goes wrong in the block is told as a damaged file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It is damaged, or pyarrow is missing.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise InputError(
-            f"Captions in {path} need pyarrow; run pip install 'realign[parquet]', or save them as CSV or JSON lines."
+            f"{path} needs pyarrow; run pip install 'realign[parquet]', or save captions as CSV or JSON lines."
         ) from None
-    number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            names = [name for name in file.schema_arrow.names if name.strip().lower() in columns]
-            if not names:
-                has = ", ".join(file.schema_arrow.names)[:100]
-                raise InputError(f"{path} has the columns {has}; it needs 'id' or 'file', and 'caption'.")
-            for batch in file.iter_batches(batch_size=_ROWS, columns=names):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}, row {number}", {name.strip().lower(): value for name, value in row.items()}
-    except InputError:
-        raise
+            yield file
     except (pyarrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:100]
         raise InputError(f"{path} is damaged or not a Parquet file ({reason}); copy it again.") from None
@@ -93,20 +110,34 @@ def tar_records(path: Path) -> Records:
                 stem, _, kind = name.partition(".")
                 if not member.isfile() or not stem or kind.lower() not in ("txt", "json"):
                     continue
-                where, key = f"{path}, {member.name}", f"{folder}/{stem}" if folder else stem
-                file = archive.extractfile(member) if member.size <= _LARGEST else None
-                if file is None:
-                    raise InputError(f"{where}: {member.size} bytes are not a caption; leave it out.")
-                try:
-                    text = file.read().decode("utf-8-sig")
-                except UnicodeDecodeError:
-                    raise InputError(f"{where} is not UTF-8; save it as UTF-8.") from None
-                if kind.lower() == "json":
-                    yield where, {"id": key} | read_json_text(text, where)
-                    continue
-                for caption in parse_text(text, where):
-                    yield where, {"id": key, "caption": caption.text, "start": caption.start, "end": caption.end}
+                key = f"{folder}/{stem}" if folder else stem
+                file = archive.extractfile(member) if member.size <= LARGEST else None
+                yield from tar_captions(f"{path}, {member.name}", key, file)
     except InputError:
         raise
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise InputError(f"{path} is cut off or not a tar archive ({error}); copy it again.") from None
+
+
+def tar_captions(where: str, key: str, file: IO[bytes] | None) -> Records:
+    """The captions of one member, KEY.txt or KEY.json.
+
+    Args:
+        where: Archive and member, for messages.
+        key: The key.
+        file: The open member; None if it is too large.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    if file is None:
+        raise InputError(f"{where}: more than {LARGEST >> 20} MiB are not a caption; leave it out.")
+    try:
+        text = file.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{where} is not UTF-8; save it as UTF-8.") from None
+    if where.lower().endswith(".json"):
+        yield where, {"id": key} | read_json_text(text, where)
+        return
+    for caption in parse_text(text, where):
+        yield where, {"id": key, "caption": caption.text, "start": caption.start, "end": caption.end}

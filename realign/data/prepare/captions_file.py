@@ -12,7 +12,7 @@ from realign.data.prepare.table import read_csv, read_json
 from realign.errors import InputError
 from realign.text.captions import plain_caption
 
-_COLUMNS = ("id", "file", "caption", "start", "end", "split")
+COLUMNS = ("id", "file", "caption", "start", "end", "split")
 _HEADER = "it needs 'id' or 'file', and 'caption': write file,caption above the rows"
 
 
@@ -61,20 +61,29 @@ def read_captions_file(path: str | Path) -> list[CaptionRow]:
 def _rows(path: Path) -> Iterator[CaptionRow]:
     """The rows of one file."""
     if path.suffix.lower() in STREAMED:
-        records = parquet_records(path, _COLUMNS) if path.suffix.lower() == ".parquet" else tar_records(path)
+        records = parquet_records(path, COLUMNS) if path.suffix.lower() == ".parquet" else tar_records(path)
         split = split_of(path)
         for where, record in records:
-            yield from _read(record | {"split": record.get("split") or split}, where, "")
+            yield from read_record(record | {"split": record.get("split") or split}, where)
         return
     is_json = any(suffix.lower() in (".jsonl", ".json", ".ndjson") for suffix in path.suffixes[-2:])
-    records = read_json(path, "id", "caption") if is_json else read_csv(path, _COLUMNS, _HEADER)
+    records = read_json(path, "id", "caption") if is_json else read_csv(path, COLUMNS, _HEADER)
     quote = "" if is_json else ", and put a caption that holds a comma in quotes"
     for where, record in records:
-        yield from _read(record, where, quote)
+        yield from read_record(record, where, quote)
 
 
-def _read(record: dict[str, Any], where: str, quote: str) -> Iterator[CaptionRow]:
-    """The captions of one row; `quote` is a further remedy in case that a caption was cut."""
+def read_record(record: dict[str, Any], where: str, quote: str = "") -> Iterator[CaptionRow]:
+    """The captions of one row.
+
+    Args:
+        record: Its values by column, in lower case.
+        where: Its location for messages.
+        quote: Further remedy in case that a caption was cut.
+
+    Raises:
+        InputError: It is incomplete, or would lose a part of its caption.
+    """
     key = next((record[name] for name in ("id", "file") if str(record.get(name) or "").strip()), None)
     if key is None or record.get("caption") is None:
         raise InputError(f"{where}: needs 'id' or 'file', and 'caption'; it has {sorted(record)}.")
@@ -95,10 +104,10 @@ def _read(record: dict[str, Any], where: str, quote: str) -> Iterator[CaptionRow
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
         if sentence:
-            yield CaptionRow(_key(str(key)), Caption(sentence, start, end), split)
+            yield CaptionRow(motion_key(str(key)), Caption(sentence, start, end), split)
 
 
-def _key(key: str) -> str:
+def motion_key(key: str) -> str:
     """An id or a file path in either slash style, without suffix."""
     name = key.strip().replace("\\", "/").removeprefix("./")
     return re.sub(r"\.(bvh|npy|npz|glb|gltf)$", "", name, flags=re.IGNORECASE)

@@ -94,6 +94,7 @@ class _Run:
             clips = writer.finish()
         finally:
             writer.close()
+            self.source.close()
         (self.folder / _STATE).unlink(missing_ok=True)
         if len(clips) == 0:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.report.reasons.items()) or "it has none"

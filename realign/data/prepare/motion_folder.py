@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from realign.data.prepare.archives import Archives, Member, archive_paths, read_contents
 from realign.data.prepare.caption_sources import caption_files
 from realign.data.prepare.captions import Caption, read_text_file
 from realign.data.prepare.captions_file import CaptionRow, read_captions_file
 from realign.data.prepare.source import Item, LeftOut, Source, Splitter
 from realign.data.store import SPLITS
 from realign.errors import InputError
-from realign.files import data_files
+from realign.files import StoredFile, data_files
 from realign.motion.bvh.retarget import resample
 from realign.motion.motion_files import SUFFIXES, MotionFiles, ReadMotion, contents
 from realign.motion.skeleton import HUMANML3D, KIT, get_skeleton
@@ -31,6 +32,8 @@ def motion_paths(folder: Path) -> list[Path]:
 class MotionFolder(Source):
     """Files of motions of any kind, as `MotionClip.load_all` reads them, resampled to the skeleton's rate.
 
+    Motions in Parquet files and tar archives are read as files, with the captions beside them.
+
     Captions with times cut parts out of them.
     """
 
@@ -38,7 +41,8 @@ class MotionFolder(Source):
     captions_file: Path | None = None
     splits_option: str | None = None
     _names: "_Names | None" = None
-    _last: tuple[Path, list[ReadMotion]] | None = None
+    _last: tuple[Path | Member, list[ReadMotion]] | None = None
+    _archives: Archives = field(default_factory=Archives)
 
     @classmethod
     def open(
@@ -55,15 +59,18 @@ class MotionFolder(Source):
             root: The folder; subfolders are searched too.
             reader: How its files are read.
             captions: CSV or JSONL with id or file, caption and optionally start, end, split; when None, texts/ID.txt
-                or the texts in the files.
+                or the texts in the files and archives.
             skeleton: Name of the skeleton; when None, KIT-ML if all files of known content have it, else HumanML3D.
             splits: Folder with split lists, or percentages such as "80/5/15".
         """
         names = _Names(root)
+        if not names.paths:
+            detail = "".join(f": {detail}" for *_, detail in names.problems[:1])
+            raise InputError(f"The Parquet files and tar archives in {root} hold no motions{detail or '.'}")
         source = f"the file {captions.name}" if captions else ""
         if captions is None:
             source = f"{_TEXTS}/" if (root / _TEXTS).is_dir() else "texts in the files of motions"
-            if not (root / _TEXTS).is_dir() and not any(names.texts.values()):
+            if not (root / _TEXTS).is_dir() and not any(names.texts.values()) and not names.captions:
                 raise InputError(f"{root} holds motions without captions; give --captions FILE with file and caption.")
         found = KIT if names.skeletons == {KIT.name} else HUMANML3D
         if skeleton is not None and skeleton != found.name and skeleton not in names.skeletons:
@@ -86,6 +93,7 @@ class MotionFolder(Source):
     def files(self) -> Iterable[Path]:
         """Motions, captions, rig map, body models and lists."""
         yield from motion_paths(self.root)
+        yield from archive_paths(self.root)
         yield from data_files(self.root, ".bin", recursive=True)  # buffers of .gltf files
         if self.captions_file is None and (self.root / _TEXTS).is_dir():
             yield from data_files(self.root / _TEXTS, ".txt", recursive=True)
@@ -101,9 +109,8 @@ class MotionFolder(Source):
         """One item for each motion and each captioned time range in it."""
         splitter = Splitter(self.splits_option, self.root)
         names = self.names
-        for name, path in names.twice:
-            self.problems.append((name, "same name twice", f"{path} has the name of another file"))
-        groups = self._own_groups() if self.captions_file is None else self._groups(self.captions_file)
+        self.problems += names.problems
+        groups = self._own_groups() if self.captions_file is None else self._given_groups(self.captions_file)
         captioned = {key for key, _, _ in groups}
         self.problems += [(name, "no caption", "") for name in names.paths if name not in captioned]
         items = []
@@ -113,16 +120,20 @@ class MotionFolder(Source):
             if not split:
                 self.problems.append((name, "in no split", "none of train.txt, val.txt and test.txt lists it"))
                 continue
-            path, number = names.paths[key]
-            items.append(Item(name, path, captions, split, start=start, end=end, number=number))
-        return sorted(items, key=lambda item: (str(item.path), item.number, item.start))  # parts of one are adjacent
+            place, number = names.paths[key]
+            path, member = (place.archive, place) if isinstance(place, Member) else (place, None)
+            items.append(Item(name, path, captions, split, start=start, end=end, number=number, member=member))
+        return sorted(items, key=_order)
 
     def _own_groups(self) -> dict["_Part", tuple[int, tuple[Caption, ...]]]:
         """Captions that stand beside the motions or in their files."""
         names = self.names
-        if not (self.root / _TEXTS).is_dir():
-            return {(key, 0.0, 0.0): (0, (Caption(text),)) for key, text in names.texts.items() if text}
-        return {(key, 0.0, 0.0): (0, ()) for key in names.paths if self._text(key).is_file()}  # read when needed
+        groups: dict[_Part, tuple[int, tuple[Caption, ...]]] = {}
+        if (self.root / _TEXTS).is_dir():
+            groups |= {(key, 0.0, 0.0): (0, ()) for key in names.paths if self._text(key).is_file()}  # read when needed
+        else:
+            groups |= {(key, 0.0, 0.0): (0, (Caption(text),)) for key, text in names.texts.items() if text}
+        return groups | _grouped((key, row) for key, rows in names.captions.items() for row in rows)
 
     def _text(self, key: str) -> Path:
         return self.root / _TEXTS / f"{key}.txt"
@@ -136,14 +147,14 @@ class MotionFolder(Source):
         except (InputError, OSError) as error:
             raise LeftOut("unreadable captions", str(error)) from None
 
-    def _groups(self, captions_file: Path) -> dict["_Part", tuple[int, tuple[Caption, ...]]]:
+    def _given_groups(self, captions_file: Path) -> dict["_Part", tuple[int, tuple[Caption, ...]]]:
         """Splits and captions of the captions file for each motion and time range."""
-        rows: dict[_Part, list[CaptionRow]] = {}
+        known: list[tuple[str, CaptionRow]] = []
         unknown: dict[str, list[str]] = {}
         for row in read_captions_file(captions_file):
             found = self.names.match(row.key)
             if len(found) == 1:
-                rows.setdefault((found[0], row.caption.start, row.caption.end), []).append(row)
+                known.append((found[0], row))
             else:
                 unknown[row.key] = found
         for name, found in sorted(unknown.items()):
@@ -151,15 +162,15 @@ class MotionFolder(Source):
             self.problems.append(
                 (name, "name of several files", several) if found else (name, "no motion file", "captioned only")
             )
-        groups = {}
-        for part, each in rows.items():
-            split = next((1 << SPLITS.index(row.split) for row in each if row.split), 0)
-            groups[part] = split, tuple(Caption(row.caption.text) for row in each)
-        return groups
+        return _grouped(known)
 
     def __getstate__(self) -> dict[str, Any]:
         """State that worker processes need."""
-        return super().__getstate__() | {"_last": None, "_names": None}
+        return super().__getstate__() | {"_last": None, "_names": None, "_archives": Archives()}
+
+    def close(self) -> None:
+        """Close the archive that is open."""
+        self._archives.close()
 
     def load(self, item: Item) -> NDArray[np.float32]:
         """Joints (T, J, 3) at the skeleton's rate, cut to the item's time range."""
@@ -172,20 +183,47 @@ class MotionFolder(Source):
         return joints[round(item.start * fps) : round(item.end * fps) + 1]  # features have one frame less
 
     def _joints(self, item: Item) -> NDArray[np.float32]:
-        if self._last is None or self._last[0] != item.path:
+        place = item.member or item.path
+        if self._last is None or self._last[0] != place:
             self._last = None
             try:
-                self._last = item.path, self.reader.read(item.path)
+                file = item.path if item.member is None else self._archives.read(item.member)
+                self._last = place, self.reader.read(file)
             except (InputError, OSError) as error:
                 raise LeftOut("unreadable", str(error)) from None
         motion = self._last[1][item.number]
         if motion.skeleton != self.skeleton:
-            wanted = f"{item.path.name} has the joints of {motion.skeleton.name}, not of {self.skeleton.name}"
+            name = item.id if item.member else item.path.name
+            wanted = f"{name} has the joints of {motion.skeleton.name}, not of {self.skeleton.name}"
             raise LeftOut("another skeleton", wanted)
         return resample(motion.joints, motion.fps, self.skeleton.fps).astype(np.float32)
 
 
 _Part = tuple[str, float, float]
+
+
+def _order(item: Item) -> tuple[str, int, int, float]:
+    """The order of reading: archives from front to end, and parts of one motion next to each other."""
+    return str(item.path), -1 if item.member is None else item.member.place, item.number, item.start
+
+
+def _grouped(rows: Iterable[tuple[str, CaptionRow]]) -> dict[_Part, tuple[int, tuple[Caption, ...]]]:
+    """Splits and captions of each motion and time range, from the captions of each motion."""
+    parts: dict[_Part, list[CaptionRow]] = {}
+    for key, row in rows:
+        parts.setdefault((key, row.caption.start, row.caption.end), []).append(row)
+    return {
+        part: (
+            next((1 << SPLITS.index(row.split) for row in each if row.split), 0),
+            tuple(Caption(row.caption.text) for row in each),
+        )
+        for part, each in parts.items()
+    }
+
+
+def _base(path: Path, root: Path) -> str:
+    """The path of a file in a folder, without its suffix."""
+    return path.relative_to(root).with_suffix("").as_posix()
 
 
 class _Names:
@@ -199,22 +237,48 @@ class _Names:
 
     def __init__(self, root: Path) -> None:
         self._alike: dict[str, list[str]] = {}
-        self.twice: list[tuple[str, Path]] = []
+        self._found: dict[str, tuple[Path | Member, int, str]] = {}
+        self._rows: dict[str, list[CaptionRow]] = {}  # of archives
+        self.problems: list[tuple[str, str, str]] = []
         self.skeletons: set[str] = set()
-        found: dict[str, tuple[Path, int, str]] = {}
         for path in motion_paths(root):
-            skeleton, texts = contents(path)
-            self.skeletons |= set() if skeleton is None else {skeleton.name}
-            base = path.relative_to(root).with_suffix("").as_posix()
-            for number, text in enumerate(texts):
-                where = base if len(texts) == 1 else f"{base}_{number}"
-                if where in found:  # of several suffixes, or suffixes that differ only in case
-                    self.twice.append((where, path.relative_to(root)))
-                found.setdefault(where, (path, number, text))
-        for where in found:
+            self._add(path, path, _base(path, root))
+        for path in archive_paths(root):
+            self._add_archive(path, _base(path, root))
+        for where in self._found:
             self._alike.setdefault(where.rsplit("/", 1)[-1], []).append(where)
-        self.paths = {self._id(where): (path, number) for where, (path, number, _) in found.items()}
-        self.texts = {self._id(where): text for where, (_, _, text) in found.items()}
+        self.paths = {self._id(where): (place, number) for where, (place, number, _) in self._found.items()}
+        self.texts = {self._id(where): text for where, (_, _, text) in self._found.items()}
+        self.captions = {self._id(where): rows for where, rows in self._rows.items()}
+
+    def _add(self, place: Path | Member, file: Path | StoredFile, base: str) -> list[str]:
+        """Take the motions of a file; return their paths in the folder."""
+        skeleton, texts = contents(file)
+        self.skeletons |= set() if skeleton is None else {skeleton.name}
+        added = []
+        for number, text in enumerate(texts):
+            where = base if len(texts) == 1 else f"{base}_{number}"
+            if where in self._found:  # of several suffixes, or suffixes that differ only in case
+                self.problems.append((where, "same name twice", f"{file} has the name of another file"))
+            else:
+                added.append(where)
+                self._found[where] = place, number, text
+        return added
+
+    def _add_archive(self, path: Path, base: str) -> None:
+        """Take the motions of an archive with their captions."""
+        inside, archives = read_contents(path), Archives()
+        self.problems += inside.problems
+        for key, member in inside.motions:
+            try:
+                added = self._add(member, archives.read(member), f"{base}/{key}")
+            except InputError as error:
+                self.problems.append((key, "unreadable", str(error)))
+                continue
+            for where in added:
+                if rows := inside.captions.get(key):
+                    self._rows[where] = rows
+        archives.close()
 
     def _id(self, where: str) -> str:
         stem = where.rsplit("/", 1)[-1]

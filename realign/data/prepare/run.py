@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from realign.data.prepare.archives import archive_paths
 from realign.data.prepare.existing import PrepareReport
 from realign.data.prepare.humanml3d import LayoutFolder, is_layout
 from realign.data.prepare.making import Progress, prepare_source
@@ -39,13 +40,14 @@ def open_source(
             if value is not None:
                 raise InputError(f"--{name} is for other files, but {source} has HumanML3D layout; drop the option.")
         return LayoutFolder.open(source, captions, skeleton, splits, up, units)
-    if motion_paths(source):
+    if motion_paths(source) or archive_paths(source):
         if rig is not None and not rig.is_file():
             raise InputError(f"The rig map {rig} does not exist; check the path given with --rig.")
         reader = MotionFiles.open(fps, rig, up, units, body_models)
         return MotionFolder.open(source, reader, captions, skeleton, splits)
     raise InputError(
-        f"{source} holds no new_joints, new_joint_vecs, .bvh, .glb, .npy or .npz files; give a folder that has some."
+        f"{source} holds no new_joints, new_joint_vecs, .bvh, .glb, .npy, .npz, .parquet or .tar files; give a folder "
+        "that has some."
     )
 
 

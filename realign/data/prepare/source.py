@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from realign.data.prepare.archives import Member
 from realign.data.prepare.captions import Caption
 from realign.data.store import SPLITS
 from realign.errors import InputError
@@ -43,6 +44,7 @@ class Item:
         start: First second of the file to keep.
         end: Last second to keep; 0 for the whole file.
         number: Which of several motions of the file it is.
+        member: Its place in the file, if that is an archive.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Item:
     start: float = 0.0
     end: float = 0.0
     number: int = 0
+    member: Member | None = None
 
 
 def action_of(content: str, style: str) -> str:
@@ -95,6 +98,9 @@ class Source(ABC):
     def captions(self, item: Item) -> Sequence[Caption]:
         """The captions of one motion; raises LeftOut when they cannot be read."""
         return item.captions
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to close)
+        """Close what `load` left open."""
 
     @abstractmethod
     def files(self) -> Iterable[Path]:

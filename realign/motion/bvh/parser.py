@@ -12,7 +12,7 @@ _HEAD = re.compile(
 )
 
 
-def read_text(path: Path) -> str:
+def read_text(path: str | Path) -> str:
     """The file's text with plain newlines."""
     try:
         text = files.read_text(path, errors="replace")  # joint names may have any encoding

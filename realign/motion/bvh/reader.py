@@ -134,7 +134,7 @@ def read_bvh(path: str | Path, fps: float | None = None) -> Bvh:
     Raises:
         InputError: The file is empty, cut off, not BVH, or holds values that are not finite numbers.
     """
-    text = read_text(Path(path))
+    text = read_text(path)
     header, mark, body = split_motion(text)
     if not mark:
         raise InputError(f"{path} has no MOTION section: it is cut off or not a BVH file; export it again.")

@@ -70,7 +70,7 @@ def test_bad_archives_are_one_sentence(tmp_path):
 def test_parquet_without_pyarrow_names_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "train-0.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"need pyarrow; run pip install 'realign\[parquet\]'"):
+    with pytest.raises(InputError, match=r"needs pyarrow; run pip install 'realign\[parquet\]'"):
         read_captions_file(tmp_path)
 
 
