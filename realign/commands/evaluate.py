@@ -100,7 +100,10 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to sample on (default: 1)")
     group = parser.add_argument_group("clips")
     group.add_argument("--split", default="test", help="train, val, test or all (default: test)")
-    group.add_argument("--kind", choices=("recorded", "composed"), help="clips of this kind alone")
+    group.add_argument(
+        "--kind", choices=("recorded", "composed", "unlabelled"),
+        help="clips of this kind alone; unlabelled: those whose captions are not written from labels of index.csv",
+    )  # fmt: skip
     group.add_argument("--limit", type=int, metavar="N", help="number of clips, for a quick look")
     group.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
 
@@ -184,7 +187,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _run_retrieval(options: argparse.Namespace) -> None:
     """Measure retrieval, write and print."""
-    generating = ("generator", "evaluator", "guidance", "setting", "reward", "index", "kind", "published_real")
+    generating = ("generator", "evaluator", "guidance", "setting", "reward", "index", "published_real")
     _refuse(options, generating, "it is of generators, not of --retriever")
     from realign.evaluation.retrieval import evaluate_retrieval, markdown
 
@@ -194,6 +197,7 @@ def _run_retrieval(options: argparse.Namespace) -> None:
         options.split,
         sentence_encoder=options.sentence_encoder,
         subset=options.subset,
+        kind=options.kind,
         limit=options.limit,
         batch_size=options.batch_size,
         device=options.device,

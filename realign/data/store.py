@@ -17,6 +17,7 @@ from realign.files import content_digest, load_npy, sweep
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
 KINDS = ("recorded", "composed")
+UNLABELLED = "unlabelled"
 CLIP = np.dtype(
     [
         ("start", "<i8"),  # first frame in features.npy
@@ -193,6 +194,28 @@ class PackedMotions:
     def action(self, index: int) -> str:
         """Content and style of a clip as the source names them, such as "walk, tired"; empty if it names none."""
         return "" if self._actions is None else _text(*self._actions, index)
+
+    def of_kind(self, indices: NDArray[np.int64], kind: str | None) -> NDArray[np.bool_]:
+        """Which clips are of a kind: recorded, composed, or unlabelled, whose captions are not written from labels.
+
+        Args:
+            indices: Of the clips.
+            kind: The kind; all clips when None.
+
+        Raises:
+            InputError: It is unknown, or the set names no actions, by which labels are known.
+        """
+        if kind is None:
+            return np.ones(len(indices), bool)
+        if kind not in (*KINDS, UNLABELLED):
+            raise InputError(f"The kind {kind!r} is unknown; use one of {', '.join((*KINDS, UNLABELLED))}.")
+        if kind == UNLABELLED:
+            if self._actions is None:
+                raise InputError(
+                    f"{self.folder} does not say which clips are labelled: `realign prepare` reads that from index.csv."
+                )
+            return np.array([not self.action(int(index)) for index in indices], bool)
+        return np.asarray(self.clips["kind"][indices] == KINDS.index(kind))
 
     def caption(self, index: int, which: int = 0) -> str:
         """One caption of a clip."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from realign.batch import MotionTextBatch
 from realign.data.dataset import MotionTextDataset
-from realign.data.store import KINDS, PackedMotions
+from realign.data.store import PackedMotions
 from realign.errors import InputError
 from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed
@@ -22,7 +22,7 @@ class EvaluationClips:
     Args:
         data: Folder written by `realign prepare`.
         split: train, val, test or all.
-        kind: recorded or composed clips alone; all when None.
+        kind: recorded, composed or unlabelled clips alone, see `PackedMotions.of_kind`; all when None.
         limit: Number of clips, the same ones for the same seed; all when None.
         seed: Of the evaluation.
 
@@ -33,8 +33,6 @@ class EvaluationClips:
     def __init__(
         self, data: str | Path, split: str = "test", kind: str | None = None, limit: int | None = None, seed: int = 0
     ) -> None:
-        if kind is not None and kind not in KINDS:
-            raise InputError(f"The kind {kind!r} is unknown; use one of {', '.join(KINDS)}.")
         self.packed = PackedMotions.open(data)
         least = get_skeleton(self.packed.skeleton).min_frames
         self.motions = MotionTextDataset(self.packed, split, augment=True, min_frames=least)
@@ -42,7 +40,7 @@ class EvaluationClips:
         rows = self.motions.indices.tolist()
         self.ids = self.motions.ids()
         self._rows = dict(zip(self.ids, rows, strict=True))
-        places = [i for i, row in enumerate(rows) if kind is None or self.packed.kind(row) == kind]
+        places = np.flatnonzero(self.packed.of_kind(self.motions.indices, kind)).tolist()
         self.places = places if limit is None else self._some(places, limit, "limit")
 
     def __len__(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,7 @@ def evaluate_retrieval(
     *,
     sentence_encoder: str | None = None,
     subset: str | Path | None = None,
+    kind: str | None = None,
     limit: int | None = None,
     batch_size: int = 32,
     device: str | torch.device = "cpu",
@@ -48,6 +50,7 @@ def evaluate_retrieval(
         sentence_encoder: Folder or hub name of what tells which captions are nearly the same; without it the protocols
             that need one are left out.
         subset: File with the ids of the dissimilar subset, one a line; chosen by the sentence encoder when None.
+        kind: Motions of this kind alone, see `PackedMotions.of_kind`.
         limit: The first motions alone, for a quick look.
         batch_size: Motions embedded at once.
         device: A torch device, or auto.
@@ -72,8 +75,10 @@ def evaluate_retrieval(
         retriever.to(place)
     if type(retriever).take_tokens is not MotionTextModel.take_tokens:
         retriever.take_tokens(caption_tokens(packed))
-    count = len(motions) if limit is None else min(limit, len(motions))
-    text, motion, reference, ids = _embed(retriever, encoder, motions, count, batch_size, place)
+    places = np.flatnonzero(packed.of_kind(motions.indices, kind))[:limit].tolist()
+    if not places:
+        raise InputError(f"{packed.folder} has no {kind} motion in split {split!r}; choose others.")
+    text, motion, reference, ids = _embed(retriever, encoder, motions, places, batch_size, place)
     measures = retrieval_protocols(
         similarity_matrix(text, motion),
         ids,
@@ -81,7 +86,13 @@ def evaluate_retrieval(
         subset=listed,
     )
     about = {
-        "data": {"set": packed.identity, "skeleton": packed.skeleton, "split": split, "motions": count},
+        "data": {
+            "set": packed.identity,
+            "skeleton": packed.skeleton,
+            "split": split,
+            "kind": kind,
+            "motions": len(places),
+        },
         "retriever": retriever.fingerprint,
         "sentence_encoder": None if encoder is None else encoder.fingerprint,
     }
@@ -93,14 +104,14 @@ def _embed(
     model: MotionTextModel,
     encoder: TextEncoder | None,
     motions: MotionTextDataset,
-    count: int,
+    places: list[int],
     size: int,
     device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor | None, list[str]]:
     """Embeddings of captions and motions, of the captions by the sentence encoder, and ids."""
     text, motion, reference, ids = [], [], [], []
-    for start in range(0, count, size):
-        batch = motions.__getitems__(range(start, min(start + size, count)))
+    for start in range(0, len(places), size):
+        batch = motions.__getitems__(places[start : start + size])
         text.append(model.embed_captions(batch.captions).float())
         motion.append(model.embed_motions(batch.motion.to(device), batch.lengths.to(device)).float())
         if encoder is not None:
@@ -123,8 +134,9 @@ def markdown(found: Mapping[str, Any]) -> str:
                 lines.append(["published", *map(_cell, keys, [each.get("mean") for each in figures])])
                 lines.append(["difference", *(_cell(*each, "+") for each in _differences(keys, figures))])
     rows = [["Protocol", *(f"{name} (%)" if "R@" in name else name for name in _MEASURES)], ["---"] * 7, *lines]
+    kind = f"{about['kind']} " if about.get("kind") else ""
     return (
-        f"Retrieval among {about['motions']} motions of the {about['split']} split.\n\n"
+        f"Retrieval among {about['motions']} {kind}motions of the {about['split']} split.\n\n"
         + "\n".join("| " + " | ".join(row) + " |" for row in rows)
         + "\n"
     )

@@ -216,6 +216,11 @@ def test_an_index_names_actions_beside_captions(tmp_path):
     named = {packed.id(i): packed.action(i) for i in range(len(packed))}
     assert named == {"B1": "walk, happy", "B2": "run", "B2_1-4": "run", "C1": ""}
     assert packed.captions(0) == plain.captions(0) and packed.identity != plain.identity
+    everything = packed.select("all")
+    unlabelled = packed.of_kind(everything, "unlabelled")
+    assert packed.ids(everything[unlabelled]) == ["C1"] and packed.of_kind(everything, "recorded").all()
+    with pytest.raises(InputError, match="does not say which clips are labelled"):
+        plain.of_kind(everything, "unlabelled")
     offsets = tmp_path / "named" / "action_offsets.npy"
     np.save(offsets, np.load(offsets)[:-1])
     with pytest.raises(InputError, match="action_offsets.npy does not fit clips.npy"):
