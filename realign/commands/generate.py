@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from realign.commands.common import (
     SAMPLERS,
@@ -23,6 +23,7 @@ from realign.threads import use_threads
 
 if TYPE_CHECKING:
     from realign.inference.hits import MotionHit
+    from realign.inference.sequence import Part
     from realign.motion.clip import MotionClip
 
 
@@ -31,6 +32,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser("generate", help="make motions from captions")
     parser.add_argument("text", nargs="*", metavar="TEXT", help="a caption; several make several motions")
     parser.add_argument("--file", type=Path, help="read one caption a line from a text file")
+    parser.add_argument(
+        "--sequence", nargs="+", metavar="PART",
+        help="one motion that shows captions one after the other, CAPTION:SECONDS or CAPTION each, such as "
+        '"a person walks:4" "a person bows:3"; or a .csv, .yaml or .json of captions and seconds',
+    )  # fmt: skip
     parser.add_argument("--seconds", type=float, help="length of the motions (default: by each caption)")
     parser.add_argument("--samples", type=int, default=1, help="motions for each caption (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed and caption give the same motion")
@@ -63,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     """Generate and write."""
     if options.seconds is None and options.checkpoint is None:
         need("faiss")  # the shipped index finds the lengths
-    use_threads(options.threads, None if options.file else len(options.text) * options.samples)
+    use_threads(options.threads, None if options.file else (len(options.text) or 1) * options.samples)
     with loading():
         from realign.checkpoint.saved import saved_skeleton
         from realign.guidance.own import OwnGuidance
@@ -74,7 +80,8 @@ def run(options: argparse.Namespace) -> None:
 
         named = options.checkpoint or pretrained_folder("generator")
         export = export_options(options, skeleton=saved_skeleton(named))  # first: a wrong name fails before sampling
-        texts = read_captions(options.text, options.file)
+        parts = asked_parts(options)
+        texts = [] if parts else read_captions(options.text, options.file)
         own = OwnGuidance.read(named)
         word = options.guidance or ("default" if options.preset in (None, "none") else "reward")
         method = word if word != "default" else own.config.method if own else "none"
@@ -92,30 +99,42 @@ def run(options: argparse.Namespace) -> None:
         if options.compile:
             model.compile()
         guidance = None if method == "none" else model.load_guidance(method, options.reward, options.index, **given)
-    clips = model.generate(
-        texts,
-        seconds=options.seconds,
-        samples=options.samples,
-        seed=options.seed,
-        steps=options.steps,
-        guidance_scale=options.guidance_scale,
-        scheduler=options.scheduler,
-        guidance=guidance,
-        compare=options.compare,
-    )
-    if options.seconds is None:
+    names = ("samples", "seed", "steps", "guidance_scale", "scheduler", "compare")
+    asked: dict[str, Any] = {"guidance": guidance, **{name: getattr(options, name) for name in names}}
+    if parts:
+        clips = model.generate_sequence(parts, **asked)
+        for text in dict.fromkeys(text for text, seconds in parts if seconds is None):
+            note(f"{text!r} got {model.frames(text) / model.skeleton.fps:g} s; {text + ':4'!r} would give it 4 s")
+    else:
+        clips = model.generate(texts, seconds=options.seconds, **asked)
+    if options.seconds is None and not parts:
         for text, seconds in {clip.caption: clip.seconds for clip in clips}.items():
             usual = "the usual length of such motions" if model.guide else "as no index knows such motions"
             note(f"{text!r} got {seconds:g} s, {usual}; --seconds sets another")
     for clip in clips:
         tell_reward(clip)
     if options.compare:
-        distinct = list(dict.fromkeys(texts))
+        distinct = list(dict.fromkeys(texts or [part.text for part in parts]))
         for text, anchors in zip(distinct, model.anchors(distinct, guidance), strict=True):
             tell_anchors(text, anchors)
     save = save_comparison if options.compare else save_motions
     for path in save(options.output, clips, **export):
         print(path)
+
+
+def asked_parts(options: argparse.Namespace) -> "list[Part]":
+    """The parts of a sequence; none if none was asked for.
+
+    Raises:
+        InputError: Captions stand beside it.
+    """
+    from realign.inference.sequence import Part, read_parts
+
+    if options.sequence is None:
+        return []
+    if options.text or options.file:
+        raise InputError("--sequence names its own captions; leave TEXT and --file out.")
+    return [Part(text, options.seconds if own is None else own) for text, own in read_parts(options.sequence)]
 
 
 def tell_reward(clip: "MotionClip") -> None:

@@ -11,7 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from realign.checkpoint.load import load_model
+from realign.diffusion.steered import Steers
+from realign.diffusion.windows import WindowPlan
 from realign.errors import InputError
+from realign.guidance.composed import Together, WindowedGuidance
 from realign.guidance.config import USUAL, GuidanceConfig
 from realign.guidance.gradient import RewardGradient
 from realign.guidance.match import check_match, needs_decoder
@@ -22,6 +25,7 @@ from realign.interfaces import TextToMotionModel
 from realign.nn.diffusion import Diffusion
 from realign.nn.embedder import JointEmbedding
 from realign.seeding import derive
+from realign.transfer import upload
 
 
 class Steering(ABC):
@@ -59,11 +63,11 @@ class Steering(ABC):
 
         Args:
             generator: Makes the motions.
-            captions: One a motion.
+            captions: One a motion, or one a window.
             lengths: Frames of each motion.
             seeds: One a motion: all its randomness.
             exclude: Id of each sample's own motion, which is not used as its anchor.
-            options: Further options of the generator: steps, scheduler, guidance_scale of a diffusion.
+            options: Further options of the generator: steps, scheduler, guidance_scale, windows of a diffusion.
 
         Returns:
             Motion features, not normalised; zero beyond each length.
@@ -130,8 +134,17 @@ class RewardSteering(Steering):
         exclude: Sequence[str] | None,
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
-        guidance = self.guidance(generator, captions, lengths, exclude, seeds)
-        return generator.sample(captions, lengths, seeds, guidance=guidance, **options)
+        plan: WindowPlan | None = options.get("windows")
+        beside: Steers | None = options.pop("guidance", None)
+        guidance: Steers
+        if plan is None:
+            guidance = self.guidance(generator, captions, lengths, exclude, seeds)
+        else:
+            windows = as_diffusion(generator).windows(plan)
+            rows, starts = (upload(torch.tensor(each), seeds.device) for each in (plan.rows, plan.starts))
+            own = torch.tensor(plan.window_lengths), exclude, derive(seeds[rows], "window", starts)
+            guidance = WindowedGuidance(self.guidance(generator, captions, *own), windows)
+        return generator.sample(captions, lengths, seeds, guidance=Together.of(guidance, beside), **options)
 
 
 class BestOfN(Steering):
@@ -155,20 +168,27 @@ class BestOfN(Steering):
         exclude: Sequence[str] | None,
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
-        target = self.objective.target(captions, exclude)
+        target, plan = self.objective.target(captions, exclude), options.get("windows")
         text: Any = generator.encode_text(captions) if isinstance(generator, Diffusion) else captions  # encoded once
         best = generator.sample(text, lengths, seeds, **options)
-        highest = self._score(best, lengths, target)
+        highest = self._score(best, lengths, target, plan)
         for number in range(1, self.config.candidates):
             other = generator.sample(text, lengths, derive(seeds, f"candidate {number}"), **options)
-            score = self._score(other, lengths, target)
+            score = self._score(other, lengths, target, plan)
             best = torch.where((score > highest)[:, None, None], other, best)
             highest = torch.maximum(score, highest)
         return best
 
-    def _score(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"], target: Tensor) -> Float[Tensor, "B"]:
-        """Rewards of motions; a NaN counts as the lowest."""
-        return self.objective.score(motion, lengths, target).nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    def _score(
+        self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"], target: Tensor, plan: WindowPlan | None
+    ) -> Float[Tensor, "B"]:
+        """Rewards of motions, the mean of their windows'; a NaN counts as the lowest."""
+        if plan is None:
+            score = self.objective.score(motion, lengths, target)
+        else:
+            windows, own = plan.of_frames(motion.device)
+            score = windows.mean(self.objective.score(windows.cut(motion), own, target))
+        return score.nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def as_diffusion(generator: TextToMotionModel) -> Diffusion:

@@ -1,6 +1,8 @@
 """Models that are loaded once and called with captions or motions, by the commands and in notebooks."""
 
 from realign.inference.common import (
+    LONGEST,
+    SHORTEST,
     UNIT,
     check_captions,
     pick_device,
@@ -9,7 +11,7 @@ from realign.inference.common import (
 )
 from realign.inference.hits import CaptionHit, MotionHit
 from realign.inference.motion_search import MotionSearch
-from realign.inference.text_to_motion import LONGEST, SHORTEST, TextToMotion
+from realign.inference.text_to_motion import TextToMotion
 from realign.text.captions import caption_notes, foreign_captions
 
 __all__ = [

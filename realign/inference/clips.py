@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from realign.diffusion.windows import WindowPlan
 from realign.interfaces import TextToMotionModel
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
@@ -25,6 +26,7 @@ def make_clips(
     lengths: Int[Tensor, "B"],
     seeds: Int[Tensor, "B"],
     options: Mapping[str, Any],
+    names: Sequence[str] | None = None,
 ) -> list[MotionClip]:
     """Motions of one batch.
 
@@ -32,10 +34,11 @@ def make_clips(
         generator: Makes them.
         steering: Guides them; None does not.
         objective: Rates them; None does not.
-        captions: One a motion.
+        captions: One a motion, or one a window.
         lengths: Frames of each motion.
         seeds: One a motion: all its randomness.
-        options: Of `generator.sample`.
+        options: Of `generator.sample`; `windows` if motions are made of several.
+        names: Captions of the clips, if they are not those that motions are made from.
     """
     with exact_float32(generator.device):
         if steering is None:
@@ -46,10 +49,10 @@ def make_clips(
     joints = features_to_joints(features.float().cpu(), skeleton)
     clips = [
         MotionClip(each[:frames].numpy(), skeleton.fps, text, skeleton.name)
-        for each, frames, text in zip(joints, lengths.tolist(), captions, strict=True)
+        for each, frames, text in zip(joints, lengths.tolist(), names or captions, strict=True)
     ]
     if objective is not None:
-        _rate(clips, objective, features, lengths)
+        _rate(clips, objective, features, lengths, captions, options.get("windows"))
     return clips
 
 
@@ -58,9 +61,16 @@ def _rate(
     objective: "RewardObjective",
     features: Float[Tensor, "B F C"],
     lengths: Int[Tensor, "B"],
+    captions: Sequence[str],
+    plan: WindowPlan | None,
 ) -> None:
-    """Write the rewards of motion features into their clips."""
-    total, text, motion = objective.rate(features, lengths, [clip.caption for clip in clips])
-    by_motion = [None] * len(clips) if motion is None else motion.tolist()
-    for clip, *rewards in zip(clips, total.tolist(), text.tolist(), by_motion, strict=True):
+    """Write the rewards of motion features into their clips; of windows, their mean."""
+    if plan is None:
+        rated = objective.rate(features, lengths, captions)
+    else:
+        windows, own = plan.of_frames(features.device)
+        each = objective.rate(windows.cut(features), own, captions)
+        rated = each._make(None if reward is None else windows.mean(reward) for reward in each)
+    columns = ([None] * len(clips) if reward is None else reward.tolist() for reward in rated)
+    for clip, *rewards in zip(clips, *columns, strict=True):
         clip.reward, clip.text_reward, clip.motion_reward = rewards

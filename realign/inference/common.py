@@ -10,6 +10,7 @@ from realign.files import read_lines, shipped_folder
 from realign.text.captions import plain_caption
 
 UNIT = 4  # frames: lengths are multiples of the unit that training crops to
+SHORTEST, LONGEST = 20, 196  # frames
 
 
 def pretrained_folder(name: str, remedy: str = "a checkpoint with --checkpoint") -> Path:

@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from realign.checkpoint.load import load_model
 from realign.errors import InputError, renamed
@@ -15,9 +17,10 @@ from realign.guidance.config import GuidanceConfig, Word, check_word
 from realign.guidance.own import OwnGuidance
 from realign.hub import with_revision
 from realign.inference.clips import make_clips
-from realign.inference.common import UNIT, check_captions, pick_device, pretrained_folder
+from realign.inference.common import LONGEST, SHORTEST, UNIT, check_captions, pick_device, pretrained_folder
 from realign.inference.guide import Guide
 from realign.inference.hits import MotionHit, hits_of
+from realign.inference.sequence import check_sequences, write_script
 from realign.interfaces import TextToMotionModel, frozen
 from realign.motion.clip import MotionClip
 from realign.motion.skeleton import get_skeleton
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from realign.guidance.objective import RewardObjective
     from realign.guidance.steering import Steering
 
-SHORTEST, LONGEST = 20, 196  # frames
+Item = TypeVar("Item")
 NOTHING_GUIDES = (
     "There is no guided motion to compare with the unguided one: the generator has no guidance of its own, or none was "
     "asked for; name a reward (--guidance reward or best-of)."
@@ -275,6 +278,77 @@ class TextToMotion:
             renamed("cfg", "guidance_scale")
             guidance_scale = cfg
         texts = check_captions(texts)
+        options = self._options(samples, seed, batch_size, steps, guidance_scale, scheduler)
+        steering = self._compared(guidance, compare)
+        warn_about(texts, encoders_of(self.task, None if steering is None else steering.objective.reward))
+        frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
+        wanted = [(text, number) for text in texts for number in range(samples)]
+        clips: list[MotionClip] = []
+        for chunk in _chunks(wanted, batch_size):
+            captions = [text for text, _ in chunk]
+            seeds = torch.tensor([mix_seed(seed, text, number) for text, number in chunk])
+            clips += self._make(steering, compare, captions, [frames[text] for text in captions], seeds, options)
+        return clips
+
+    def generate_sequence(
+        self,
+        parts: Sequence[tuple[str, float | None] | str],
+        samples: int = 1,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        scheduler: str | None = None,
+        batch_size: int = 8,
+        guidance: "Steering | Word | None" = "default",
+        *,
+        compare: bool = False,
+    ) -> list[MotionClip]:
+        """Make motions that show captions one after the other, of up to ten minutes.
+
+        Each part is made in windows of its own, which overlap with their neighbours and are blended with them at every
+        step. A motion depends on the captions, their times, its number among the samples, `seed` and the sampling
+        options. The other arguments are those of `generate`.
+
+        Args:
+            parts: Captions with their times: ``[("a person walks", 4), ("a person bows", 3)]``, in seconds; None, or a
+                caption alone, takes the usual length, see `frames`.
+            samples: Motions of the whole sequence.
+            batch_size: Motions made at once.
+
+        Returns:
+            One clip a sample, whose caption joins those of the parts by semicolons, and whose reward is the mean of the
+            windows'.
+
+        Raises:
+            InputError: For blank captions, times that cannot be made, or a generator whose latents stand for whole
+                motions.
+        """
+        options = self._options(samples, seed, batch_size, steps, guidance_scale, scheduler)
+        script = write_script(parts, self.frames, self.skeleton.fps)
+        if script.plan is not None:
+            check_sequences(self.task)
+        steering = self._compared(guidance, compare)
+        warn_about(script.captions, encoders_of(self.task, None if steering is None else steering.objective.reward))
+        clips: list[MotionClip] = []
+        for chunk in _chunks(list(range(samples)), batch_size):
+            if script.plan is not None:
+                options["windows"] = script.plan.repeat(len(chunk))
+            seeds = torch.tensor([mix_seed(seed, "\n".join(script.captions), number) for number in chunk])
+            captions, lengths = script.windows * len(chunk), [sum(script.frames)] * len(chunk)
+            name = "; ".join(script.captions)
+            clips += self._make(steering, compare, captions, lengths, seeds, options, [name] * len(chunk))
+        return clips
+
+    def _options(
+        self,
+        samples: int,
+        seed: int,
+        batch_size: int,
+        steps: int | None,
+        guidance_scale: float | None,
+        scheduler: str | None,
+    ) -> dict[str, Any]:
+        """The options of sampling that were given; all arguments are checked."""
         for name, value, low in (("samples", samples, 1), ("seed", seed, 0), ("batch size", batch_size, 1)):
             if value < low:
                 raise InputError(f"The {name} must be at least {low}, but is {value}.")
@@ -282,28 +356,37 @@ class TextToMotion:
             raise InputError(f"The number of denoising steps must lie between 1 and 1000, but is {steps}.")
         if guidance_scale is not None and not math.isfinite(guidance_scale):
             raise InputError(f"The scale of classifier-free guidance must be a finite number, but is {guidance_scale}.")
+        asked = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
+        options = {name: value for name, value in asked.items() if value is not None}
+        self.task.check_options(**options)
+        return options
+
+    def _compared(self, guidance: "Steering | Word | None", compare: bool) -> "Steering | None":
+        """The guidance; one is needed to compare with unguided motions."""
         steering = self._steering(guidance)
         if compare and steering is None:
             raise InputError(NOTHING_GUIDES)
-        asked = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
-        options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-        self.task.check_options(**options)
-        warn_about(texts, encoders_of(self.task, None if steering is None else steering.objective.reward))
-        frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
-        wanted = [(text, number) for text in texts for number in range(samples)]
-        objective, clips = self._objective(steering), list[MotionClip]()
-        for chunk in _chunks(wanted, batch_size):
-            captions = [text for text, _ in chunk]
-            lengths = torch.tensor([frames[text] for text in captions], device=self.task.device)
-            seeds = torch.tensor([mix_seed(seed, text, number) for text, number in chunk])
-            made = make_clips(self.task, steering, objective, captions, lengths, seeds, options)
-            if compare:
-                plain = make_clips(self.task, None, objective, captions, lengths, seeds, options)
-                made = [replace(clip, unguided=other) for clip, other in zip(made, plain, strict=True)]
-            clips += made
-        return clips
+        return steering
+
+    def _make(
+        self,
+        steering: "Steering | None",
+        compare: bool,
+        captions: list[str],
+        frames: list[int],
+        seeds: Int[Tensor, "B"],
+        options: dict[str, Any],
+        names: list[str] | None = None,
+    ) -> list[MotionClip]:
+        """The clips of one batch, each with the unguided one if it is compared; arguments as for `make_clips`."""
+        objective, lengths = self._objective(steering), torch.tensor(frames, device=self.task.device)
+        made = make_clips(self.task, steering, objective, captions, lengths, seeds, options, names)
+        if compare:
+            plain = make_clips(self.task, None, objective, captions, lengths, seeds, options, names)
+            made = [replace(clip, unguided=other) for clip, other in zip(made, plain, strict=True)]
+        return made
 
 
-def _chunks(items: list[tuple[str, int]], size: int) -> Iterator[list[tuple[str, int]]]:
+def _chunks(items: list[Item], size: int) -> Iterator[list[Item]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -13,7 +13,9 @@ from realign.diffusion.sampler import Predict, Sampler
 from realign.diffusion.schedule import DiffusersScheduler, Scheduler
 from realign.diffusion.steered import Steers
 from realign.diffusion.vp import choose_path
+from realign.diffusion.windows import WindowPlan, Windows
 from realign.digest import weights_digest
+from realign.errors import InputError
 from realign.interfaces import TextToMotionModel
 from realign.masking import lengths_to_mask
 from realign.motion.normalizer import Normalizer
@@ -103,11 +105,12 @@ class Diffusion(nn.Module, TextToMotionModel):
         steps: int | None = None,
         scheduler: Scheduler | str | None = None,
         guidance_scale: float | None = None,
+        windows: WindowPlan | None = None,
     ) -> Float[Tensor, "B F C"]:
         """Motions for captions; none depends on the others of its batch.
 
         Args:
-            captions: Captions, or their features.
+            captions: Captions, or their features; one a motion, or one a window.
             lengths: Frames of each motion.
             seeds: One a motion: all its randomness.
             guidance: Guidance by a gradient, in addition to classifier-free guidance.
@@ -115,22 +118,42 @@ class Diffusion(nn.Module, TextToMotionModel):
             scheduler: As for `sampler`.
             guidance_scale: Scale of classifier-free guidance; when None, the scale that belongs to the steps, if there
                 is one, else the model's.
+            windows: Overlapping windows that the motions are made of, each with its caption; None makes each in one.
 
         Returns:
             Motion features, not normalised; zero beyond each length.
+
+        Raises:
+            InputError: Windows, but a token of the space stands for the whole motion.
         """
         features = captions.to(self.device) if isinstance(captions, TextFeatures) else self.encode_text(captions)
         frames = lengths_to_mask(lengths.to(self.device))
-        mask = self.space.token_mask(frames)
+        over = None if windows is None else self.windows(windows)
+        mask = self.space.token_mask(frames) if over is None else over.mask
         if guidance_scale is None:
             chosen = self.sampling_scheduler if scheduler is None else scheduler
             guidance_scale = self.path.guidance_scale(self.steps if steps is None else steps, chosen)
-        predict = self.predictor(features, mask, guidance_scale)
+        predict = self.predictor(features, mask if over is None else over.window_mask, guidance_scale)
+        if over is not None:
+            predict = _blended(predict, over)
         shape = (len(mask), mask.shape[1], self.space.width)
         x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, seeds)
         # float32 also under autocast: rounded positions jitter, and root positions are sums over frames
         with torch.autocast(x.device.type, enabled=False):
             return self.normalizer.denormalize(self.space.decode(x.float(), frames), frames)
+
+    def windows(self, plan: WindowPlan) -> Windows:
+        """Windows over the tokens of the space.
+
+        Raises:
+            InputError: A token of the space stands for the whole motion.
+        """
+        if self.space.stride is None:
+            raise InputError(
+                "This generator's latents stand for a whole motion, so that motions cannot be joined or exceed its "
+                "longest; take a generator of features, or of latents along time (a ConvVAE)."
+            )
+        return plan.over(self.space.token_mask(plan.of_frames(self.device)[0].window_mask), self.space.stride)
 
     def check_options(self, **options: Any) -> None:
         """Refuse steps or a scheduler that the path cannot be sampled with."""
@@ -181,3 +204,12 @@ class Generator(Diffusion):
     def skeleton(self) -> str:
         """Name of the skeleton of the motions."""
         return self._skeleton
+
+
+def _blended(predict: Predict, windows: Windows) -> Predict:
+    """Predictions for sequences from those for their windows."""
+
+    def blended(x_t: Float[Tensor, "B N W"], t: Real[Tensor, "B"]) -> Float[Tensor, "B N W"]:
+        return windows.blend(predict(windows.cut(x_t), windows.of_each(t)).float())
+
+    return blended

@@ -20,11 +20,13 @@ class MotionSpace(nn.Module, ABC):
     Attributes:
         features: Channels C of the motion features.
         width: Width W of the space's tokens.
+        stride: Frames of one token; None where each token stands for the whole motion.
         checkpoint: File of the space's weights, loaded when training starts; None if it has no weights.
     """
 
     features: int
     width: int
+    stride: int | None = None
     checkpoint: str | None = None
 
     @property
@@ -71,6 +73,8 @@ class FeatureSpace(MotionSpace):
     Raises:
         InputError: There is no frame.
     """
+
+    stride = 1
 
     def __init__(self, features: int = 263, frames: int | None = None) -> None:
         super().__init__()
@@ -119,7 +123,7 @@ class LatentSpace(MotionSpace):
     def __init__(self, vae: MotionVAE, checkpoint: str | None = None) -> None:
         super().__init__()
         self.vae = vae.requires_grad_(False).eval()
-        self.features, self.width, self.checkpoint = vae.features, vae.width, checkpoint
+        self.features, self.width, self.stride, self.checkpoint = vae.features, vae.width, vae.stride, checkpoint
         self.register_buffer("mean", torch.zeros(vae.width))
         self.register_buffer("std", torch.ones(vae.width))
         self.register_buffer("fitted", torch.tensor(False))

@@ -21,10 +21,12 @@ class MotionVAE(nn.Module, ABC):
     Attributes:
         features: Channels C of the motion features.
         width: Width W of the latent tokens.
+        stride: Frames of one latent token; None where each token stands for the whole motion.
     """
 
     features: int
     width: int
+    stride: int | None = None
 
     @abstractmethod
     def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B N"]:
@@ -143,7 +145,7 @@ class ConvVAE(MotionVAE):
         dilations: Dilations of the residual blocks at each rate.
     """
 
-    DOWN = 4
+    stride = DOWN = 4
     """Frames of one latent token: two halvings."""
 
     def __init__(
