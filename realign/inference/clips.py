@@ -70,7 +70,8 @@ def _rate(
     else:
         windows, own = plan.of_frames(features.device)
         each = objective.rate(windows.cut(features), own, captions)
-        rated = each._make(None if reward is None else windows.mean(reward) for reward in each)
+        motion = None if each.motion is None else windows.mean(each.motion)
+        rated = each._replace(total=windows.mean(each.total), text=windows.mean(each.text), motion=motion)
     columns = ([None] * len(clips) if reward is None else reward.tolist() for reward in rated)
     for clip, *rewards in zip(clips, *columns, strict=True):
         clip.reward, clip.text_reward, clip.motion_reward = rewards
