@@ -10,11 +10,13 @@ import torch
 from device_parts import THERE, Device, Strategy, There, Waits, place, the_device
 from lightning import Callback, Trainer
 from step_parts import SAMPLED, STEPS, TRAINED, Pinned, Sampling
+from task_parts import CAPTIONS
 from torch import nn
 
 from realign import transfer
 from realign.batch import MotionTextBatch
 from realign.callbacks import EMA
+from realign.guidance import RewardTrace
 from realign.tasks import Task
 from realign.text.hashing import HashingEncoder
 from realign.trainer import RunTrainer
@@ -82,6 +84,18 @@ def test_steps_of_guided_sampling_do_not_wait(there: None, kind: str) -> None:
             assert isinstance(sample(steps), There)
         counts.append(waits.found)
     assert counts[0] == counts[1] and sum(counts[0].values()) <= 6  # lengths, mask, statistics
+
+
+def test_recording_rewards_does_not_wait(there: None) -> None:
+    with Device():
+        sampling = Sampling("ddim", lambda each: place(each) if isinstance(each, nn.Module) else each.to(THERE))
+        guidance = sampling.steering.guidance(sampling.model, CAPTIONS[:3], sampling.lengths)
+        trace, counts = RewardTrace(guidance), []
+        for steps in (2, 3, 5):  # the first makes what later calls keep
+            with Waits() as waits:
+                sampling.model.sample(CAPTIONS[:3], sampling.lengths, torch.arange(3), guidance=trace, steps=steps)
+            counts.append(waits.found)
+    assert counts[1] == counts[2] and len(trace.timesteps) == 5
 
 
 def test_waits_are_counted(there: None) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from realign.guidance.objective import RewardObjective
     from realign.guidance.reward import RewardGuidance, ThroughDecoder
     from realign.guidance.steering import BestOfN, RewardSteering, Steering, load_steering
+    from realign.guidance.trace import RewardTrace
 
 __all__ = [
     "BestOfN",
@@ -19,6 +20,7 @@ __all__ = [
     "RewardGuidance",
     "RewardObjective",
     "RewardSteering",
+    "RewardTrace",
     "Steering",
     "ThroughDecoder",
     "guided_output",
@@ -33,6 +35,7 @@ _HOMES = {
     "RewardGuidance": "reward",
     "RewardObjective": "objective",
     "RewardSteering": "steering",
+    "RewardTrace": "trace",
     "Steering": "steering",
     "ThroughDecoder": "reward",
     "guided_output": "adapter",
