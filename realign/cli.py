@@ -37,6 +37,7 @@ COMMANDS = (
     "export",
     "import",
     "doctor",
+    "demo",
 )
 OLD_NAMES = {"adopt": "import"}
 """Commands under names that work in this version only."""

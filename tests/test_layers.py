@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "realign"
 # A package may import itself and packages of a higher number, but not another package on its own layer.
 LAYER = {
     "cli": 0, "commands": 0, "training": 0, "trainer": 0,
-    "evaluation": 1, "callbacks": 1,
+    "evaluation": 1, "callbacks": 1, "demo": 1,
     "inference": 2,
     "guidance": 3,
     "tasks": 4,
@@ -85,7 +85,7 @@ def modules_of(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("package", ["inference", "evaluation", "guidance", "nn", "evaluators", "index"])
+@pytest.mark.parametrize("package", ["inference", "demo", "evaluation", "guidance", "nn", "evaluators", "index"])
 def test_only_training_packages_import_lightning(package: str) -> None:
     names = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in ROOT.rglob("*.py")}
     files = {name.removesuffix(".__init__"): path for name, path in names.items()}
