@@ -67,7 +67,4 @@ def run(options: argparse.Namespace) -> None:
             )
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         print(f"The demo is at {address} (Ctrl-C ends it)", flush=True)
-        try:
-            serve(app, listening, None if options.no_browser else address)
-        except KeyboardInterrupt:
-            pass
+        serve(app, listening, None if options.no_browser else address)

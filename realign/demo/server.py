@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import tempfile
 import threading
@@ -96,7 +97,10 @@ def make_app(studio: Studio, local: bool = True) -> Gate:
 
 def _add_motions(app: "FastAPI", shelf: Shelf) -> None:
     """The addresses that take motions and give them, in the thread pool."""
-    from fastapi import Body, HTTPException, Response
+    from fastapi import Depends, HTTPException, Request, Response
+
+    async def body(request: Request) -> bytes:
+        return await request.body()
 
     def answered(work: Any) -> Any:
         try:
@@ -107,7 +111,7 @@ def _add_motions(app: "FastAPI", shelf: Shelf) -> None:
             raise HTTPException(503, str(busy)) from None
 
     @app.post("/motions")
-    def take(name: str, data: bytes = Body(media_type="application/octet-stream")) -> dict[str, Any]:  # noqa: B008
+    def take(name: str, data: bytes = Depends(body)) -> dict[str, Any]:  # noqa: B008
         title, suffix = _title(name)
         clips = answered(lambda: shelf.read(data, suffix, title))
         return {"motion": shelf.put(clips), "title": title, "seconds": round(clips[0].seconds, 1)}
@@ -144,8 +148,15 @@ def serve(app: Any, listening: socket.socket, address: str | None) -> None:
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, ws="none")
     )
+    for each in (signal.SIGTERM, signal.SIGINT):  # uvicorn gives a signal on to these when it has ended
+        signal.signal(each, _leave)
     if address is not None:
         timer = threading.Timer(1.0, webbrowser.open, [address])
         timer.daemon = True
         timer.start()
     server.run(sockets=[listening])
+
+
+def _leave(number: int, frame: Any) -> None:
+    """Unwind, so that the private folder is removed; the end of a demo by the keyboard is not an error."""
+    raise SystemExit(0 if number == signal.SIGINT else 128 + number)
