@@ -47,8 +47,8 @@ def found(result: Found) -> str:
     ]
     parts.append(_table(("", "similarity", "caption", "length", "id"), rows))
     if result.captions:
-        rows = [(str(rank), f"{hit.score:.2f}", hit.caption) for rank, hit in enumerate(result.captions, start=1)]
-        parts += ["<h4>Captions that fit the motion</h4>", _table(("", "similarity", "caption"), rows)]
+        fitting = [(str(rank), f"{hit.score:.2f}", hit.caption) for rank, hit in enumerate(result.captions, start=1)]
+        parts += ["<h4>Captions that fit the motion</h4>", _table(("", "similarity", "caption"), fitting)]
     if result.players is None:
         parts.append(
             "<p class='rd-faint'>This index keeps no motions to play, only their captions. An index that was built "

@@ -103,7 +103,9 @@ class Gate:
             check_plain(data)
             return data
         if self.uploads >= self.limits.files:
-            raise Refused(503, f"The demo is busy: {self.limits.files} motions are sent already; try again in a minute.")
+            raise Refused(
+                503, f"The demo is busy: {self.limits.files} motions are sent already; try again in a minute."
+            )
         self.uploads += 1
         try:
             return await self._read(receive, self.limits.upload)

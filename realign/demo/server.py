@@ -45,7 +45,9 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError):
-        raise InputError(f"--host {host!r} is not an address of this machine; 127.0.0.1 is this machine alone.") from None
+        raise InputError(
+            f"--host {host!r} is not an address of this machine; 127.0.0.1 is this machine alone."
+        ) from None
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
@@ -111,7 +113,7 @@ def _add_motions(app: "FastAPI", shelf: Shelf) -> None:
             raise HTTPException(503, str(busy)) from None
 
     @app.post("/motions")
-    def take(name: str, data: bytes = Depends(body)) -> dict[str, Any]:  # noqa: B008
+    def take(name: str, data: bytes = Depends(body)) -> dict[str, Any]:
         title, suffix = _title(name)
         clips = answered(lambda: shelf.read(data, suffix, title))
         return {"motion": shelf.put(clips), "title": title, "seconds": round(clips[0].seconds, 1)}

@@ -75,7 +75,7 @@ class Shelf:
         name = secrets.token_urlsafe(16)
         with self._lock:
             self._kept[name] = list(clips)
-            while len(self._kept) > self.limits.kept or self.bytes > self.limits.kept_bytes:
+            while len(self._kept) > self.limits.kept or self.size > self.limits.kept_bytes:
                 self._kept.popitem(last=False)
         return name
 
@@ -95,8 +95,8 @@ class Shelf:
         return len(self._kept)
 
     @property
-    def bytes(self) -> int:
-        """Size of all motions that are kept."""
+    def size(self) -> int:
+        """Bytes of all motions that are kept."""
         return sum(clip.joints.nbytes for clips in self._kept.values() for clip in _every(clips))
 
     def file(self, name: str, suffix: str) -> tuple[bytes, str]:
@@ -119,7 +119,9 @@ class Shelf:
         if suffix not in SUFFIXES:
             raise InputError(f"There is no format {suffix!r}; choose one of {' '.join(SUFFIXES)}.")
         if suffix in _PICTURES and len(every) > self.limits.drawn:
-            raise InputError(f"{len(every)} motions are too many for a {suffix}; take .html, or a format of one motion.")
+            raise InputError(
+                f"{len(every)} motions are too many for a {suffix}; take .html, or a format of one motion."
+            )
         many = suffix in SINGLE and len(every) > self.limits.drawn
         save = save_comparison if paired else save_motions
         with (self._slow if suffix in _SLOW or many else self._quick).enter(), self._private() as folder:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from realign.demo.limits import Limits, number, whole
 from realign.demo.shelf import Shelf
@@ -124,7 +124,7 @@ class Studio:
         """
         text = self.limits.caption(text)
         seconds = None if seconds is None else number("length", seconds, *self.seconds)
-        options = {
+        options: dict[str, Any] = {
             "seed": whole("seed", seed, 0, 2**31 - 1),
             "samples": whole("number of motions", samples, 1, self.limits.samples),
             "steps": None if steps is None else whole("number of steps", steps, 1, self.limits.steps),
@@ -141,7 +141,7 @@ class Studio:
 
     def _guidance(self, strength: float | None, start: float | None, stop: float | None) -> "Steering":
         """The generator's own guidance with another strength and window; its reward is loaded once."""
-        given: dict[str, float] = {}
+        given: dict[str, Any] = {}
         if self.model.default is not None and self.model.default.method == "reward":
             if strength is not None:
                 given["strength"] = number("strength", strength, 0, self.limits.strength)

@@ -51,7 +51,7 @@ def test_memory_is_bounded_by_number_and_by_size(shelf: Shelf) -> None:
     assert shelf.get(names[2]) and len(shelf) == 3
     pair = replace(moving(), unguided=moving())
     shelf.put([pair] * 9)
-    assert len(shelf) == 3 and shelf.bytes == 20 * moving().joints.nbytes
+    assert len(shelf) == 3 and shelf.size == 20 * moving().joints.nbytes
     shelf.put([pair] * 10)
     assert len(shelf) == 1  # the unguided ones count
     shelf.put([moving()] * 21)
@@ -146,6 +146,8 @@ def hostile(folder: Path) -> dict[str, tuple[bytes, str]]:
     head, _, rows = bvh.partition(b"Frame Time:")
     row = rows.split(b"\n", 2)[1]
 
+    shape = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({10**12}, 22, 3)}}"
+
     def outside(content: Any) -> None:
         content["buffers"][0]["uri"] = "../../secret.bin"
 
@@ -165,10 +167,7 @@ def hostile(folder: Path) -> dict[str, tuple[bytes, str]]:
             head.replace(b"Frames: 24", b"Frames: 200") + b"Frame Time: 1.0\n" + (row + b"\n") * 200, ".bvh",
         ),
         "nothing": (b"", ".bvh"),
-        "a shape without numbers": (
-            b"\x93NUMPY\x01\x00v\x00" + f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({10**12},22,3)}}".ljust(117)
-            .encode() + b"\n", ".npy",
-        ),
+        "a shape without numbers": (b"\x93NUMPY\x01\x00v\x00" + shape.ljust(117).encode() + b"\n", ".npy"),
         "a long array": (npy(np.zeros((60 * 60 * 20, 22, 3), np.int8)), ".npy"),
     }  # fmt: skip
 
@@ -179,9 +178,7 @@ def npy(array: np.ndarray) -> bytes:
     return made.getvalue()
 
 
-def test_hostile_files_are_refused_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shelf: Shelf
-) -> None:
+def test_hostile_files_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     monkeypatch.chdir(tmp_path)
     shelf.limits = Limits()
     for kind, (data, suffix) in hostile(tmp_path).items():
