@@ -16,6 +16,7 @@ from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from realign.errors import InputError
@@ -54,6 +55,15 @@ class RunTrainer(Trainer):
         if step % every == 0 and step > self._loss[0] and _LOSS in logged:
             self._loss = step, float(logged[_LOSS])
         return {_LOSS: self._loss[1], **shown} if self._loss[0] else shown
+
+    @property
+    def log_dir(self) -> str | None:
+        """The folder of the run; where a logger keeps all runs in one folder, a folder in it by name and version."""
+        folder, logger = super().log_dir, self.logger
+        if folder is None or logger is None or isinstance(logger, TensorBoardLogger | CSVLogger):
+            return folder
+        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+        return self.strategy.broadcast(os.path.join(folder, str(logger.name), version))  # as Lightning's checkpoints
 
     def save_checkpoint(self, filepath: str | Path, *args: Any, **options: Any) -> None:
         """Write a checkpoint; a checkpoint of an earlier run with its name is renamed.

@@ -9,8 +9,8 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from realign.callbacks.gallery import log_folder
-from realign.errors import InputError
+from realign.callbacks.gallery import log_folder, log_picture
+from realign.errors import InputError, optional_packages
 from realign.files import atomic_path
 
 Curve = dict[str, float]
@@ -19,6 +19,8 @@ Curve = dict[str, float]
 
 class RecallByNoise(Callback):
     """Writes ``recall_by_noise.json``, ``.csv`` and ``.png`` after every validation and test of a reward model.
+
+    The picture is logged, too, by loggers of pictures.
 
     Args:
         folder: Where to write; the log folder of the run when None.
@@ -60,7 +62,8 @@ class RecallByNoise(Callback):
         others = {
             label: [read_curve(name.strip()) for name in names.split(",")] for label, names in self.beside.items()
         }
-        draw_recall(folder / "recall_by_noise.png", {self.label: [curve], **others})
+        picture = draw_recall(folder / "recall_by_noise.png", {self.label: [curve], **others})
+        log_picture(trainer, f"{stage}/recall_by_noise", picture)
 
 
 def read_curve(path: str | Path) -> Curve:
@@ -89,7 +92,8 @@ def draw_recall(path: str | Path, curves: Mapping[str, Sequence[Curve]]) -> Path
     Returns:
         The path.
     """
-    from matplotlib.figure import Figure
+    with optional_packages():
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()

@@ -10,7 +10,7 @@ from realign.tasks.base import Task
 
 
 class SampleWriter(Callback):
-    """Renders the task's preview of the first validation batch: files in ``log_dir/samples``, a strip in TensorBoard.
+    """Renders the task's preview of the first validation batch: files in ``log_dir/samples``, and in loggers.
 
     `Task.preview` gives the motions: recorded ones beside their reconstructions, or beside generated ones of the same
     captions. Only rank 0 renders.
