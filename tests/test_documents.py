@@ -99,3 +99,13 @@ def test_configurations_that_comments_name_exist() -> None:
     for path in folder.glob("*/*.yaml"):
         for name in re.findall(r"--config ([\w/]+)|configs/([\w/]+)\.yaml", path.read_text("utf-8")):
             find_config(next(filter(None, name)))
+
+
+def test_the_site_has_every_page_and_notebook_once() -> None:
+    text = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
+    named = sorted(re.findall(r": ([\w/]+\.(?:md|ipynb))$", text, re.MULTILINE))
+    folder = ROOT / "docs"
+    pages = [path.relative_to(folder).as_posix() for path in folder.rglob("*.md")]
+    pages += [f"notebooks/{path.name}" for path in ROOT.glob("notebooks/*.ipynb")]
+    outside = ["index.md", "contributing.md", "changelog.md", "weights.md"]  # of docs/hooks.py
+    assert named == sorted(pages + outside), "name new pages in the nav of mkdocs.yml"
