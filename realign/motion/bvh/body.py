@@ -13,12 +13,12 @@ _LEFT_HIP, _RIGHT_HIP = np.array([0.0590, -0.0828, -0.0175]), np.array([-0.0604,
 _TOES, _NECK, _HEAD = np.array([0.0, -0.055, 0.13]), np.array([0.0, 0.07, 0.0]), np.array([0.0, 0.089, 0.050])
 # A bone shorter than this fraction of the legs counts as absent.
 _NO_LENGTH = 1e-3
-# Heights of spine1 and spine2 as fractions of the line from the middle of the hips to the neck. A joint of the rig
-# within `_SNAP` of one replaces it, since the back bends there.
-_SPINE1, _SPINE2, _SNAP = 0.34, 0.58, 0.08
-# Fractions of the line from spine2 to the neck: spine3, and the top of the breastbone; collars are halfway between it
-# and the shoulders.
-_SPINE3, _BREASTBONE = 0.2, 2 / 3
+# Heights of spine1, spine2 and spine3 as fractions of the line from the pelvis to the neck, which are those of
+# HumanML3D's bones. The top of the breastbone is at a fraction of the line from spine3 to the neck; collars are halfway
+# between it and the shoulders.
+_SPINE, _BREASTBONE = (0.2386, 0.4982, 0.6023), 0.6
+# Height above the middle of the hips by which the pelvis stands upright; a joint of the rig within `_SNAP` replaces it.
+_CHEST, _SNAP = 0.58, 0.08
 _LEG_BONES = (("hip", "knee"), ("knee", "ankle"))
 _TINY = 1e-9
 
@@ -27,8 +27,9 @@ def place_joints(positions: np.ndarray, rig: ResolvedRig) -> dict[str, np.ndarra
     """The HumanML3D joints of a foreign body, in its own size.
 
     Limbs, neck and head are the rig's joints. If the rig does not name them, pelvis and hips get HumanML3D's offsets
-    from the middle of the hips, spine joints are distributed along the rig's spine, and neck, collars, head and toes
-    follow the body's proportions. A joint at the end of a bone without length counts as not named.
+    from the middle of the hips, spine joints are distributed along the rig's spine in the proportions of HumanML3D's
+    bones, and neck, collars, head and toes follow the body's. A joint at the end of a bone without length counts as not
+    named.
 
     Args:
         positions: (T, S, 3) positions of the file's joints, Y up.
@@ -47,17 +48,17 @@ def place_joints(positions: np.ndarray, rig: ResolvedRig) -> dict[str, np.ndarra
     if "neck" not in body:
         between = (body["left_shoulder"] + body["right_shoulder"]) / 2
         body["neck"] = between + body_frame(shoulders, between - middle) @ _NECK * size
-    trunk = np.stack([middle, *(positions[:, index] for index in rig.spine), body["neck"]])
-    chest = _snapped(trunk, _SPINE2)
-    for name, place in (("spine1", _snapped(trunk, _SPINE1)), ("spine2", chest), ("spine3", _beyond(chest, _SPINE3))):
-        body.setdefault(name, _along(trunk, place))
-    pelvis = body_frame(hips, body["spine2"] - middle)
+    line = [*(positions[:, index] for index in rig.spine), body["neck"]]
+    pelvis = body_frame(hips, body.get("spine2", _chest(np.stack([middle, *line]))) - middle)
     if "pelvis" not in body:
         body["pelvis"] = middle - pelvis @ (_LEFT_HIP + _RIGHT_HIP) * (size / 2)
         body["left_hip"] = body["pelvis"] + pelvis @ _LEFT_HIP * size
         body["right_hip"] = body["pelvis"] + pelvis @ _RIGHT_HIP * size
+    trunk = np.stack([body["pelvis"], *line])
+    for name, fraction in zip(("spine1", "spine2", "spine3"), _SPINE, strict=True):
+        body.setdefault(name, _along(trunk, fraction))
+    breastbone = _along(trunk, _SPINE[-1] + _BREASTBONE * (1 - _SPINE[-1]))
     for side in ("left", "right"):
-        breastbone = _along(trunk, _beyond(chest, _BREASTBONE))
         body.setdefault(f"{side}_collar", (breastbone + body[f"{side}_shoulder"]) / 2)
         ankle = body[f"{side}_ankle"]
         foot = body_frame(pelvis[..., 0], body[f"{side}_knee"] - ankle)
@@ -117,16 +118,11 @@ def _ends(points: np.ndarray) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(lengths)]) / max(float(lengths.sum()), _TINY)
 
 
-def _snapped(points: np.ndarray, fraction: float) -> float:
-    """The fraction of the polyline's nearest inner point if it is near enough, else the fraction itself."""
+def _chest(points: np.ndarray) -> np.ndarray:
+    """The polyline's inner point that is near the chest; without one, the place of the chest on it."""
     inner = _ends(points)[1:-1]
-    nearest = float(inner[np.abs(inner - fraction).argmin()]) if inner.size else fraction
-    return nearest if abs(nearest - fraction) < _SNAP else fraction
-
-
-def _beyond(fraction: float, part: float) -> float:
-    """A fraction moved towards 1 by `part` of the rest."""
-    return fraction + part * (1 - fraction)
+    nearest = float(inner[np.abs(inner - _CHEST).argmin()]) if inner.size else _CHEST
+    return _along(points, nearest if abs(nearest - _CHEST) < _SNAP else _CHEST)
 
 
 def _along(points: np.ndarray, fraction: float) -> np.ndarray:

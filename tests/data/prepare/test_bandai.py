@@ -118,4 +118,4 @@ def test_real_recordings_are_those_of_the_mocap_set(shared_data):
         reference = np.load(shared_data / "mocap" / "new_joints" / f"{row['id']}.npy")
         assert 0 <= len(joints) - len(reference) <= 1
         heights = joints[: len(reference), :, 1] - reference[..., 1]
-        assert np.abs(heights).mean() < 6e-3
+        assert np.abs(heights).mean() < 0.6e-3

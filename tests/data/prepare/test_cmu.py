@@ -176,4 +176,4 @@ def test_real_recordings_give_the_clips_of_the_index(shared_data, tmp_path):
     for *_, name in rows:
         reference = np.load(shared_data / "mocap" / "new_joints" / f"{name}.npy")
         clip = source.load(Item(name, source.paths[name]))
-        assert len(clip) == len(reference) and aligned(clip, reference)[1:].mean() < 6e-3, name
+        assert len(clip) == len(reference) and aligned(clip, reference)[1:].mean() < 2.6e-3, name
