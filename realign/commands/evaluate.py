@@ -120,6 +120,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
     add_guidance_scale(group)
     group.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
+    group.add_argument(
+        "--clean", action=argparse.BooleanOptionalAction, default=False,
+        help="measure each setting a second time, as `realign generate` writes its motions: bones of constant length, "
+        "feet that do not slide (default: what the network says alone)",
+    )  # fmt: skip
     add_guidance(parser, several=True)
 
 
@@ -150,7 +155,8 @@ def settings_of(options: argparse.Namespace) -> "list[Setting]":
         return Setting.parse(text, sampling | concerning, own)
 
     found = [made(text, method) for text, method in zip(texts, methods, strict=True)]
-    return list(dict.fromkeys(found)) if implied else found  # a generator without its own guidance has one setting
+    found = list(dict.fromkeys(found)) if implied else found  # a generator without its own guidance has one setting
+    return [*found, *(each.cleaned() for each in found if not each.clean)] if options.clean else found
 
 
 def run(options: argparse.Namespace) -> None:

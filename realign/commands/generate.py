@@ -42,6 +42,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--seed", type=int, default=0, help="the same seed and caption give the same motion")
     parser.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
     add_guidance_scale(parser)
+    parser.add_argument(
+        "--raw", action="store_true",
+        help="keep the joints as the network says them (default: bones of constant length, feet that do not slide)",
+    )  # fmt: skip
     parser.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
     add_guidance(parser)
     parser.add_argument(
@@ -99,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
         if options.compile:
             model.compile()
         guidance = None if method == "none" else model.load_guidance(method, options.reward, options.index, **given)
-    names = ("samples", "seed", "steps", "guidance_scale", "scheduler", "compare")
+    names = ("samples", "seed", "steps", "guidance_scale", "scheduler", "compare", "raw")
     asked: dict[str, Any] = {"guidance": guidance, **{name: getattr(options, name) for name in names}}
     if parts:
         clips = model.generate_sequence(parts, **asked)

@@ -63,7 +63,7 @@ class Row:
 
         Args:
             measure: R@1, R@2, R@3, MM-Dist, FID, Diversity or MModality of an evaluator; or, without an evaluator,
-                foot_skating, penetration_m, floating_m, jerk_m_s3, bone_variation or reward.
+                reward or one of `realign.metrics.physics.physical_measures`, such as foot_speed_m_s.
             evaluator: Its name.
             kind: Clips of that kind alone; MModality is of all clips.
         """
@@ -219,7 +219,10 @@ def _read_row(row: dict[str, Any]) -> Row:
 
 
 LEARNED = ("R@1", "R@2", "R@3", "FID", "MM-Dist", "Diversity", "MModality")
-PLAIN = ("reward", "foot_skating", "penetration_m", "floating_m", "jerk_m_s3", "bone_variation")
+PLAIN = (
+    *("reward", "foot_skating", "foot_speed_m_s", "foot_slide", "penetration_m", "floating_m", "jerk_m_s3"),
+    *("bone_variation", "bone_range_m", "bone_range_mean_m"),
+)
 
 
 def open_results(path: str | Path | None, about: dict[str, Any]) -> Results:

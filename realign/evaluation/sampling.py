@@ -11,6 +11,8 @@ from realign.guidance.objective import RewardObjective
 from realign.guidance.steering import Steering, steer
 from realign.index.motion_index import MotionIndex
 from realign.interfaces import TextToMotionModel
+from realign.motion.cleaning import clean_features
+from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import JointEmbedding
 from realign.precision import exact_float32
 
@@ -52,7 +54,8 @@ class SettingSampler:
         return steering
 
     def __call__(self, batch: MotionTextBatch, seeds: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
-        """Motion features, not normalised, for the captions and lengths of a batch.
+        """Motion features, not normalised, for the captions and lengths of a batch; of the clean motions if the setting
+        says so.
 
         Args:
             batch: Clips; no clip is its own anchor.
@@ -62,8 +65,17 @@ class SettingSampler:
         lengths = batch.lengths.to(device)
         with exact_float32(device), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             if self.steering is None:
-                return self.generator.sample(batch.captions, lengths, seeds, **options)
-            return self.steering.sample(self.generator, batch.captions, lengths, seeds, batch.ids, **options)
+                motion = self.generator.sample(batch.captions, lengths, seeds, **options)
+            else:
+                motion = self.steering.sample(self.generator, batch.captions, lengths, seeds, batch.ids, **options)
+        return self._cleaned(motion, batch.lengths) if self.setting.clean else motion
+
+    def _cleaned(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
+        """The same motions, each cleaned on the CPU."""
+        skeleton, found = get_skeleton(self.generator.skeleton), motion.float().cpu()
+        for row, frames in enumerate(lengths.tolist()):
+            found[row, :frames] = clean_features(found[row, :frames], skeleton)
+        return found.to(motion)
 
 
 class Recorded:

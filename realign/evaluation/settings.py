@@ -84,6 +84,8 @@ class Setting:
         steps: Denoising steps; the generator's own when None.
         guidance_scale: Of classifier-free guidance; the generator's own when None.
         scheduler: ddim, ddpm, dpm, unipc or lcm, of a flow euler or heun; the generator's own when None.
+        clean: Measure the motions as `realign generate` writes them, with constant bone lengths and feet that do not
+            slide, in the place of what the network says.
 
     Raises:
         InputError: An unknown guidance, or a number that is not finite.
@@ -94,6 +96,7 @@ class Setting:
     steps: int | None = None
     guidance_scale: float | None = None
     scheduler: str | None = None
+    clean: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.guidance, GuidanceConfig):
@@ -136,17 +139,23 @@ class Setting:
     def told(self) -> dict[str, Any]:
         """The options as plain values, without those that the method does not read."""
         sampling = {name: getattr(self, name) for name in ("name", *_SAMPLING)}
+        sampling |= {CLEAN: True} if self.clean else {}  # otherwise left out, as in results of earlier versions
         return sampling | {"guidance": self.config.method} | self.config.concerning()
 
     def _describe(self, usual: GuidanceConfig) -> str:
         """A name made of the options that differ from the default."""
         told: dict[str, Any] = {name: getattr(self, name) for name in _SAMPLING}
         told = {name: value for name, value in told.items() if value is not None}
+        last = [CLEAN] if self.clean else []
         if not isinstance(self.guidance, GuidanceConfig):
-            return " ".join(["default", *(f"{name}={value}" for name, value in told.items())])
+            return " ".join(["default", *(f"{name}={value}" for name, value in told.items()), *last])
         changed = self.config.changes(usual)
         method = {"none": "unguided"}.get(self.config.method, self.config.method)
-        return " ".join([method, *(f"{name}={value}" for name, value in (changed | told).items())])
+        return " ".join([method, *(f"{name}={value}" for name, value in (changed | told).items()), *last])
+
+    def cleaned(self) -> "Setting":
+        """The same setting, of which the clean motions are measured, under its name with "clean" behind it."""
+        return self if self.clean else replace(self, name=f"{self.name} {CLEAN}", clean=True)
 
     @classmethod
     def parse(cls, text: str, common: Mapping[str, Any] | None = None, own: GuidanceConfig | None = None) -> "Setting":
@@ -208,10 +217,12 @@ def unique_settings(settings: Sequence[Setting]) -> list[Setting]:
 
 
 _SAMPLING = ("steps", "guidance_scale", "scheduler")
-SETTING_WORDS = ("name", "guidance", *_SAMPLING, *GuidanceConfig.options())
+CLEAN = "clean"
+SETTING_WORDS = ("name", "guidance", *_SAMPLING, CLEAN, *GuidanceConfig.options())
 _READ: dict[str, tuple[Callable[[str], Any], str]] = {
     "steps": (int, "a whole number"),
     "guidance_scale": (float, "a number"),
+    CLEAN: ({"true": True, "false": False}.__getitem__, "true or false"),
 }
 
 
@@ -222,5 +233,5 @@ def _value(key: str, value: Any) -> Any:
     read, name = _READ[key]
     try:
         return read(value)
-    except ValueError:
+    except (KeyError, ValueError):
         raise InputError(f"{key}={value} does not fit; give {name}.") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from realign.errors import optional_packages
 from realign.evaluation.estimate import METHODS, PUBLISHED, Estimate
 from realign.evaluation.results import Results, Row
+from realign.evaluation.settings import CLEAN
 from realign.files import atomic_path
 
 
@@ -42,10 +43,14 @@ LEARNED = (
 PHYSICAL = (
     Column("reward", "Reward", "up"),
     Column("foot_skating", "Skating (%)", "down", 1, 100),
+    Column("foot_speed_m_s", "Lower foot (m/s)", "down", 3),
+    Column("foot_slide", "Sliding (%)", "down", 1, 100),
     Column("penetration_m", "Penetration (mm)", "down", 1, 1000),
     Column("floating_m", "Floating (mm)", "real", 1, 1000),
     Column("jerk_m_s3", "Jerk (m/s^3)", "real", 0),
     Column("bone_variation", "Bone variation (%)", "down", 2, 100),
+    Column("bone_range_m", "Bone range, max (cm)", "down", 2, 100),
+    Column("bone_range_mean_m", "mean (cm)", "down", 2, 100),
 )
 _DIRECTIONS = f"{METHODS['student']}; above 0 is better where ↑, worse where ↓, and neither where →"
 _MARKDOWN = {"up": " ↑", "down": " ↓", "real": " →"}
@@ -60,7 +65,7 @@ def markdown(results: Results) -> str:
     only = f" {data['kind']}" if data["kind"] else ""
     parts = [
         f"Protocol {about['protocol']['name']}, {data['clips']}{only} clips of the {data['split']} split, seed "
-        f"{about['seed']}, sampled in {about['precision']}; {_about_means(results)}."
+        f"{about['seed']}, sampled in {about['precision']}, {_raw(results)}; {_about_means(results)}."
     ]
     for evaluator, kind in _blocks(results):
         columns = _columns(results, evaluator, kind)
@@ -93,6 +98,12 @@ def markdown(results: Results) -> str:
         ]
         parts.append("**Seconds for one caption, the text encoding apart**\n\n" + _pipes(head, lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _raw(results: Results) -> str:
+    """Whether motions are as the network says them."""
+    clean = any((row.setting or {}).get(CLEAN) for row in results.rows)
+    return "motions raw, as the network says them" + (f", but for rows called {CLEAN}" if clean else "")
 
 
 def _published(results: Results) -> list[str]:

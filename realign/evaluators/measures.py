@@ -12,7 +12,8 @@ from realign.motion.skeleton import Skeleton
 def measure_motions(
     motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"], skeleton: Skeleton
 ) -> dict[str, Float[Tensor, "B"]]:
-    """Foot skating, penetration, floating, jerk and bone variation by name, as `physical_measures` has them.
+    """Foot skating and sliding, penetration, floating, jerk and stretch of bones by name, as `physical_measures` has
+    them.
 
     Args:
         motion: Motion features, not normalised.

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from realign.diffusion.windows import WindowPlan
 from realign.interfaces import TextToMotionModel
+from realign.motion.cleaning import clean_motion
 from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
@@ -27,18 +28,20 @@ def make_clips(
     seeds: Int[Tensor, "B"],
     options: Mapping[str, Any],
     names: Sequence[str] | None = None,
+    raw: bool = False,
 ) -> list[MotionClip]:
     """Motions of one batch.
 
     Args:
         generator: Makes them.
         steering: Guides them; None does not.
-        objective: Rates them; None does not.
+        objective: Rates them, as the network says them; None does not.
         captions: One a motion, or one a window.
         lengths: Frames of each motion.
         seeds: One a motion: all its randomness.
         options: Of `generator.sample`; `windows` if motions are made of several.
         names: Captions of the clips, if they are not those that motions are made from.
+        raw: Do not clean them.
     """
     with exact_float32(generator.device):
         if steering is None:
@@ -46,10 +49,10 @@ def make_clips(
         else:
             features = steering.sample(generator, captions, lengths, seeds, **options)
     skeleton = get_skeleton(generator.skeleton)
-    joints = features_to_joints(features.float().cpu(), skeleton)
+    convert = features_to_joints if raw else clean_motion
     clips = [
-        MotionClip(each[:frames].numpy(), skeleton.fps, text, skeleton.name)
-        for each, frames, text in zip(joints, lengths.tolist(), names or captions, strict=True)
+        MotionClip(convert(each[:frames], skeleton).numpy(), skeleton.fps, text, skeleton.name)
+        for each, frames, text in zip(features.float().cpu(), lengths.tolist(), names or captions, strict=True)
     ]
     if objective is not None:
         _rate(clips, objective, features, lengths, captions, options.get("windows"))

@@ -246,6 +246,7 @@ class TextToMotion:
         cfg: float | None = None,
         *,
         compare: bool = False,
+        raw: bool = False,
     ) -> list[MotionClip]:
         """Make `samples` motions for each caption.
 
@@ -266,6 +267,8 @@ class TextToMotion:
                 `load_guidance`.
             cfg: Old name of `guidance_scale`.
             compare: Also make each motion unguided from the same noise, as `unguided` of its clip.
+            raw: Keep the joints as the network says them. Otherwise motions are cleaned: bones have constant lengths
+                and feet stand still where they touch the floor, see `realign.motion.cleaning`.
 
         Returns:
             Clips ordered by caption, then sample; joints in metres (KIT: its own unit). Each carries its reward, if
@@ -287,7 +290,7 @@ class TextToMotion:
         for chunk in _chunks(wanted, batch_size):
             captions = [text for text, _ in chunk]
             seeds = torch.tensor([mix_seed(seed, text, number) for text, number in chunk])
-            clips += self._make(steering, compare, captions, [frames[text] for text in captions], seeds, options)
+            clips += self._make(steering, compare, raw, captions, [frames[text] for text in captions], seeds, options)
         return clips
 
     def generate_sequence(
@@ -302,6 +305,7 @@ class TextToMotion:
         guidance: "Steering | Word | None" = "default",
         *,
         compare: bool = False,
+        raw: bool = False,
     ) -> list[MotionClip]:
         """Make motions that show captions one after the other, of up to ten minutes.
 
@@ -336,7 +340,7 @@ class TextToMotion:
             seeds = torch.tensor([mix_seed(seed, "\n".join(script.captions), number) for number in chunk])
             captions, lengths = script.windows * len(chunk), [sum(script.frames)] * len(chunk)
             name = "; ".join(script.captions)
-            clips += self._make(steering, compare, captions, lengths, seeds, options, [name] * len(chunk))
+            clips += self._make(steering, compare, raw, captions, lengths, seeds, options, [name] * len(chunk))
         return clips
 
     def _options(
@@ -372,6 +376,7 @@ class TextToMotion:
         self,
         steering: "Steering | None",
         compare: bool,
+        raw: bool,
         captions: list[str],
         frames: list[int],
         seeds: Int[Tensor, "B"],
@@ -380,9 +385,9 @@ class TextToMotion:
     ) -> list[MotionClip]:
         """The clips of one batch, each with the unguided one if it is compared; arguments as for `make_clips`."""
         objective, lengths = self._objective(steering), torch.tensor(frames, device=self.task.device)
-        made = make_clips(self.task, steering, objective, captions, lengths, seeds, options, names)
+        made = make_clips(self.task, steering, objective, captions, lengths, seeds, options, names, raw)
         if compare:
-            plain = make_clips(self.task, None, objective, captions, lengths, seeds, options, names)
+            plain = make_clips(self.task, None, objective, captions, lengths, seeds, options, names, raw)
             made = [replace(clip, unguided=other) for clip, other in zip(made, plain, strict=True)]
         return made
 

@@ -14,7 +14,10 @@ from torch import Tensor
 from realign.masking import masked_mean
 
 CONTACT_HEIGHT, SLIDE = 0.05, 0.5
-"""A foot below 5 cm counts as in contact; one faster than 0.5 m/s (2.5 cm between frames at 20 fps) slides."""
+"""A foot below 5 cm counts as in contact; one faster than 0.5 m/s (2.5 cm between frames at 20 fps) skates."""
+
+VISIBLE = 0.1
+"""The lower foot visibly slides if it is faster than 0.1 m/s (5 mm between frames at 20 fps)."""
 
 
 def foot_skating_ratio(
@@ -42,6 +45,37 @@ def foot_skating_ratio(
     moved = (foot[:, 1:] - foot[:, :-1])[..., [0, 2]].norm(dim=-1)
     skates = (low[:, 1:] & low[:, :-1] & (moved > slide / fps)).any(-1)
     return masked_mean(skates.to(joints.dtype), mask[:, 1:])
+
+
+def lower_foot(
+    joints: Float[Tensor, "B F J 3"],
+    mask: Bool[Tensor, "B F"],
+    feet: Sequence[int],
+    fps: float,
+    height: float = CONTACT_HEIGHT,
+    slide: float = VISIBLE,
+) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+    """Sliding of the lower foot, which carries the body: its mean speed along the floor (m/s), and the fraction of the
+    steps between frames in which it is faster than `slide`.
+
+    The lower foot of a step is the one whose heights before and after sum to less. Only steps count in which it is
+    low before and after, so that the flight of a run or a jump does not.
+
+    Args:
+        joints: Positions (m).
+        mask: True where a frame exists.
+        feet: Joints that touch the floor, such as the toes of both sides.
+        fps: Frames per second.
+        height: A foot below it is in contact (m).
+        slide: The highest speed of a foot that does not visibly slide (m/s).
+    """
+    foot = joints[:, :, list(feet)]
+    above = foot[..., 1]
+    lower = (above[:, 1:] + above[:, :-1]).argmin(dim=-1, keepdim=True)
+    speed = (foot[:, 1:] - foot[:, :-1])[..., [0, 2]].norm(dim=-1).gather(-1, lower)[..., 0] * fps
+    low = torch.maximum(above[:, 1:], above[:, :-1]).gather(-1, lower)[..., 0] < height
+    counted = mask[:, 1:] & low
+    return masked_mean(speed, counted), masked_mean((speed > slide).to(joints.dtype), counted)
 
 
 def penetration(joints: Float[Tensor, "B F J 3"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B"]:
@@ -76,11 +110,31 @@ def bone_length_variation(
         mask: True where a frame exists.
         parents: Parent of each joint; the root's is negative.
     """
-    children = [joint for joint, parent in enumerate(parents) if parent >= 0]
-    lengths = (joints[:, :, children] - joints[:, :, [parents[joint] for joint in children]]).norm(dim=-1)
+    lengths = _bone_lengths(joints, parents)
     mean = masked_mean(lengths, mask)
     deviation = masked_mean((lengths - mean[:, None]).square(), mask).sqrt()
     return (deviation / mean.clamp(min=torch.finfo(joints.dtype).tiny)).mean(-1)
+
+
+def bone_ranges(
+    joints: Float[Tensor, "B F J 3"], mask: Bool[Tensor, "B F"], parents: Sequence[int]
+) -> Float[Tensor, "B J-1"]:
+    """By how much each bone stretches: its greatest length less its smallest over the motion (m).
+
+    Args:
+        joints: Positions (m).
+        mask: True where a frame exists.
+        parents: Parent of each joint; the root's is negative.
+    """
+    lengths = _bone_lengths(joints, parents)
+    there = mask[..., None]
+    longest, shortest = lengths.where(there, -torch.inf).amax(dim=1), lengths.where(there, torch.inf).amin(dim=1)
+    return (longest - shortest).where(mask.any(dim=1, keepdim=True), 0)
+
+
+def _bone_lengths(joints: Float[Tensor, "B F J 3"], parents: Sequence[int]) -> Float[Tensor, "B F J-1"]:
+    children = [joint for joint, parent in enumerate(parents) if parent >= 0]
+    return (joints[:, :, children] - joints[:, :, [parents[joint] for joint in children]]).norm(dim=-1)
 
 
 def physical_measures(
@@ -91,7 +145,8 @@ def physical_measures(
     parents: Sequence[int],
     fps: float,
 ) -> dict[str, Float[Tensor, "B"]]:
-    """All measures by name: foot_skating, penetration_m, floating_m, jerk_m_s3, bone_variation.
+    """All measures by name: foot_skating, foot_speed_m_s and foot_slide (of the lower foot), penetration_m, floating_m,
+    jerk_m_s3, bone_variation, bone_range_m (of the bone that stretches most) and bone_range_mean_m (over bones).
 
     Args:
         joints: Positions (m).
@@ -100,10 +155,16 @@ def physical_measures(
         parents: Parent of each joint; the root's is negative.
         fps: Frames per second.
     """
+    speed, slide = lower_foot(joints, mask, feet, fps)
+    ranges = bone_ranges(joints, mask, parents)
     return {
         "foot_skating": foot_skating_ratio(joints, mask, feet, fps),
+        "foot_speed_m_s": speed,
+        "foot_slide": slide,
         "penetration_m": penetration(joints, mask),
         "floating_m": floating(joints, mask),
         "jerk_m_s3": jerk(joints, mask, fps),
         "bone_variation": bone_length_variation(joints, mask, parents),
+        "bone_range_m": ranges.amax(dim=-1),
+        "bone_range_mean_m": ranges.mean(dim=-1),
     }

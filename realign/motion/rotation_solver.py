@@ -120,6 +120,8 @@ def solve_rotations(
     skeleton: Skeleton,
     fps: float | None = None,
     rest: Float[Tensor, "J 3"] | None = None,
+    *,
+    refine: bool = True,
 ) -> PosedSkeleton:
     """Rotations of rigid bones whose forward kinematics comes nearest to joint positions.
 
@@ -134,6 +136,7 @@ def solve_rotations(
         fps: Frames per second, None for the skeleton's.
         rest: Offsets from the parents of a body in its T-pose, whose directions are kept exactly; None takes a common
             T-pose, with the angles between the bones of pelvis and chest as this motion has them.
+        refine: Take the steps of Gauss and Newton, most of the work; bones that hardly vary in length need none.
 
     Raises:
         InputError: The joints do not fit the skeleton or hold NaN, or the rate is not one.
@@ -156,7 +159,9 @@ def solve_rotations(
                 rest[below] = _mean_shape(rest[below], joints[:, below] - joints[:, [joint]])
     rotations, roots = [], []
     for part in joints.split(_FRAMES):
-        turned, root = _refined(_direct(part, rest, skeleton, children), part, rest, parents)
+        turned, root = _direct(part, rest, skeleton, children), part[:, 0].clone()
+        if refine:
+            turned, root = _refined(turned, part, rest, parents)
         rotations.append(turned)
         roots.append(root)
     return PosedSkeleton(skeleton, rest, _steady(torch.cat(rotations)), torch.cat(roots), rate)

@@ -21,7 +21,7 @@ from realign.training import TrainingCLI
 
 MEASURES = {
     "reward", "reward_text", "r1_by_reward", "mm_dist_by_reward", "fid_by_reward", "foot_skating", "penetration_m",
-    "floating_m", "jerk_m_s3", "bone_variation",
+    "floating_m", "jerk_m_s3", "bone_variation", "foot_speed_m_s", "foot_slide", "bone_range_m", "bone_range_mean_m",
 }  # fmt: skip
 BY_EVALUATOR = {"evaluator_text", "r1_by_evaluator", "mm_dist_by_evaluator", "fid_by_evaluator"}
 STRONG = GuidanceConfig.plain(norm="normalize", profile="signal", eta=0.5)

@@ -31,6 +31,7 @@ from realign.evaluation.evaluation import Evaluation
 from realign.evaluation.load import load_evaluation
 from realign.evaluation.models import load_evaluator
 from realign.evaluation.results import Results, Row
+from realign.evaluation.sampling import SettingSampler
 from realign.evaluation.settings import PROTOCOLS, Setting, default_settings
 from realign.evaluation.speed import measure_speed
 from realign.evaluation.sweep import write_sweep
@@ -41,6 +42,7 @@ from realign.index import MotionIndex, MotionItem
 from realign.inference import MotionSearch, TextToMotion
 from realign.inference.common import pretrained_folder
 from realign.metrics.generation import Gaussian, frechet_distance, matching_batches, mm_dist
+from realign.motion.cleaning import clean_features
 from realign.seeding import mix_seed
 from realign.tasks.checkpoint import load_task, save_pretrained
 from realign.tasks.generator import GeneratorTask
@@ -413,6 +415,35 @@ def test_options_reach_the_settings_they_apply_to() -> None:
     assert found[1].config == GuidanceConfig(mu=0.5, strength=2.0, **own)
 
 
+def test_clean_motions_are_rows_of_their_own() -> None:
+    parser = argparse.ArgumentParser()
+    evaluate_command.add_parser(parser.add_subparsers())
+
+    def settings(words: str) -> list[Setting]:
+        return evaluate_command.settings_of(parser.parse_args(f"evaluate --data x --steps 4 {words}".split()))
+
+    found = settings("--guidance none reward --clean")
+    assert [each.clean for each in found] == [False, False, True, True]
+    assert [each.name for each in found[2:]] == [f"{each.name} clean" for each in found[:2]]
+    assert found[2] == settings("--setting guidance=none --setting clean=true")[1]
+    assert found[2].told() == found[0].told() | {"name": "unguided steps=4 clean", "clean": True}
+    assert "clean" not in found[0].told()  # results of earlier versions go on
+
+
+def test_the_clean_row_measures_the_clean_motions_of_the_same_noise(shelf: Path) -> None:
+    evaluation = evaluate(shelf, ["evaluator"], reward=False)
+    raw, clean = (SettingSampler(each, evaluation.generator) for each in (PLAIN, PLAIN.cleaned()))
+    batch = next(evaluation.clips.batches(evaluation.clips.places[:3], 0, 3))
+    seeds = torch.tensor([1, 2, 3])
+    with torch.no_grad():
+        said, found = raw(batch, seeds), clean(batch, seeds)
+    for row, frames in enumerate(batch.lengths.tolist()):
+        expected = clean_features(said[row, :frames])
+        torch.testing.assert_close(found[row, :frames], expected)
+        assert (found[row, :frames] - said[row, :frames]).abs().max() > 1e-3
+        torch.testing.assert_close(found[row, frames:], said[row, frames:])
+
+
 def test_settings_are_read_from_strings() -> None:
     words, scale = "guidance=reward strength=2 steps=20 through_decoder=true update=additive", {"guidance_scale": 3.0}
     made = Setting.parse(words, scale)
@@ -425,6 +456,7 @@ def test_settings_are_read_from_strings() -> None:
         "guidance_scale=nan": "guidance_scale=nan is not a finite number",
         "guidance=reward strength=inf": "strength=inf is not a finite",
         "strength=-2": "strength=-2.0 is too small", "through_decoder=maybe": "true or false",
+        "clean=perhaps": "clean=perhaps does not fit; give true or false",
     }.items():  # fmt: skip
         with pytest.raises(InputError, match=match):
             Setting.parse(words)

@@ -9,6 +9,10 @@ import torch
 from realign.cli import build
 from realign.errors import InputError
 from realign.inference import TextToMotion, check_captions, read_captions
+from realign.motion.cleaning import clean_motion
+from realign.motion.features import features_to_joints
+from realign.motion.skeleton import HUMANML3D
+from realign.seeding import mix_seed
 from realign.tasks.checkpoint import save_pretrained
 
 
@@ -40,6 +44,22 @@ def test_a_motion_does_not_depend_on_the_batch_it_shares(model: TextToMotion, sc
     alone = [model.generate([text], seconds=2, seed=3, scheduler=scheduler)[0] for text in reversed(texts)]
     for one, other in zip(together, reversed(alone), strict=True):
         np.testing.assert_allclose(one.joints, other.joints, atol=1e-4)
+
+
+def test_motions_are_cleaned_unless_they_are_to_be_raw(model: TextToMotion) -> None:
+    (clean,), (raw,) = (model.generate(["a person walks"], seconds=2, raw=raw) for raw in (False, True))
+    parents = list(HUMANML3D.parents[1:])
+
+    def stretch(joints: np.ndarray) -> float:
+        lengths = np.linalg.norm(joints[:, 1:] - joints[:, parents], axis=-1)
+        return float(np.ptp(lengths, axis=0).max())
+
+    assert stretch(clean.joints) < 1e-4 < 1e-2 < stretch(raw.joints)
+    seed = torch.tensor([mix_seed(0, "a person walks", 0)])
+    with torch.no_grad():
+        features = model.task.sample(["a person walks"], torch.tensor([40]), seed)[0]
+    np.testing.assert_allclose(raw.joints, features_to_joints(features).numpy(), atol=1e-4)
+    np.testing.assert_allclose(clean.joints, clean_motion(features).numpy(), atol=1e-4)
 
 
 def test_the_seed_decides(model: TextToMotion) -> None:

@@ -4,9 +4,11 @@ import torch
 from realign.masking import lengths_to_mask
 from realign.metrics.physics import (
     bone_length_variation,
+    bone_ranges,
     floating,
     foot_skating_ratio,
     jerk,
+    lower_foot,
     penetration,
     physical_measures,
 )
@@ -46,6 +48,33 @@ def test_two_feet_count_once_a_step() -> None:
     assert foot_skating_ratio(x, ALL, [1, 2], FPS) == 1
 
 
+def test_the_lower_foot_slides_by_its_mean_speed_and_by_the_steps_that_are_seen() -> None:
+    x = still()
+    x[0, :, 1, 1] = 0.02  # joint 1 is a foot, too, the upper one, and moves as fast as it likes
+    x[0, :, 1, 0] = torch.arange(FRAMES)
+    x[0, 4:, 2, 0] += 0.022  # 0.44 m/s in one of 11 steps
+    x[0, 8:, 2, 2] += 0.004  # 0.08 m/s, which is not seen
+    speed, slides = lower_foot(x, ALL, [1, 2], FPS)
+    assert speed.item() == pytest.approx(0.52 / 11) and slides.item() == pytest.approx(1 / 11)
+    x[0, 4:, 1:, 1] += 0.1  # flight: four steps before it count
+    speed, slides = lower_foot(x, ALL, [1, 2], FPS)
+    assert speed.item() == 0 and slides.item() == 0
+    x[0, :, 2, 1] += 0.03  # now joint 1 is lower
+    assert lower_foot(x, ALL, [1, 2], FPS)[0].item() == pytest.approx(FPS)
+    x[..., 1] += 1
+    assert lower_foot(x, ALL, [1, 2], FPS)[0].item() == 0  # nothing is near the floor
+
+
+def test_a_bone_stretches_from_its_least_to_its_greatest_length() -> None:
+    x = still().double()
+    x[0, 3, 2, 1] = -0.2  # bone 1-2 is 0.7 once, bone 0-1 stays at 0.5
+    x[0, 5, 2, 1] = 0.1
+    torch.testing.assert_close(bone_ranges(x, ALL, (-1, 0, 1)), torch.tensor([[0.0, 0.3]]).double())
+    mask = lengths_to_mask(torch.tensor([4]), FRAMES)
+    torch.testing.assert_close(bone_ranges(x, mask, (-1, 0, 1)), torch.tensor([[0.0, 0.2]]).double())
+    assert not bone_ranges(x, torch.zeros_like(ALL), (-1, 0, 1)).any()
+
+
 def test_depth_and_height_are_means_over_the_frames_that_exist() -> None:
     x = still()
     x[0, :, 2, 1] = torch.tensor([-0.1, 0.2, -0.3, 0.0] + [9.0] * 8)
@@ -79,7 +108,8 @@ def test_a_motion_has_the_same_measures_alone_and_padded_in_a_batch() -> None:
     x = torch.rand(3, FRAMES, 3, 3, generator=torch.Generator().manual_seed(0)) * 0.1
     lengths, options = torch.tensor([12, 7, 2]), {"feet": [1, 2], "parents": (-1, 0, 1), "fps": FPS}
     together = physical_measures(x, lengths_to_mask(lengths), **options)
-    assert set(together) == {"foot_skating", "penetration_m", "floating_m", "jerk_m_s3", "bone_variation"}
+    names = {"foot_skating", "foot_speed_m_s", "foot_slide", "penetration_m", "floating_m", "jerk_m_s3"}
+    assert set(together) == names | {"bone_variation", "bone_range_m", "bone_range_mean_m"}
     for row, length in enumerate(lengths.tolist()):
         own = x[row : row + 1, :length]
         for name, value in physical_measures(own, lengths_to_mask(lengths[row : row + 1]), **options).items():
