@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,16 @@ def gpu() -> str:
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("there is no GPU here; REALIGN_TEST_DEVICE=cpu runs this on the CPU")
     return device
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser of tests that open pages: REALIGN_CHROMIUM, else one that is installed under its usual name."""
+    names = [os.environ.get("REALIGN_CHROMIUM", "chromium"), "chromium-browser", "google-chrome"]
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("needs Chromium; REALIGN_CHROMIUM names its program")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ from realign.motion.clip import MotionClip
 if find_spec("gradio") is None:
     pytest.skip("gradio is not installed; pip install 'realign[demo]'", allow_module_level=True)
 
-CHROMIUM = Path(os.environ.get("REALIGN_CHROMIUM", "/usr/bin/chromium"))
 WAITING, CROWD, GENERATING = 10, 200, 12
 _SPY = """
 import os, socket
@@ -204,15 +203,12 @@ def test_two_hundred_at_once(server: Server) -> None:
     assert "iframe" in generate(server)[1]
 
 
-def test_each_tab_in_a_browser(server: Server, tmp_path: Path) -> None:
-    if find_spec("playwright") is None or not CHROMIUM.exists():
-        pytest.skip(f"needs playwright and Chromium at {CHROMIUM}; REALIGN_CHROMIUM names another")
-    from playwright.sync_api import sync_playwright
-
+def test_each_tab_in_a_browser(server: Server, chromium: str, tmp_path: Path) -> None:
+    sync = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     MotionClip(person(0, 40), 20.0).save(tmp_path / "mine.bvh")
     (tmp_path / "texts.txt").write_text("a person runs & <b>jumps</b>\n")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         asked, errors = list[str](), list[str]()
         page.on("request", lambda request: asked.append(request.url))

@@ -5,7 +5,6 @@ import http.server
 import json
 import os
 import re
-import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -48,17 +47,15 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def tools() -> tuple[str, Path]:
-    """Chromium, and the folder of three."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+def three() -> Path:
+    """The folder of the npm package three."""
     folder = Path(os.environ.get("REALIGN_THREE", "none")).absolute()
-    if browser is None or not (folder / "examples/jsm/loaders/GLTFLoader.js").is_file():
-        pytest.skip("needs Chromium, and the npm package three in the folder of REALIGN_THREE")
-    return browser, folder
+    if not (folder / "examples/jsm/loaders/GLTFLoader.js").is_file():
+        pytest.skip("needs the npm package three, in the folder of REALIGN_THREE")
+    return folder
 
 
-def test_three_shows_the_joints_that_were_written(tools, tmp_path):
-    browser, three = tools
+def test_three_shows_the_joints_that_were_written(chromium, three, tmp_path):
     motion = MotionClip(person(0, 10).numpy(), 20.0, "a person 歩く")
     motion.save(tmp_path / "x.glb")
     (tmp_path / "page.html").write_text(PAGE, encoding="utf-8")
@@ -69,7 +66,7 @@ def test_three_shows_the_joints_that_were_written(tools, tmp_path):
         words = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile", "--dump-dom"]
         page = f"http://127.0.0.1:{server.server_address[1]}/page.html"
         words += ["--virtual-time-budget=20000", page]
-        done = subprocess.run([browser, *words], capture_output=True, text=True, timeout=100)
+        done = subprocess.run([chromium, *words], capture_output=True, text=True, timeout=100)
     finally:
         server.shutdown()
         server.server_close()
