@@ -62,7 +62,10 @@ def build(args: Sequence[str]) -> "TrainingCLI":
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the project's own commands; the four training ones are listed in its help."""
-    top = argparse.ArgumentParser(prog="realign", description=str(import_module("realign").__doc__).partition("\n")[0])
+    make = import_module("realign.commands.parsing").CommandParser
+    top: argparse.ArgumentParser = make(
+        prog="realign", description=str(import_module("realign").__doc__).partition("\n")[0]
+    )
     top.add_argument("--version", action="version", version=f"realign {import_module('realign').__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in TRAINING.items():
@@ -76,8 +79,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options of one of the project's own commands, those of a configuration that it names included.
 
     Raises:
-        InputError: A configuration is missing or does not fit.
-        SystemExit: An option does not exist or its value does not fit.
+        InputError: A configuration is missing or does not fit, or an option does not exist or has a wrong value.
+        SystemExit: Help or the version was asked for, and printed.
     """
     expand = getattr(_module(arguments[0]), "expand", None) if arguments and arguments[0] in COMMANDS else None
     return parser().parse_args(expand(arguments) if expand else arguments)
@@ -111,6 +114,10 @@ def main(args: Sequence[str] | None = None) -> int:
                 options = parse(arguments)
                 module = _module(options.command)
                 need(*getattr(module, "NEEDS", ()))
+                getattr(module, "check", lambda options: None)(options)
+                import_module("realign.commands.early").check(options)
+                if getattr(options, "trust_code", False):
+                    import_module("realign.own_code").search_working_folder()
                 import_module("realign.commands.common").fetch_named(options)
                 status = module.run(options) or 0
         sys.stdout.flush()

@@ -15,7 +15,6 @@ that your own file in any folder can be as short as
 options are composed separately, each with its own values, and the later one is laid over the earlier.
 """
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ import yaml
 
 from realign.errors import InputError, renamed
 from realign.files import read_text
+from realign.spelling import similar
 
 _VALUE = re.compile(r"\$\{(\w+)\}")
 
@@ -72,7 +72,7 @@ def _near(path: Path, bases: bool) -> str:
     folder = configs_folder()
     names = [each.relative_to(folder).with_suffix("").as_posix() for each in sorted(folder.glob("*/*.yaml"))]
     names = [each for each in names if bases or not each.startswith("base/")]
-    return " or ".join(difflib.get_close_matches("/".join(_bare(path).split("/")[-2:]), names, n=3, cutoff=0.5))
+    return " or ".join(similar("/".join(_bare(path).split("/")[-2:]), names, 3, 0.5))
 
 
 def read_config(name: str | Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from realign.errors import InputError
 from realign.file_names import CONFIG, WEIGHTS
 from realign.hub import HubName, fetch, is_hub_name
+from realign.spelling import suggestion
 from realign.staging import atomic_path as atomic_path
 from realign.staging import sweep as sweep
 from realign.staging import unfinished as unfinished
@@ -104,11 +105,41 @@ def named_path(given: str) -> tuple[str | None, Path]:
     It is a path alone if the whole text exists, or if the part before the first "=" is not a plain name: checkpoints
     are called epoch=3-step=200.ckpt.
     """
-    name, found, path = given.partition("=")
-    if found and re.fullmatch(r"[\w-]*", name) and not Path(given).exists():
+    name, path = split_name(given)
+    if name is not None:
         return name, resolve_model(path)
     local = local_path(given)
     return (local.name, fetch(local)) if isinstance(local, HubName) else (None, local)
+
+
+def split_name(given: str) -> tuple[str | None, str]:
+    """NAME and PATH of NAME=PATH, or None and the whole text, as in `named_path`; nothing is downloaded."""
+    name, found, path = given.partition("=")
+    return (name, path) if found and re.fullmatch(r"[\w-]*", name) and not Path(given).exists() else (None, given)
+
+
+def missing(kind: str, path: Path, otherwise: str = "check the path.", names: Iterable[str] = ()) -> InputError:
+    """The error of a path that does not exist, with a similar name if there is one.
+
+    Args:
+        kind: What it should be.
+        path: The path.
+        otherwise: The remedy without a similar name.
+        names: Further names that could be meant, beside those in its folder.
+    """
+    beside = {str(path.parent / each.name) for each in path.parent.iterdir()} if path.parent.is_dir() else set()
+    return InputError(f"There is no {kind} at {path}; {suggestion(str(path), {*beside, *names}, otherwise, 0.75)}")
+
+
+def missing_model(path: Path, kind: str = "checkpoint") -> InputError:
+    """The error of a checkpoint or an index that does not exist; names that the package ships may be meant, too."""
+    home = shipped_folder("")
+    shipped = (
+        [each.name for each in home.iterdir() if each.is_dir()] if home.is_dir() and path.name == str(path) else []
+    )
+    hub = f"{path}@main" if is_hub_name(str(path)) else "ORG/NAME"  # a folder ORG is here
+    made = "train one with `realign fit`" if kind == "checkpoint" else "build one with `realign index build`"
+    return missing(kind, path, f"check the path, name a repository on the Hub as {hub}, or {made}.", shipped)
 
 
 def read_text(path: str | Path, errors: str = "strict") -> str:

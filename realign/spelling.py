@@ -16,7 +16,10 @@ def similar(word: str, names: Iterable[str], count: int = 1, cutoff: float = 0.6
     by_key: dict[str, str] = {}
     for name in names:
         by_key.setdefault(name.casefold(), name)
-    return [by_key[key] for key in difflib.get_close_matches(word.casefold(), by_key, count, cutoff)]
+    key = word.casefold()
+    found = difflib.get_close_matches(key, by_key, count + 3, cutoff)
+    swapped = [each for each in found if sorted(each) == sorted(key)]  # letters in another order come first
+    return [by_key[each] for each in dict.fromkeys([*swapped, *found])][:count]
 
 
 def suggestion(word: str, names: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from realign.callbacks.prediction_writer import PredictionWriter, writes_predictions
 from realign.checkpoint.saved import read_saved
+from realign.commands import examples
 from realign.configuration import compose_arguments
 from realign.data.datamodule import MotionDataModule
 from realign.files import is_exported
@@ -41,6 +42,11 @@ class OneLineParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise what jsonargparse would print, shortened to the part that a user can act on."""
         raise InputError(shorten(message)) from ex
+
+    def format_help(self, *args: Any, **options: Any) -> str:
+        """The help page, with examples at its end."""
+        words = sys.argv[1:2]
+        return f"{super().format_help(*args, **options)}\n{examples.told(words[0] if words else '')}"
 
 
 class TrainingCLI(LightningCLI):

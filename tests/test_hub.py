@@ -101,7 +101,10 @@ def test_a_revision_is_a_branch_or_a_commit(hub: Hub, cache: Path) -> None:
         MotionSearch.from_pretrained(revision="v1")
 
 
-def test_every_command_takes_names(hub: Hub, cache: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_every_command_takes_names(
+    hub: Hub, cache: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realign.data.store.read_meta", lambda folder: {})
     assert main(["index", "export", "org/index", "-o", str(tmp_path / "index")]) == 0
     data = ["--data", "x"]
     for words in (

@@ -19,9 +19,10 @@ LAYER = {
     "batch": 8, "configuration": 8, "digest": 9, "distributed": 8, "seeding": 9, "errors": 9, "files": 9, "launcher": 9,
     "hub": 9, "precision": 9, "staging": 9, "threads": 9,
     "extras": 10, "file_names": 10, "masking": 10, "transfer": 10, "weight_names": 10, "library_errors": 10,
-    "system": 10, "spelling": 10,
+    "system": 10, "spelling": 10, "own_code": 10,
 }  # fmt: skip
 SAME_LAYER = {
+    ("training", "commands"),
     ("cli", "commands"), ("cli", "training"), ("commands", "training"), ("training", "trainer"), ("files", "errors"),
     ("files", "hub"), ("hub", "errors"), ("launcher", "errors"), ("threads", "errors"), ("threads", "launcher"),
     ("files", "staging"), ("staging", "errors"),

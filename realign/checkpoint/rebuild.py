@@ -11,6 +11,7 @@ from torch import nn
 from realign.checkpoint.admission import admit, check_class
 from realign.checkpoint.saved import Saved
 from realign.errors import InputError
+from realign.own_code import classes_in, no_package
 
 Kind = TypeVar("Kind")
 
@@ -57,6 +58,9 @@ def build_part(config: Mapping[str, Any], base: type[Kind], path: Path) -> Kind:
 
 
 def _parse(config: Mapping[str, Any], base: type, path: Path) -> tuple[ArgumentParser, Any]:
+    for _, name in classes_in(config):
+        if told := no_package(name):
+            raise InputError(f"{path}: {told}")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, "module", required=True)
     try:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from realign.checkpoint.tensors import read_tensors
 from realign.errors import InputError
 from realign.file_names import CONFIG, SUMS, WEIGHTS
-from realign.files import model_path, read_lines, resolve_model, sha256_file
-from realign.hub import is_hub_name
+from realign.files import missing_model, model_path, read_lines, resolve_model, sha256_file
 from realign.weight_names import with_current_names
 
 _TRAINING_ONLY = ("optimizer", "lr_scheduler")
@@ -47,11 +46,7 @@ def read_saved(path: str | Path, trust_code: bool = False) -> Saved:
     """
     path = resolve_model(path)
     if not path.exists():
-        hub = f"{path}@main" if is_hub_name(str(path)) else "ORG/NAME"  # a folder ORG is here
-        raise InputError(
-            f"There is no checkpoint at {path}; check the path, name a repository on the Hub as {hub}, or train one "
-            "with `realign fit`."
-        )
+        raise missing_model(path)
     return Saved(path, *(_read_folder(path) if path.is_dir() else _read_checkpoint(path)), trust_code)
 
 

@@ -1,7 +1,6 @@
 """Options of a command from configuration files: ``--config NAME``, whose values hold unless a flag says otherwise."""
 
 import argparse
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -9,6 +8,7 @@ from typing import Any
 
 from realign.configuration import merge, read_config
 from realign.errors import InputError
+from realign.spelling import suggestion
 
 OPTION = "--config"
 _FLAGS_ONLY = ("trust_code", "help", "config")
@@ -82,11 +82,11 @@ def _named(name: Any, parser: argparse.ArgumentParser, configs: Sequence[str]) -
              if flag.startswith("--") and action.dest not in _FLAGS_ONLY}  # fmt: skip
     key = str(name).replace("-", "_")
     if key not in known or key.startswith("no_"):
-        near = difflib.get_close_matches(key, [each for each in known if not each.startswith("no_")], 1)
+        near = [each for each in known if not each.startswith("no_")]
         where = f"The configuration {' and '.join(configs)}"
         if key in _FLAGS_ONLY:
             raise InputError(f"{where} sets {name}, which only the command line can; take it out.")
-        remedy = f"did you mean {near[0]}?" if near else "take it out."
+        remedy = suggestion(key, near, "take it out.")
         raise InputError(f"{where} sets {name!r}, which is not an option of {parser.prog}; {remedy}")
     return known[key]
 

@@ -114,12 +114,6 @@ def run_export(options: argparse.Namespace) -> None:
 def run_build(options: argparse.Namespace) -> None:
     """Embed and write."""
     use_threads(options.threads, options.batch_size, options.devices)
-    from realign.commands.training import missing
-    from realign.data.store import read_meta
-
-    if options.checkpoint is not None and not options.checkpoint.exists():
-        raise missing("checkpoint", options.checkpoint)
-    read_meta(options.data)
     from realign.distributed import launch
     from realign.index.motion_index import MotionIndex
     from realign.index.storage import check_replaceable

@@ -3,11 +3,13 @@
 import argparse
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from realign.commands.common import add_motion_options
 from realign.commands.text_features import keep_text, text_readers
 from realign.errors import InputError
+from realign.files import missing
 
 _PLAIN = ("captions", "skeleton", "fps", "rig", "up", "units", "body_models")
 """Options of a folder that is recognised by what it holds."""
@@ -78,6 +80,15 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="bandai: also compose motions of two recordings, arms on a walk and one action after the other",
     )
     return parser
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse options of another kind of source, and a folder that is not there."""
+    recipe, source = _recipe(args)
+    if recipe:
+        _needed(recipe, args)
+    if not Path(source).exists():
+        raise missing("folder of motions", Path(source))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,6 @@ from realign.commands.common import (
     note,
     read_motions,
 )
-from realign.errors import InputError
 from realign.extras import EXTRAS
 from realign.threads import use_threads
 
@@ -67,8 +66,6 @@ def run(options: argparse.Namespace) -> None:
             _check_render(options)
         if options.fps is not None:
             check_fps(options.fps, "--fps")
-        if options.k is not None and options.k < 1:
-            raise InputError(f"-k {options.k} finds nothing; ask for at least 1 hit.")
         asked = options.text or options.file is not None or not options.motion
         texts = read_captions(options.text, options.file) if asked else []
         clips = [clip for path in options.motion for clip in _queries(path, options)]
@@ -165,11 +162,6 @@ def _check_render(options: argparse.Namespace) -> None:
 
 def _queries(path: Path, options: argparse.Namespace) -> "list[MotionClip]":
     """The motions of a file, named after it, and numbered if it holds several."""
-    from realign.motion.motion_files import SUFFIXES
-
-    if path.suffix.lower() not in SUFFIXES:
-        kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-        raise InputError(f"--motion {str(path)!r} is not a {kinds} file; give motions there, and captions before it.")
     clips = read_motions(path, options)
     for number, clip in enumerate(clips, start=1):
         clip.caption = str(path) if len(clips) == 1 else f"{path} {number}: {clip.caption}".removesuffix(": ")

@@ -1,6 +1,5 @@
 """Checks of a training command line before anything heavy is imported."""
 
-import difflib
 import os
 import pickletools
 import re
@@ -11,11 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from realign.commands.sources import check_classes
 from realign.configuration import merge, read_config
 from realign.errors import InputError, need
 from realign.extras import EXTRAS, install
-from realign.files import is_exported
+from realign.files import is_exported, missing
 from realign.launcher import check_launcher
+from realign.spelling import suggestion
 
 OPTIONS = {
     *(
@@ -60,8 +61,7 @@ def check_training(args: Sequence[str], environment: Mapping[str, str] = os.envi
     names = {name.partition(".")[0].rstrip("+") for name, _ in given}
     for name in sorted(names | {str(key) for config in configs for key in config}):
         if name and name not in OPTIONS:
-            close = difflib.get_close_matches(name, OPTIONS, 1)
-            remedy = f"did you mean {close[0]!r}?" if close else "such are config, trainer, model, data and ckpt_path."
+            remedy = suggestion(name, OPTIONS, "such are config, trainer, model, data and ckpt_path.")
             raise InputError(f"{name!r} is not an option of realign {args[0]}; {remedy}")
     if "print_config" in names:
         return  # which reads no data and needs no model
@@ -71,6 +71,7 @@ def check_training(args: Sequence[str], environment: Mapping[str, str] = os.envi
             raise InputError(
                 f"realign {args[0]} needs --config FILE with an entry {part}, or --{part} CLASS, such as {example}."
             )
+    check_classes(whole, dict(given))
     _check_logger(given, whole.get("trainer"))
     _check_data(given, whole.get("data"))
     checkpoint = [value for name, value in given if name == "ckpt_path"] or [str(whole.get("ckpt_path") or "")]
@@ -112,14 +113,6 @@ def check_checkpoint(path: Path, weights: bool = False) -> None:
             f"{path} is not a checkpoint of a training (Python objects in it are never executed); give one that "
             "`realign fit` wrote."
         )
-
-
-def missing(kind: str, path: Path) -> InputError:
-    """The error of a path that does not exist, with a similar name if there is one."""
-    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, beside, 1, 0.75)
-    remedy = f"did you mean {path.parent / close[0]}?" if close else "check the path."
-    return InputError(f"There is no {kind} at {path}; {remedy}")
 
 
 def _split(word: str, after: str) -> tuple[str, str]:

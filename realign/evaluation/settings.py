@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from realign.errors import InputError, renamed
 from realign.guidance.config import GuidanceConfig, Word, check_word
+from realign.spelling import suggestion
 
 Precision = Literal["fp32", "bf16"]
 """Number format of a generator's networks while they sample; rewards, decoders and measures stay in float32."""
@@ -170,16 +171,13 @@ class Setting:
         Raises:
             InputError: An unknown word, or a value that does not fit.
         """
+        check_words(text)
         given = dict(common or {})
         for word in text.split():
-            key, found, value = word.partition("=")
+            key, _, value = word.partition("=")
             if key == "cfg":
                 renamed("cfg=", "guidance_scale=")
                 key = "guidance_scale"
-            if not found or key not in SETTING_WORDS:
-                raise InputError(
-                    f"The setting {word!r} is not understood; write KEY=VALUE with one of {', '.join(SETTING_WORDS)}."
-                )
             given[key] = value
         asked = check_word(given.pop("guidance", "none" if given.get("preset", "none") == "none" else "reward"))
         method: str = asked if asked != "default" else own.method if own else "none"
@@ -188,6 +186,22 @@ class Setting:
         named = {name: _value(name, value) for name, value in given.items()}
         made = cls(guidance=usual.override(guiding), **named)
         return made if named.get("name") else replace(made, name=made._describe(usual))
+
+
+def check_words(text: str) -> None:
+    """Refuse words that are not options of a setting.
+
+    Raises:
+        InputError: As said, with a similar option if there is one.
+    """
+    for word in text.split():
+        key, found, _ = word.partition("=")
+        if not found or key not in (*SETTING_WORDS, "cfg"):
+            remedy = suggestion(key, SETTING_WORDS, "")
+            raise InputError(
+                f"The setting {word!r} is not understood; {remedy + ' Write' if remedy else 'write'} KEY=VALUE with "
+                f"one of {', '.join(SETTING_WORDS)}."
+            )
 
 
 def default_settings(own: GuidanceConfig | None) -> list[Setting]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from realign.errors import InputError
 from realign.file_names import META
-from realign.files import piece_digest, sweep
+from realign.files import missing_model, piece_digest, sweep
 
 MANIFEST = META
 INDEX_FILE, KEYS_FILE, PLACES_FILE = "index.faiss", "keys.npy", "places.npy"
@@ -51,7 +51,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.exists():
         sweep(folder)  # restores what a killed process had moved away
     if not folder.is_dir():
-        raise InputError(f"there is no index at {folder}; {remedy}")
+        raise missing_model(folder, "index")
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder} holds no index ({MANIFEST} is missing); {remedy}")
     content = _read(folder)

@@ -14,7 +14,6 @@ from realign.errors import InputError
 from realign.motion.gltf_file import GltfFile, checked_index
 from realign.motion.rotations import quaternion_slerp, quaternion_to_matrix
 
-GLTF = (".glb", ".gltf")
 _BROKEN = (KeyError, IndexError, TypeError, ValueError, AttributeError, struct.error, RecursionError, OverflowError)
 _REST = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
 _DENSE = 60.0  # frames per second at which sparse or uneven key frames are sampled

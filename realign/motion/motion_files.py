@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from realign.errors import InputError
+from realign.file_names import GLTF
 from realign.files import StoredFile, load_npy
 from realign.motion.amass import BODY_JOINTS, BodyMotion, from_z_up
 from realign.motion.array_files import load_array, load_results
@@ -14,12 +15,10 @@ from realign.motion.body_files import BodyModels
 from realign.motion.body_joints import motion_joints
 from realign.motion.bvh.retarget import import_bvh, import_gltf, resample
 from realign.motion.bvh.rigs import RigMap, load_rig
-from realign.motion.gltf_reader import GLTF, gltf_texts
+from realign.motion.gltf_reader import gltf_texts
 from realign.motion.pickled import is_pickled
 from realign.motion.skeleton import HUMANML3D, Skeleton, check_fps
 from realign.motion.upright import parse_up, turn_up
-
-SUFFIXES = (".npy", ".npz", ".bvh", *GLTF)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from realign.errors import InputError
+from realign.file_names import WRITTEN_MOTIONS as SUFFIXES
 from realign.files import atomic_path
 from realign.motion.clip import MotionClip
 from realign.motion.rigid_files import RigidFiles
@@ -16,7 +17,6 @@ from realign.motion.skeleton import check_fps, get_skeleton
 if TYPE_CHECKING:
     from realign.render.film import Film
 
-SUFFIXES = (".gif", ".mp4", ".html", ".png", ".bvh", ".npy", ".npz", ".glb")
 SINGLE = (".bvh", ".npy", ".npz", ".glb")  # one clip per file: several clips make numbered files
 CAMERAS = ("auto", "fixed", "follow")
 

@@ -99,8 +99,9 @@ def test_a_missing_configuration_is_told_in_one_sentence(capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("figures", ["3", "{R@9: 1}", "{R@1: high}", "{R@1: [1, 2, 3]}", "{FID: .nan}", "{FID: true}"])
 def test_published_figures_are_measures_with_numbers(
-    figures: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    figures: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("realign.data.store.read_meta", lambda folder: {})
     (tmp_path / "row.yaml").write_text(f"{{data: x, published: {figures}}}")
     assert main(["evaluate", "--config", str(tmp_path / "row.yaml")]) == 2
     assert "ublished" in capsys.readouterr().err

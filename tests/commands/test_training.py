@@ -180,7 +180,7 @@ def test_a_checkpoint_in_a_configuration_of_another_task_or_that_is_absent_but_a
         (["--model.init_args.optimizer.init_args.lr=-1"], "Invalid learning rate: -1.0"),
         (["--data=realign.data.MotionDataModule", "--data.data=nowhere"], "nowhere holds no prepared set"),
         (["--data.init_args.batch_size=0"], "batch_size=0 must be at least 1"),
-        (["--modle.kl_weight=1"], "did you mean 'model'?"),
+        (["--modle.kl_weight=1"], "did you mean model?"),
         (["--quux"], "'quux' is not an option of realign fit"),
     ],
 )  # fmt: skip
@@ -273,7 +273,7 @@ def test_variables_of_a_launcher_that_agree() -> None:
         ("trainer: {}\n", "an entry model"),
         ("model: {class_path: realign.tasks.VAETask}\n", "an entry data"),
         (COMPOSED + "optimiser: 3\n", "'optimiser' is not an option"),
-        (COMPOSED.replace("tasks.VAETask", "tasks.VAETsk"), "no attribute 'VAETsk'"),
+        (COMPOSED.replace("tasks.VAETask", "tasks.VAETsk"), "has no class VAETsk; did you mean VAETask?"),
         (COMPOSED.replace("realign.tasks.VAETask", "torch.nn.Linear"), "subclass of Task"),
         (COMPOSED.replace("CSVLogger", "CometLogger"), "pip install comet-ml"),
     ],

@@ -87,7 +87,7 @@ def test_indexes_that_do_not_fit_are_not_merged(two: list[Path], tmp_path: Path)
         ([two[0], other], "made by the model 'b', not by 'a'"),
         ([two[0], two[1], same], "A and .*same both hold a motion 'm2'; merge indexes of different motions"),
         (two[:1], "1 index cannot be merged"),
-        ([two[0], tmp_path / "nowhere"], "there is no index at .*nowhere"),
+        ([two[0], tmp_path / "nowhere"], "There is no index at .*nowhere"),
         ([two[0], library(tmp_path / "fast", [f"f{i}" for i in range(40)], "IVF1,PQ4x4fs")], "cannot be decoded"),
     ):
         with pytest.raises(InputError, match=told):

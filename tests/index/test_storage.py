@@ -67,7 +67,7 @@ def test_an_edited_fingerprint_or_another_version_is_refused(folder):
 
 
 def test_a_folder_without_an_index_is_reported(tmp_path):
-    with pytest.raises(InputError, match="there is no index at .*realign index build"):
+    with pytest.raises(InputError, match="There is no index at .*realign index build"):
         MotionIndex.load(tmp_path / "none")
     with pytest.raises(InputError, match="holds no index"):
         MotionIndex.load(tmp_path)

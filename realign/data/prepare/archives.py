@@ -14,8 +14,8 @@ from realign.data.prepare.caption_sources import LARGEST, STREAMED, open_parquet
 from realign.data.prepare.captions_file import COLUMNS, CaptionRow, motion_key, read_record
 from realign.data.prepare.parquet_motions import MotionColumn, motion_column
 from realign.errors import InputError
+from realign.file_names import READ_MOTIONS
 from realign.files import StoredFile, data_files
-from realign.motion.motion_files import SUFFIXES
 
 _BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 _UNPACK: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
@@ -136,7 +136,7 @@ def _list_tar(path: Path, found: Contents) -> None:
             key, suffix = (f"{folder}/{stem}" if folder else stem), f".{kind.lower().rpartition('.')[2]}"
             if not info.isreg() or info.issparse() or not dot or not stem:
                 continue
-            if suffix in SUFFIXES:
+            if suffix in READ_MOTIONS:
                 found.motions.append((key, Member(path, info.name, info.offset_data, info.size)))
             elif kind.lower() in ("txt", "json"):
                 text = archive.extractfile(info) if info.size <= LARGEST else None

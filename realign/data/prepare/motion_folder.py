@@ -15,9 +15,10 @@ from realign.data.prepare.captions_file import CaptionRow, read_captions_file
 from realign.data.prepare.source import Item, LeftOut, Source, Splitter
 from realign.data.store import SPLITS
 from realign.errors import InputError
+from realign.file_names import READ_MOTIONS
 from realign.files import StoredFile, data_files
 from realign.motion.bvh.retarget import resample
-from realign.motion.motion_files import SUFFIXES, MotionFiles, ReadMotion, contents
+from realign.motion.motion_files import MotionFiles, ReadMotion, contents
 from realign.motion.skeleton import HUMANML3D, KIT, get_skeleton
 
 _TEXTS = "texts"
@@ -25,7 +26,7 @@ _TEXTS = "texts"
 
 def motion_paths(folder: Path) -> list[Path]:
     """All files of motions in a folder and its subfolders."""
-    return sorted(path for suffix in SUFFIXES for path in data_files(folder, suffix, recursive=True))
+    return sorted(path for suffix in READ_MOTIONS for path in data_files(folder, suffix, recursive=True))
 
 
 @dataclass

@@ -247,7 +247,7 @@ def test_missing_downloads_are_one_sentence(tmp_path, bodies, capsys):
         (["A", "B"], "names 2 sources; give one folder, or one of amass, cmu, bandai and a folder"),
         (["A", "--humanml3d", "B"], "--humanml3d is for `realign prepare amass or cmu FOLDER`; drop the option"),
         (["cmu", "A", "--resample"], "--resample is for `realign prepare amass FOLDER`; drop the option"),
-        (["amass"], "The folder amass does not exist"),
+        (["amass"], "There is no folder of motions at amass"),
     ],
 )
 def test_options_belong_to_a_kind_of_source(words, told, capsys):
