@@ -16,7 +16,7 @@ import torch
 
 from realign import MotionSearch, TextToMotion
 from realign.metrics.physics import physical_measures
-from realign.motion.cleaning import clean_joints
+from realign.motion.cleaning import clean_clip
 from realign.motion.clip import MotionClip
 from realign.motion.skeleton import get_skeleton
 
@@ -46,11 +46,6 @@ def measure(clip: MotionClip) -> dict[str, float]:
         fps=clip.fps,
     )
     return {name: float(value) for name, value in found.items()}
-
-
-def cleaned(clip: MotionClip) -> MotionClip:
-    joints = clean_joints(torch.from_numpy(clip.joints), get_skeleton(clip.skeleton), fps=clip.fps)
-    return MotionClip(joints.numpy(), clip.fps, clip.caption, clip.skeleton)
 
 
 def moved(clips: Sequence[MotionClip], others: Sequence[MotionClip]) -> float:
@@ -93,7 +88,7 @@ def main() -> None:
         (hits,) = search.by_text([caption], k=10 * options.samples)
         near = [hit for hit in hits if hit.source == "recorded"][: options.samples]
         recorded = search.clips(near, options.data)
-        again = [cleaned(clip) for clip in recorded]
+        again = [clean_clip(clip) for clip in recorded]
         show(caption, "recorded", recorded)
         show(caption, "recorded, cleaned", again, moved(again, recorded))
     for name, (rows, distances) in every.items():
@@ -101,7 +96,7 @@ def main() -> None:
     longest = max(raw + recorded, key=len)
     start = time.process_time()
     for _ in range(5):
-        cleaned(longest)
+        clean_clip(longest)
     print(f"\ncleaning {len(longest)} frames: {1000 * (time.process_time() - start) / 5:.0f} ms of processor time")
 
 

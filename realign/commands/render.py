@@ -23,6 +23,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--caption", action="append", metavar="TEXT",
         help="caption of a motion, once for each in their order (default: the file's name)",
     )  # fmt: skip
+    parser.add_argument(
+        "--clean", action="store_true", help="give bones constant lengths and hold standing feet still (default: no)"
+    )
     add_motion_options(parser)
     add_export_options(parser)
     parser.add_argument("--size", type=int, metavar="PIXELS", help="height of a picture, or of a pose in a strip")
@@ -61,6 +64,10 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"{len(clips)} motions and {len(args.caption)} captions: give --caption once for each")
         for clip, caption in zip(clips, args.caption, strict=True):
             clip.caption = caption
+    if args.clean:
+        from realign.motion.cleaning import clean_clip
+
+        clips = [clean_clip(clip) for clip in clips]
     written = save_motions(
         args.output, clips, size=args.size, camera=args.camera, azimuth=args.azimuth, elevation=args.elevation,
         poses=args.poses, **export,

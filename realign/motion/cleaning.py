@@ -1,16 +1,19 @@
 """Clean motion: bones of constant length and feet that stand still, made from what a network says."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from realign.motion.bone_lengths import hold_lengths, mean_lengths, reference_lengths
 from realign.motion.canonical import check_joints
+from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints, joints_to_features
 from realign.motion.foot_lock import lock_feet
 from realign.motion.layout import check_features, feature_groups
 from realign.motion.rotation_solver import solve_rotations
-from realign.motion.skeleton import HUMANML3D, Skeleton, check_fps
+from realign.motion.skeleton import HUMANML3D, Skeleton, check_fps, get_skeleton
 
 
 def clean_joints(
@@ -50,6 +53,17 @@ def clean_joints(
     rigid = solve_rotations(hold_lengths(found, lengths, skeleton.parents), skeleton, rate, refine=False).joints()
     said = None if contacts is None else contacts.detach().double().cpu()
     return (lock_feet(rigid * skeleton.metres, skeleton, rate, said) / skeleton.metres).to(joints)
+
+
+def clean_clip(clip: MotionClip) -> MotionClip:
+    """A clip of the clean motion, with the body that it shows: bones keep their mean lengths.
+
+    Args:
+        clip: A motion of any rate.
+    """
+    joints = torch.from_numpy(clip.joints)
+    clean = clean_joints(joints, get_skeleton(clip.skeleton), fps=clip.fps, own_lengths=True)
+    return replace(clip, joints=clean.numpy())
 
 
 def clean_motion(features: Float[Tensor, "F C"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "F J 3"]:

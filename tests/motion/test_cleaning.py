@@ -2,12 +2,14 @@
 
 import time
 
+import numpy as np
 import pytest
 import torch
 from still_parts import bone_lengths, standing
 
 from realign.errors import InputError
-from realign.motion.cleaning import clean_features, clean_joints, clean_motion
+from realign.motion.cleaning import clean_clip, clean_features, clean_joints, clean_motion
+from realign.motion.clip import MotionClip
 from realign.motion.features import features_to_joints, joints_to_features
 from realign.motion.layout import feature_groups
 from realign.motion.skeleton import HUMANML3D, KIT
@@ -102,6 +104,10 @@ def test_a_body_of_other_lengths_keeps_them_where_asked():
     own = clean_joints(joints, own_lengths=True)
     torch.testing.assert_close(own, joints, rtol=0, atol=1e-6)
     assert float((clean_joints(joints) - joints).norm(dim=-1).max()) > 0.1
+    clip = MotionClip(joints.numpy(), 20.0, "a tall person", reward=0.5)
+    clean = clean_clip(clip)
+    assert (clean.caption, clean.fps, clean.reward) == ("a tall person", 20.0, 0.5)
+    np.testing.assert_allclose(clean.joints, clip.joints, atol=1e-6)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 25])

@@ -316,6 +316,16 @@ def run_command(*arguments: str) -> None:
     render_command.run(top.parse_args(["render", *arguments]))
 
 
+def test_the_command_cleans_where_asked(tmp_path: Path) -> None:
+    clip = walker(12)
+    clip.joints[::2, 20] += 0.1  # a forearm that stretches
+    save_motions(tmp_path / "raw.npy", [clip])
+    for options, stretches in (((), True), (("--clean",), False)):
+        run_command(str(tmp_path / "raw.npy"), "-o", str(tmp_path / "out.npy"), *options)
+        joints = np.load(tmp_path / "out.npy")
+        assert (np.ptp(np.linalg.norm(joints[:, 20] - joints[:, 18], axis=-1)) > 1e-3) == stretches
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = str(tmp_path / "walk.npy")
     save_motions(source, [walker(12)])
