@@ -30,6 +30,7 @@ COMMANDS = (
     "generate",
     "render",
     "index",
+    "calibrate",
     "search",
     "evaluate",
     "sweep",

@@ -83,11 +83,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 def search(model: "MotionSearch", texts: list[str], clips: list["MotionClip"], k: int | None) -> list[dict[str, Any]]:
-    """One answer per query, captions first: query, kind, motions, and captions for a motion."""
+    """One answer per query, captions first: query, kind, familiarity, motions, and captions for a motion."""
     answers: list[dict[str, Any]] = []
     if texts:
-        for text, hits in zip(texts, model.by_text(texts, k), strict=True):
-            answers.append({"query": text, "kind": "text", "motions": hits})
+        for text, hits, known in zip(texts, model.by_text(texts, k), model.familiarity(texts), strict=True):
+            answers.append({"query": text, "kind": "text", "familiarity": known, "motions": hits})
     if clips:
         motions = model.by_motion(clips, k)
         captions = [[] for _ in clips] if model.library.captions is None else model.captions_for(clips, k)
@@ -113,11 +113,7 @@ def print_json(answers: list[dict[str, Any]]) -> None:
     import json
     from dataclasses import asdict
 
-    plain = [
-        {key: [asdict(hit) for hit in value] if isinstance(value, list) else value for key, value in answer.items()}
-        for answer in answers
-    ]
-    print(json.dumps(plain, ensure_ascii=False, indent=1))
+    print(json.dumps(answers, ensure_ascii=False, indent=1, default=asdict))
 
 
 def print_tables(answers: list[dict[str, Any]]) -> None:
@@ -130,10 +126,15 @@ def print_tables(answers: list[dict[str, Any]]) -> None:
     if not console.is_terminal:
         console.width = 160
     for answer in answers:
-        table = Table("#", "score", "id", "seconds", "caption", title=Text(answer["query"]), title_justify="left")
+        told = any(hit.probability is not None for hit in answer["motions"])
+        names = ("#", "score", *(["right"] if told else []), "id", "seconds", "caption")
+        table = Table(*names, title=Text(answer["query"]), title_justify="left")
         for rank, hit in enumerate(answer["motions"], 1):
             more = f" (+{len(hit.captions) - 1} more)" if len(hit.captions) > 1 else ""
-            cells = (str(rank), f"{hit.score:.3f}", hit.id, f"{hit.seconds:.1f}", "".join(hit.captions[:1]) + more)
+            right = [] if hit.probability is None else [f"{hit.probability:.0%}"]
+            cells = (
+                str(rank), f"{hit.score:.3f}", *right, hit.id, f"{hit.seconds:.1f}", "".join(hit.captions[:1]) + more
+            )  # fmt: skip
             table.add_row(*map(Text, cells))
         console.print(table)
         if answer.get("captions"):

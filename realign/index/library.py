@@ -18,6 +18,7 @@ from realign.index.storage import MANIFEST, read_manifest
 from realign.index.writing import write_embedded
 
 CAPTIONS, JOINTS = "captions", "joints"
+KNOWN, KNOWN_FILE = "known", "calibration.json"  # what `realign calibrate` writes: a folder, and a file in it
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,16 @@ class MotionLibrary:
         return packed
 
     def files(self) -> dict[str, Path]:
-        """The files of the index, of its captions and its motions, by their names with slashes; no others beside them.
+        """The files of the index, its captions, motions and calibration, by their names with slashes; no others.
 
         Raises:
             InputError: One of them is damaged.
         """
         self.joints()
         found: dict[str, Path] = {}
-        for part in (self.folder, self.folder / CAPTIONS, self.folder / JOINTS):
+        for part in (self.folder, self.folder / CAPTIONS, self.folder / JOINTS, self.folder / KNOWN):
             if part.exists():
-                names = [*read_manifest(part)["files"], MANIFEST]
+                names = [*read_manifest(part)["files"], MANIFEST, *([KNOWN_FILE] if part.name == KNOWN else [])]
                 found |= {(part / name).relative_to(self.folder).as_posix(): part / name for name in names}
         return found
 

@@ -28,6 +28,8 @@ class MotionHit:
         seconds: Its length in seconds.
         source: Its origin, such as "recorded".
         position: Its row in the index.
+        probability: That it shows what the caption says, by the index's calibration; None without one, and for motions
+            as queries.
     """
 
     id: str
@@ -37,11 +39,13 @@ class MotionHit:
     seconds: float
     source: str
     position: int
+    probability: float | None = None
 
     def __repr__(self) -> str:
         first = repr(self.captions[0]) if self.captions else "no caption"
         more = f" and {len(self.captions) - 1} more" if len(self.captions) > 1 else ""
-        return f"MotionHit({self.id!r}, {self.score:.3f}, {self.seconds:.1f} s, {first}{more})"
+        right = "" if self.probability is None else f" ({self.probability:.0%})"
+        return f"MotionHit({self.id!r}, {self.score:.3f}{right}, {self.seconds:.1f} s, {first}{more})"
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,23 @@ class CaptionHit:
         return f"CaptionHit({self.caption!r}, {self.score:.3f})"
 
 
-def hits_of(found: SearchResult, fps: float) -> list[list[MotionHit]]:
-    """The hits of every query; their motions have `fps` frames per second."""
+def hits_of(
+    found: SearchResult, fps: float, right: Float[np.ndarray, "Q k"] | None = None
+) -> list[list[MotionHit]]:  # fmt: skip
+    """The hits of every query.
+
+    Args:
+        found: What a search found.
+        fps: Frames per second of the motions.
+        right: Probabilities of the hits, where they are known.
+    """
+    told = [[None] * found.scores.shape[1]] * len(found.scores) if right is None else right.tolist()
     return [
         [
-            MotionHit(item.id, score, item.captions, item.frames, item.frames / fps, item.source, position)
-            for item, score, position in zip(items, scores, positions, strict=True)
+            MotionHit(item.id, score, item.captions, item.frames, item.frames / fps, item.source, place, probability)
+            for item, score, place, probability in zip(*rows, strict=True)
         ]
-        for items, scores, positions in zip(found.items, found.scores.tolist(), found.positions.tolist(), strict=True)
+        for rows in zip(found.items, found.scores.tolist(), found.positions.tolist(), told, strict=True)
     ]
 
 

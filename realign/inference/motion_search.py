@@ -18,12 +18,14 @@ from realign.index.motion_index import MotionIndex
 from realign.index.storage import check_model, read_manifest
 from realign.inference.common import UNIT, check_captions, pick_device, pretrained_folder
 from realign.inference.hits import CaptionHit, MotionHit, clips_of, hits_of
+from realign.inference.known import Known
 from realign.motion.bvh.retarget import resample
 from realign.motion.clip import MotionClip
+from realign.motion.familiarity import Familiarity, unlike_training
 from realign.motion.features import clips_to_features
 from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import JointEmbedding
-from realign.text.captions import warn_about
+from realign.text.captions import caption_notes, encoders_of, warn_about
 
 LONGEST = 196  # frames that are embedded, from the beginning of a motion, also in the index
 USUAL_K = 10
@@ -48,6 +50,7 @@ class MotionSearch:
         self.embedder = embedder.eval().requires_grad_(False)
         self.library = library
         self.skeleton = get_skeleton(embedder.skeleton)
+        self.known = Known(library.folder, encoders_of(embedder))
 
     @classmethod
     def from_pretrained(
@@ -103,9 +106,30 @@ class MotionSearch:
             The hits of each caption, best first.
 
         Raises:
-            InputError: For a blank caption, or a k below 1 or above the number of motions.
+            InputError: For a blank caption, a k below 1 or above the number of motions, or a damaged calibration.
         """
-        return self._hits(self.embed_texts(texts), k)
+        texts = check_captions(texts)
+        judged = self.known.judge(texts)
+        return self._hits(self._embedded(texts, judged), k, [judged[text] for text in texts] if judged else ())
+
+    def familiarity(self, texts: Sequence[str]) -> list[Familiarity | None]:
+        """How familiar captions are to the model that made the index; None if the index is not calibrated.
+
+        Raises:
+            InputError: For blank captions, or a damaged calibration.
+        """
+        texts = check_captions(texts)
+        found = self.known.judge(texts)
+        return [found.get(text) for text in texts]
+
+    def notes(self, texts: Sequence[str]) -> list[str]:
+        """What a user should know of captions, one sentence each; searches warn of the same.
+
+        Raises:
+            InputError: As `familiarity`.
+        """
+        texts = check_captions(texts)
+        return caption_notes(texts, [self.embedder.text_encoder], unlike_training(self.known.judge(texts).values()))
 
     def by_motion(self, clips: Sequence[MotionClip], k: int | None = None) -> list[list[MotionHit]]:
         """Find the motions that resemble motions.
@@ -151,7 +175,10 @@ class MotionSearch:
             InputError: There is no caption, or a blank one.
         """
         texts = check_captions(texts)
-        warn_about(texts, [self.embedder.text_encoder])
+        return self._embedded(texts, self.known.judge(texts))
+
+    def _embedded(self, texts: list[str], judged: dict[str, Familiarity]) -> Float[Tensor, "B E"]:
+        warn_about(texts, [self.embedder.text_encoder], unlike_training(judged.values()))
         parts = list(_parts(texts, _SENTENCES))
         with torch.inference_mode():
             return torch.cat([self.embedder.embed_captions(part).float().cpu() for part in parts])
@@ -186,9 +213,14 @@ class MotionSearch:
         """
         return clips_of(hits, self.library, data, self.skeleton)
 
-    def _hits(self, queries: Float[Tensor, "B E"], k: int | None) -> list[list[MotionHit]]:
+    def _hits(
+        self, queries: Float[Tensor, "B E"], k: int | None, judged: Sequence[Familiarity] = ()
+    ) -> list[list[MotionHit]]:
         found = self.library.motions.search(queries, _number(k, self.library.motions))
-        return hits_of(found, self.skeleton.fps)
+        right = None
+        if judged and self.known.captions is not None:
+            right = self.known.captions.right(found.scores, judged)
+        return hits_of(found, self.skeleton.fps, right)
 
     def _joints(self, clip: MotionClip) -> Float[Tensor, "T J 3"]:
         """A query of the model's skeleton and frame rate, long enough and without NaN."""

@@ -1,7 +1,7 @@
 """Motions from captions by a trained generator."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,13 +20,16 @@ from realign.inference.clips import make_clips
 from realign.inference.common import LONGEST, SHORTEST, UNIT, check_captions, pick_device, pretrained_folder
 from realign.inference.guide import Guide
 from realign.inference.hits import MotionHit, hits_of
+from realign.inference.known import Known
 from realign.inference.sequence import check_sequences, write_script
 from realign.interfaces import TextToMotionModel, frozen
 from realign.motion.clip import MotionClip
+from realign.motion.familiarity import Familiarity, unlike_training
 from realign.motion.skeleton import get_skeleton
 from realign.nn.compiled import compile_networks
 from realign.seeding import mix_seed
-from realign.text.captions import encoders_of, warn_about
+from realign.text.base import TextEncoder
+from realign.text.captions import caption_notes, encoders_of, warn_about
 
 if TYPE_CHECKING:
     from realign.guidance.objective import RewardObjective
@@ -48,6 +51,7 @@ class TextToMotion:
         guide: A reward and its index, which find lengths of motions by captions, and guide unless others are named.
         default: The default guidance; None is none.
         trust_code: Let the configurations of rewards name classes outside realign, whose code then runs.
+        known: Folder of an index whose calibration tells which captions the generator knows.
     """
 
     def __init__(
@@ -57,12 +61,14 @@ class TextToMotion:
         guide: Guide | None = None,
         default: GuidanceConfig | None = None,
         trust_code: bool = False,
+        known: Path | None = None,
     ) -> None:
         self.task, self.trust_code = frozen(task), trust_code
         self.skeleton = get_skeleton(task.skeleton)
         self.seconds, self.guide, self.default = seconds, guide, default
         self._loaded: dict[str, Steering] = {}  # by method
         self._compiled = False
+        self.known = Known(known, encoders_of(task))
 
     @classmethod
     def from_pretrained(
@@ -97,7 +103,9 @@ class TextToMotion:
         own = OwnGuidance.read(folder)
         task = load_model(folder, TextToMotionModel, trust_code=trust_code, device=chosen)  # type: ignore[type-abstract]
         guide = None if own is None else Guide(own.reward, own.index, chosen, trust_code)
-        model = cls(task, guide=guide, default=None if own is None else own.config, trust_code=trust_code)
+        known = resolve_model(index) if index is not None else None if own is None else own.known
+        default = None if own is None else own.config
+        model = cls(task, guide=guide, default=default, trust_code=trust_code, known=known)
         if index is not None:
             model.guide = model._guide(reward, index)
         return model
@@ -232,6 +240,38 @@ class TextToMotion:
             raise InputError(f"A motion of {seconds:g} s cannot be made; choose between {low:g} and {high:g} seconds.")
         return max(SHORTEST, min(LONGEST, UNIT * round(seconds * fps / UNIT)))
 
+    def familiarity(self, texts: Sequence[str]) -> list[Familiarity | None]:
+        """How familiar captions are to the generator; None where no calibration tells.
+
+        Raises:
+            InputError: For blank captions, or a damaged calibration.
+        """
+        texts = check_captions(texts)
+        found = self.known.judge(texts)
+        return [found.get(text) for text in texts]
+
+    def notes(self, texts: Sequence[str], guidance: "Steering | Word | None" = "default") -> list[str]:
+        """What a user should know of captions before they are made into motions, one sentence each.
+
+        These are captions that are unlike those trained on, in another script, or longer than an encoder reads.
+        `generate` warns of the same.
+
+        Raises:
+            InputError: As `familiarity` and `generate`.
+        """
+        texts = check_captions(texts)
+        encoders = self._encoders(self._steering(guidance))
+        return caption_notes(texts, encoders, unlike_training(self.known.judge(texts).values()))
+
+    def _judged(self, texts: Sequence[str], steering: "Steering | None") -> dict[str, Familiarity]:
+        """How familiar captions are, with warnings."""
+        judged = self.known.judge(texts)
+        warn_about(texts, self._encoders(steering), unlike_training(judged.values()))
+        return judged
+
+    def _encoders(self, steering: "Steering | None") -> list[TextEncoder]:
+        return encoders_of(self.task, None if steering is None else steering.objective.reward)
+
     def generate(
         self,
         texts: Sequence[str],
@@ -283,7 +323,7 @@ class TextToMotion:
         texts = check_captions(texts)
         options = self._options(samples, seed, batch_size, steps, guidance_scale, scheduler)
         steering = self._compared(guidance, compare)
-        warn_about(texts, encoders_of(self.task, None if steering is None else steering.objective.reward))
+        judged = self._judged(texts, steering)
         frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
         wanted = [(text, number) for text in texts for number in range(samples)]
         clips: list[MotionClip] = []
@@ -291,7 +331,7 @@ class TextToMotion:
             captions = [text for text, _ in chunk]
             seeds = torch.tensor([mix_seed(seed, text, number) for text, number in chunk])
             clips += self._make(steering, compare, raw, captions, [frames[text] for text in captions], seeds, options)
-        return clips
+        return _with_familiarity(clips, judged.get)
 
     def generate_sequence(
         self,
@@ -320,8 +360,8 @@ class TextToMotion:
             batch_size: Motions made at once.
 
         Returns:
-            One clip a sample, whose caption joins those of the parts by semicolons, and whose reward is the mean of the
-            windows'.
+            One clip a sample, whose caption joins those of the parts by semicolons, whose reward is the mean of the
+            windows', and whose familiarity is that of the least familiar part.
 
         Raises:
             InputError: For blank captions, times that cannot be made, or a generator whose latents stand for whole
@@ -332,7 +372,8 @@ class TextToMotion:
         if script.plan is not None:
             check_sequences(self.task)
         steering = self._compared(guidance, compare)
-        warn_about(script.captions, encoders_of(self.task, None if steering is None else steering.objective.reward))
+        judged = self._judged(script.captions, steering)
+        least = min(judged.values(), key=float, default=None)
         clips: list[MotionClip] = []
         for chunk in _chunks(list(range(samples)), batch_size):
             if script.plan is not None:
@@ -341,7 +382,7 @@ class TextToMotion:
             captions, lengths = script.windows * len(chunk), [sum(script.frames)] * len(chunk)
             name = "; ".join(script.captions)
             clips += self._make(steering, compare, raw, captions, lengths, seeds, options, [name] * len(chunk))
-        return clips
+        return _with_familiarity(clips, lambda name: least)
 
     def _options(
         self,
@@ -390,6 +431,16 @@ class TextToMotion:
             plain = make_clips(self.task, None, objective, captions, lengths, seeds, options, names, raw)
             made = [replace(clip, unguided=other) for clip, other in zip(made, plain, strict=True)]
         return made
+
+
+def _with_familiarity(
+    clips: list[MotionClip], find: Callable[[str], Familiarity | None]
+) -> list[MotionClip]:  # fmt: skip
+    """The clips, and the unguided ones beside them, with the familiarity of their captions."""
+    for clip in clips:
+        for each in (clip,) if clip.unguided is None else (clip, clip.unguided):
+            each.familiarity = find(clip.caption)
+    return clips
 
 
 def _chunks(items: list[Item], size: int) -> Iterator[list[Item]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from realign.errors import InputError
 from realign.motion.body_files import BodyModels
+from realign.motion.familiarity import Familiarity
 from realign.motion.motion_files import MotionFiles
 from realign.motion.skeleton import check_fps, get_skeleton
 
@@ -27,6 +28,7 @@ class MotionClip:
         text_reward: Cosine of the motion and its caption.
         motion_reward: Cosine of the motion and its anchor; None where guidance has no anchors.
         unguided: Of a guided motion, the unguided one from the same noise, if it was asked for.
+        familiarity: How familiar the caption is to the model that made the motion; None if that is not known.
     """
 
     joints: np.ndarray
@@ -37,6 +39,7 @@ class MotionClip:
     text_reward: float | None = field(default=None, kw_only=True)
     motion_reward: float | None = field(default=None, kw_only=True)
     unguided: "MotionClip | None" = field(default=None, kw_only=True, repr=False)
+    familiarity: Familiarity | None = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         expected = get_skeleton(self.skeleton).num_joints
@@ -65,6 +68,11 @@ class MotionClip:
     def seconds(self) -> float:
         """Duration in seconds: frames over frames per second."""
         return len(self.joints) / self.fps
+
+    @property
+    def nearest_captions(self) -> tuple[str, ...]:
+        """Captions that the model was trained on and that are nearest to this one; empty if that is not known."""
+        return self.familiarity.nearest if self.familiarity else ()
 
     def save(self, path: str | Path, **options: Any) -> None:
         """Write the clip; the suffix chooses the format: .gif .mp4 .html .png .bvh .npy (joints) .npz (AMASS) .glb.

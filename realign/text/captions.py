@@ -85,8 +85,16 @@ def cut_captions(encoder: TextEncoder, texts: Sequence[str]) -> list[Cut]:
     return cuts
 
 
-def caption_notes(texts: Sequence[str], encoders: Iterable[TextEncoder]) -> list[str]:
-    """Notes on captions for users, one line each."""
+def caption_notes(
+    texts: Sequence[str], encoders: Iterable[TextEncoder], unlike_training: Sequence[str] = ()
+) -> list[str]:
+    """Notes on captions for users, one line each.
+
+    Args:
+        texts: The captions.
+        encoders: The encoders that read them.
+        unlike_training: Further notes, on captions that are unlike those trained on.
+    """
     foreign = map(_short, foreign_captions(list(dict.fromkeys(texts))))
     notes = _some([f"the text encoder was trained on English and may not understand {text}" for text in foreign])
     for name, encoder in {each.fingerprint: each for each in encoders}.items():
@@ -98,7 +106,7 @@ def caption_notes(texts: Sequence[str], encoders: Iterable[TextEncoder]) -> list
                 f"not read: {_short(unread)}"
             )
         notes += _some(told)
-    return notes
+    return notes + _some(list(unlike_training))
 
 
 def _some(notes: list[str]) -> list[str]:
@@ -112,9 +120,9 @@ def encoders_of(*models: object) -> list[TextEncoder]:
     return [each for each in found if isinstance(each, TextEncoder)]
 
 
-def warn_about(texts: Sequence[str], encoders: Iterable[TextEncoder]) -> None:
+def warn_about(texts: Sequence[str], encoders: Iterable[TextEncoder], unlike_training: Sequence[str] = ()) -> None:
     """Warn of each of the `caption_notes`; commands print them as notes."""
-    for text in caption_notes(texts, encoders):
+    for text in caption_notes(texts, encoders, unlike_training):
         warnings.warn(text, InputWarning, stacklevel=3)
 
 
