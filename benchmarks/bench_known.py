@@ -73,9 +73,8 @@ def measure(known: KnownCaptions, data: Path) -> None:
         print(f"{kind:26} {len(texts):4}: familiarity below 50 % {(told[kind] < 0.5).mean():6.1%}, told {said:6.1%}")
     for one in (kind for kind in kinds if kind.startswith("known")):
         for other in (kind for kind in kinds if not kind.startswith("known")):
-            report(
-                f"AUROC, {one} / {other}", auroc(like[one], like[other]), "" if "mixed" in other else "at least 0.97"
-            )
+            value = auroc(like[one], like[other])
+            report(f"AUROC, {one} / {other} ({value:.4f})", value, "" if "mixed" in other else "at least 0.97")
 
 
 def draw(about: dict, path: Path) -> None:
@@ -85,7 +84,7 @@ def draw(about: dict, path: Path) -> None:
     figure = Figure((9, 4.4), layout="constrained")
     known, right = about["known"], about["right"]
     panels = (
-        (f"A caption is known (AUROC {known['auroc']:.3f})", {"known and other captions": known["curve"]}),
+        (f"A caption is known (AUROC {known['auroc']:.4f})", {"known and other captions": known["curve"]}),
         (
             f"A hit is right (calibration error {right['ece']:.3f})",
             {"known and other captions": right["curve"], "known captions": right["curve of known captions"]},
@@ -98,9 +97,13 @@ def draw(about: dict, path: Path) -> None:
             axes.bar(
                 np.floor(told * 10).clip(0, 9) / 10 + 0.035 + 0.03 * number, size, 0.028, color=f"C{number}", alpha=0.3
             )
-            axes.plot(told, true, "o-", color=f"C{number}", label=f"{name}; bars: how many")
+            many = size >= 0.01
+            axes.plot(told[many], true[many], "o-", color=f"C{number}", label=f"{name}; bars: how many")
+            axes.plot(
+                told[~many], true[~many], "o", color=f"C{number}", markerfacecolor="white", label="under 1 % of them"
+            )
         axes.set(xlabel="probability told", ylabel="fraction true", xlim=(0, 1), ylim=(0, 1.02), title=title)
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        axes.legend(frameon=False, fontsize=8, loc="best")
     figure.savefig(path, dpi=110)
     print(path)
 

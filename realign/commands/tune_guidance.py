@@ -59,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
     from realign.evaluation.settings import Setting
     from realign.evaluation.tuning import Search, search, write_guidance
     from realign.guidance.config import GuidanceConfig
+    from realign.guidance.own import OwnGuidance
     from realign.inference import pick_device
 
     output = _output(options)
@@ -78,7 +79,9 @@ def run(options: argparse.Namespace) -> None:
         return Results.load(kept)
 
     guidance, verdicts = search(plan, measured, options.tolerance)
-    write_guidance(output, guidance, reward, index)
+    before = OwnGuidance.read(output.parent)
+    known = None if before is None or before.known is None else before.known.name
+    write_guidance(output, guidance, reward, index, known)
     for verdict in verdicts:
         print(f"{verdict.gain:+.3f}  {verdict.name}{'; worse: ' + ', '.join(verdict.worse) if verdict.worse else ''}")
     print("No setting is better than no guidance." if guidance.method == "none" else f"Best: {verdicts[0].name}.")

@@ -132,7 +132,7 @@ def search(
     return GuidanceConfig(method="none") if ranked[0].worse else best, ranked
 
 
-def write_guidance(path: Path, guidance: GuidanceConfig, reward: str, index: str) -> None:
+def write_guidance(path: Path, guidance: GuidanceConfig, reward: str, index: str, known: str | None = None) -> None:
     """Write a ``guidance.yaml``.
 
     Args:
@@ -140,10 +140,15 @@ def write_guidance(path: Path, guidance: GuidanceConfig, reward: str, index: str
         guidance: The options.
         reward: Name of the reward's folder, beside the generator's.
         index: Name of the folder of an index that the reward made.
+        known: Name of the folder of an index whose calibration tells which captions the generator knows.
     """
     usual = GuidanceConfig()
     told = {name: value for name, value in guidance.concerning().items() if value != getattr(usual, name)}
-    named = {"method": guidance.method} if guidance.method != usual.method else {"reward": reward, "index": index}
+    named: dict[str, str] = {"reward": reward, "index": index}
+    if guidance.method != usual.method:
+        named = {"method": guidance.method}
+    if known is not None:
+        named["known"] = known
     with atomic_path(path) as temporary:
         temporary.write_text(yaml.safe_dump(named | told, sort_keys=False), encoding="utf-8")
 

@@ -16,14 +16,15 @@ class OwnGuidance:
     Attributes:
         reward: Folder of the reward, beside the generator's.
         index: Folder of an index that this reward made, beside them.
-        known: Folder of an index beside them whose calibration tells which captions the generator knows.
         config: The options in the file.
+        known: Folder of the index beside them whose calibration tells which captions the generator knows; None is
+            `index`.
     """
 
     reward: Path
     index: Path
-    known: Path
     config: GuidanceConfig = GuidanceConfig()
+    known: Path | None = None
 
     @classmethod
     def read(cls, folder: str | Path) -> "OwnGuidance | None":
@@ -38,9 +39,9 @@ class OwnGuidance:
             return None
         reward = beside(folder, given.pop("reward", "reward"), "reward")
         index = beside(folder, given.pop("index", "reward_index"), "index")
-        known = beside(folder, given.pop("known", index.name), "known")
+        known = beside(folder, given.pop("known"), "known index") if "known" in given else None
         try:
-            return cls(reward, index, known, GuidanceConfig.of(given))
+            return cls(reward, index, GuidanceConfig.of(given), known)
         except InputError as error:
             raise InputError(
                 f"{folder / GUIDANCE} does not describe a guidance ({error}); correct or remove it."

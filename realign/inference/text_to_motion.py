@@ -103,7 +103,7 @@ class TextToMotion:
         own = OwnGuidance.read(folder)
         task = load_model(folder, TextToMotionModel, trust_code=trust_code, device=chosen)  # type: ignore[type-abstract]
         guide = None if own is None else Guide(own.reward, own.index, chosen, trust_code)
-        known = resolve_model(index) if index is not None else None if own is None else own.known
+        known = resolve_model(index) if index is not None else None if own is None else own.known or own.index
         default = None if own is None else own.config
         model = cls(task, guide=guide, default=default, trust_code=trust_code, known=known)
         if index is not None:

@@ -82,6 +82,9 @@ def test_the_file_is_the_guidance_of_the_generator_beside_it(tmp_path: Path) -> 
     write_guidance(tmp_path / "generator" / "guidance.yaml", guidance, "my_reward", "my_index")
     own = OwnGuidance.read(tmp_path / "generator")
     assert own == OwnGuidance(tmp_path / "my_reward", tmp_path / "my_index", guidance)
+    write_guidance(tmp_path / "generator" / "guidance.yaml", guidance, "my_reward", "my_index", "index")
+    known = OwnGuidance.read(tmp_path / "generator")
+    assert known is not None and known.known == tmp_path / "index"
 
 
 def test_the_command_writes_guidance_that_generate_can_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
