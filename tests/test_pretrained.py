@@ -84,7 +84,7 @@ def test_generated_people_stand_on_the_floor(clips: dict[str, MotionClip]) -> No
 
 def test_all_weights_together_are_small() -> None:
     files = [path for path in pretrained_folder("generator").parent.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 60e6
+    assert sum(path.stat().st_size for path in files) < 80e6
 
 
 def test_the_evaluator_finds_the_caption_of_every_clip(clips: dict[str, MotionClip]) -> None:

@@ -134,7 +134,8 @@ def test_json_of_sentences_a_file_and_a_motion(home: Path, tmp_path: Path, capsy
     assert [answer["kind"] for answer in answers] == ["text"] * 3 + ["motion"]
     assert [answer["query"] for answer in answers[:3]] == ["a person walks", "a person runs", "человек идёт"]
     assert all(len(answer["motions"]) == 2 for answer in answers)
-    assert set(answers[0]["motions"][0]) == {"id", "score", "captions", "frames", "seconds", "source", "position"}
+    told_of = {"id", "score", "captions", "frames", "seconds", "source", "position", "probability"}
+    assert set(answers[0]["motions"][0]) == told_of and answers[0]["familiarity"] is None
     assert answers[3]["motions"][0]["position"] == 30
     assert len(answers[3]["captions"]) == 2
     assert [line for line in told.err.splitlines() if "English" in line and "человек идёт" in line]
