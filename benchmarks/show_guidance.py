@@ -69,10 +69,10 @@ The first ten captions of the draw, unguided on the left and guided on the right
 ![Ten captions, unguided and guided from the same noise](compare.png)
 """
 
-CHOSEN = """Of the pairs in which the guided motion is right and the unguided one wrong, these {shown} have the largest
-change of the evaluator's distance to the own caption less that to the nearest other one."""
-NONE = """In no pair is the guided motion right and the unguided one wrong. Of all pairs, these {shown} have the largest
-change of the evaluator's distance to the own caption less that to the nearest other one."""
+CHOSEN = """Of the pairs in which the guided motion is right and the unguided one wrong, these are the {shown} of
+different captions whose joints moved farthest, on average over joints and frames."""
+NONE = """In no pair is the guided motion right and the unguided one wrong. Of all pairs, these are the {shown} of
+different captions whose joints moved farthest, on average over joints and frames."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,10 @@ class Judged:
         return self.margins[0] < 0, self.margins[1] < 0
 
     @property
-    def change(self) -> float:
-        """Fall of the margin."""
-        return self.margins[0] - self.margins[1]
+    def moved(self) -> float:
+        """Distance (m) that joints moved, on average over joints and frames."""
+        plain = self.clip.unguided
+        return 0.0 if plain is None else float(np.linalg.norm(self.clip.joints - plain.joints, axis=-1).mean())
 
 
 def draw_captions(data: str, count: int) -> list[str]:
@@ -141,7 +142,7 @@ def choose(judged: Sequence[Judged]) -> tuple[list[Judged], str]:
     """The pairs to show, of different captions, and the rule that chose them."""
     helped = [each for each in judged if each.right == (False, True)]
     best: dict[str, Judged] = {}
-    for each in sorted(helped or judged, key=lambda each: -each.change):
+    for each in sorted(helped or judged, key=lambda each: -each.moved):
         best.setdefault(each.clip.caption, each)
     shown = list(best.values())[:SHOWN]
     return shown, (CHOSEN if helped else NONE).format(shown=len(shown))
@@ -153,7 +154,6 @@ def write_page(folder: Path, judged: Sequence[Judged], generator: str, steps: in
     right = np.array([each.right for each in judged])
     rewards = np.array([(each.clip.unguided.reward, each.clip.reward) for each in judged])  # type: ignore[union-attr]
     own = np.array([each.own for each in judged])
-    moved = [np.linalg.norm(e.clip.joints - e.clip.unguided.joints, axis=-1).mean() for e in judged]  # type: ignore[union-attr]
     commands = [
         shlex.join(
             ["realign", "generate", each.clip.caption, "--checkpoint", generator, "--seed", str(each.seed)]
@@ -165,7 +165,8 @@ def write_page(folder: Path, judged: Sequence[Judged], generator: str, steps: in
         generator=generator, steps=steps, captions=captions, seeds=seeds, others=OTHERS, motions=len(judged), rule=rule,
         better=(~right[:, 0] & right[:, 1]).mean(), right=right.all(1).mean(), wrong=(~right).all(1).mean(),
         worse=(right[:, 0] & ~right[:, 1]).mean(), nearer=(own[:, 1] < own[:, 0]).mean(),
-        higher=(rewards[:, 1] > rewards[:, 0]).mean(), reward=rewards.mean(0), moved=100 * float(np.mean(moved)),
+        higher=(rewards[:, 1] > rewards[:, 0]).mean(), reward=rewards.mean(0),
+        moved=100 * float(np.mean([each.moved for each in judged])),
         commands="\n".join(commands),
     )  # fmt: skip
     clips = [each.clip for each in shown]

@@ -56,7 +56,7 @@ function makePanels() {
     for (const [kind, text] of [["strong", clip.label], ["span", clip.caption]]) {
       if (!text) continue;
       const line = document.createElement(kind);
-      line.textContent = text; // text, never markup
+      line.textContent = line.title = text; // text, never markup
       line.dir = "auto";
       title.append(line);
     }
@@ -84,7 +84,7 @@ function arrange() {
   [...element("tabs").children].forEach((button, i) => button.setAttribute("aria-pressed", String(i - 1 === state.only)));
 }
 
-function fit(clip, width, height) { // pixels per metre that show a whole clip; all panels use the smallest
+function fit(clip, width, height) { // pixels per metre that show a whole clip; all panels use the smallest, whatever the height of their captions
   if (state.follow) return Math.min(width / 1.9, height / clip.tall);
   const lift = Math.max(state.elevation * Math.PI / 180, 0.3);
   return Math.min(width / (1.2 + clip.wide), height / (clip.tall + 0.35 * clip.wide * Math.sin(lift)));
@@ -100,7 +100,7 @@ function camera(clip, frame, width, height) {
   const middle = [(clip.low[0] + clip.high[0]) / 2, 0.85, (clip.low[1] + clip.high[1]) / 2];
   const target = state.follow ? clip.smooth[frame] : middle;
   const distance = 3 * (state.follow ? 2.3 : 1.2 + clip.wide);
-  const scale = state.zoom * Math.min(...film.clips.filter((other) => !other.figure.hidden).map((other) => fit(other, width, height)));
+  const scale = state.zoom * Math.min(...film.clips.filter((other) => !other.figure.hidden).map((other) => fit(other, other.canvas.clientWidth, other.canvas.clientHeight)));
   return { back, right, up, target, distance, scale, x: width / 2 + state.pan[0], y: height / 2 + state.pan[1] };
 }
 
