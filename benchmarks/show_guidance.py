@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from realign.evaluation.clips import EvaluationClips
+from realign.data.store import PackedMotions
 from realign.inference import TextToMotion, pretrained_folder
 from realign.inference.common import UNIT
 from realign.interfaces import MotionTextModel
@@ -27,7 +27,7 @@ from realign.render.strip import draw_strip
 from realign.tasks import EvaluatorTask, load_task
 
 OTHERS = 31  # captions beside its own that a motion is compared with: batches of 32, as in R-precision
-SHOWN, SENTENCES = 2, 10  # in guided.gif and guided.png, and in compare.png
+FILMED, SHOWN, SENTENCES = 1, 2, 10  # in guided.gif, in guided.png, and in compare.png
 MOST_BYTES = 1_500_000  # of guided.gif
 
 PAGE = """# Guidance by eye
@@ -47,16 +47,20 @@ motion is right if its own caption is the nearest.
 | unguided right, guided wrong: guidance harms | {worse:.1%} |
 | guided nearer to its caption, by the evaluator | {nearer:.1%} |
 | guided has the higher reward | {higher:.1%} |
+| guided has the higher reward and is wrong | {fooled:.1%} |
 
-The mean reward is {reward[0]:.3f} unguided and {reward[1]:.3f} guided; joints move by {moved:.0f} cm on average.
+The mean reward is {reward[0]:.3f} unguided and {reward[1]:.3f} guided; relative to the hips, joints move by
+{moved:.1f} cm on average. A reward can rise for a detail that no one would call the caption, so it does not measure
+itself.
 
 ## Where it helps most
 
-{rule}
+{rule} The film
+shows the first, the strips show both.
 
 ![Unguided and guided from the same noise](guided.gif)
 
-![The same motions as strips of poses](guided.png)
+![Unguided and guided as strips of poses](guided.png)
 
 ```bash
 {commands}
@@ -70,9 +74,9 @@ The first ten captions of the draw, unguided on the left and guided on the right
 """
 
 CHOSEN = """Of the pairs in which the guided motion is right and the unguided one wrong, these are the {shown} of
-different captions whose joints moved farthest, on average over joints and frames."""
+different captions whose joints moved farthest relative to the hips, on average over joints and frames."""
 NONE = """In no pair is the guided motion right and the unguided one wrong. Of all pairs, these are the {shown} of
-different captions whose joints moved farthest, on average over joints and frames."""
+different captions whose joints moved farthest relative to the hips, on average over joints and frames."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +102,22 @@ class Judged:
 
     @property
     def moved(self) -> float:
-        """Distance (m) that joints moved, on average over joints and frames."""
-        plain = self.clip.unguided
-        return 0.0 if plain is None else float(np.linalg.norm(self.clip.joints - plain.joints, axis=-1).mean())
+        """Distance (m) that joints moved relative to the hips, on average over joints and frames."""
+        if self.clip.unguided is None:
+            return 0.0
+        poses = [clip.joints - clip.joints[:, :1] for clip in (self.clip, self.clip.unguided)]
+        return float(np.linalg.norm(poses[0] - poses[1], axis=-1).mean())
 
 
 def draw_captions(data: str, count: int) -> list[str]:
-    """First captions of test clips, all different, in an order of their own."""
-    clips = EvaluationClips(data, "test")
-    different = sorted(set(clips.first_captions(clips.ids)))
-    order = np.random.default_rng(0).permutation(len(different))
-    return [different[place] for place in order[:count]]
+    """First captions of test clips in a random order, one of each action, or all different if the set names none."""
+    packed = PackedMotions.open(data)
+    found: dict[str, str] = {}
+    for row in np.random.default_rng(0).permutation(packed.select("test", one_per_motion=True)).tolist():
+        caption = packed.caption(row)
+        if caption not in found.values():
+            found.setdefault(packed.action(row) or caption, caption)
+    return list(found.values())[:count]
 
 
 @torch.no_grad()
@@ -148,38 +157,44 @@ def choose(judged: Sequence[Judged]) -> tuple[list[Judged], str]:
     return shown, (CHOSEN if helped else NONE).format(shown=len(shown))
 
 
+def rates(judged: Sequence[Judged]) -> dict[str, object]:
+    """The figures of the page."""
+    before, after = np.array([each.right for each in judged]).T
+    rewards = np.array([(each.clip.unguided.reward, each.clip.reward) for each in judged])  # type: ignore[union-attr]
+    own, higher = np.array([each.own for each in judged]), rewards[:, 1] > rewards[:, 0]
+    return {
+        "better": (~before & after).mean(), "right": (before & after).mean(), "wrong": (~before & ~after).mean(),
+        "worse": (before & ~after).mean(), "nearer": (own[:, 1] < own[:, 0]).mean(), "higher": higher.mean(),
+        "fooled": (higher & ~after).mean(), "reward": rewards.mean(0),
+        "moved": 100 * float(np.mean([each.moved for each in judged])),
+    }  # fmt: skip
+
+
+def command(judged: Judged, generator: str, steps: int) -> str:
+    """What makes a pair again."""
+    given = ["--checkpoint", generator, "--seed", str(judged.seed), "--steps", str(steps)]
+    return shlex.join(["realign", "generate", judged.clip.caption, *given, "--compare", "-o", "both.html"])
+
+
 def write_page(folder: Path, judged: Sequence[Judged], generator: str, steps: int, captions: int, seeds: int) -> None:
     """Write all files of the page."""
     shown, rule = choose(judged)
-    right = np.array([each.right for each in judged])
-    rewards = np.array([(each.clip.unguided.reward, each.clip.reward) for each in judged])  # type: ignore[union-attr]
-    own = np.array([each.own for each in judged])
-    commands = [
-        shlex.join(
-            ["realign", "generate", each.clip.caption, "--checkpoint", generator, "--seed", str(each.seed)]
-            + ["--steps", str(steps), "--compare", "-o", "both.html"]
-        )
-        for each in shown
-    ]
     page = PAGE.format(
         generator=generator, steps=steps, captions=captions, seeds=seeds, others=OTHERS, motions=len(judged), rule=rule,
-        better=(~right[:, 0] & right[:, 1]).mean(), right=right.all(1).mean(), wrong=(~right).all(1).mean(),
-        worse=(right[:, 0] & ~right[:, 1]).mean(), nearer=(own[:, 1] < own[:, 0]).mean(),
-        higher=(rewards[:, 1] > rewards[:, 0]).mean(), reward=rewards.mean(0),
-        moved=100 * float(np.mean([each.moved for each in judged])),
-        commands="\n".join(commands),
+        commands="\n".join(command(each, generator, steps) for each in shown), **rates(judged),
     )  # fmt: skip
     clips = [each.clip for each in shown]
-    write_film(folder / "guided.gif", clips)
+    write_film(folder / "guided.gif", clips[:FILMED])
     save_comparison(folder / "guided.png", clips, size=200, poses=7)
-    compress(folder / "guided.png", Image.open(folder / "guided.png"))
+    with Image.open(folder / "guided.png") as strips:
+        compress(folder / "guided.png", strips.convert("RGB"))
     compress(folder / "compare.png", sheet([each.clip for each in judged[:SENTENCES]]))
     (folder / "guided.md").write_text(page, encoding="utf-8")
 
 
 def write_film(path: Path, clips: Sequence[MotionClip]) -> None:
     """A film as large and smooth as fits into `MOST_BYTES`."""
-    for size, every in ((300, 1), (300, 2), (260, 2), (220, 2), (180, 2), (160, 4)):
+    for size, every in ((360, 1), (300, 1), (300, 2), (260, 2), (220, 2), (180, 2), (160, 4)):
         thin = [replace(thinned(clip, every), unguided=thinned(clip.unguided, every)) for clip in clips]
         save_comparison(path, thin, size=size)
         if path.stat().st_size <= MOST_BYTES:
@@ -206,7 +221,7 @@ def sheet(clips: Sequence[MotionClip]) -> Image.Image:
 
 def compress(path: Path, image: Image.Image) -> None:
     """Write a picture in 256 colours, which these drawings do not exceed visibly."""
-    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main() -> None:
