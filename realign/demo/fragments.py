@@ -41,11 +41,15 @@ def found(result: Found) -> str:
         parts += ["<h4>The motion that was searched with</h4>", _player(result.asked, 1)]
     if result.players is not None:
         parts += ["<h4>The nearest motions</h4>", _player(result.players, len(result.motions))]
+    rated = any(hit.probability is not None for hit in result.motions)
     rows = [
-        (str(rank), f"{hit.score:.2f}", _captions(hit), f"{hit.seconds:.1f} s", hit.id)
+        (str(rank), f"{hit.score:.2f}", *([_percent(hit.probability)] if rated else []), _captions(hit),
+         f"{hit.seconds:.1f} s", hit.id)
         for rank, hit in enumerate(result.motions, start=1)
-    ]
-    parts.append(_table(("", "similarity", "caption", "length", "id"), rows))
+    ]  # fmt: skip
+    parts.append(_table(("", "similarity", *(["right"] if rated else []), "caption", "length", "id"), rows))
+    if rated:
+        parts.append("<p class='rd-faint'>Right: the probability that the motion shows what the sentence says.</p>")
     if result.captions:
         fitting = [(str(rank), f"{hit.score:.2f}", hit.caption) for rank, hit in enumerate(result.captions, start=1)]
         parts += ["<h4>Captions that fit the motion</h4>", _table(("", "similarity", "caption"), fitting)]
@@ -143,6 +147,10 @@ def _captions(hit: MotionHit) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from realign.demo.limits import Limits, number, whole
 from realign.demo.shelf import Shelf
 from realign.errors import InputError
-from realign.inference import LONGEST, SHORTEST, CaptionHit, MotionHit, MotionSearch, TextToMotion, caption_notes
+from realign.inference import LONGEST, SHORTEST, CaptionHit, MotionHit, MotionSearch, TextToMotion
 from realign.motion.clip import MotionClip
-from realign.text.captions import encoders_of
 
 if TYPE_CHECKING:
     from realign.guidance.steering import Steering
@@ -135,9 +134,8 @@ class Studio:
                 [text], seconds=seconds, guidance=guidance or "none", compare=guidance is not None, **options
             )
             anchors = [] if guidance is None else self.model.anchors([text], guidance)[0]
-        return Generated(
-            clips, self.shelf.put(clips), self.shelf.put(_alone(clips)), anchors, self._notes([text], self.model.task)
-        )
+            notes = self.model.notes([text], guidance or "none")
+        return Generated(clips, self.shelf.put(clips), self.shelf.put(_alone(clips)), anchors, notes)
 
     def _guidance(self, strength: float | None, start: float | None, stop: float | None) -> "Steering":
         """The generator's own guidance with another strength and window; its reward is loaded once."""
@@ -175,7 +173,8 @@ class Studio:
             progress(place, len(texts))
             with self._generating:
                 clips += self.model.generate(texts[place : place + _AT_ONCE], seconds=seconds, seed=checked)
-        return Batch(clips, self.shelf.put(clips), self._notes(texts, self.model.task))
+        with self._generating:
+            return Batch(clips, self.shelf.put(clips), self.model.notes(texts))
 
     def search(self, text: str = "", motion: str = "", k: float = 6) -> Found:
         """Find motions by a caption, or by a motion on the shelf, which then counts.
@@ -199,15 +198,12 @@ class Studio:
                 return Found(clips[0].caption, hits, captions, self._players(hits), motion, [])
             text = self.limits.caption(text)
             hits = self.library.by_text([text], count)[0]
-            return Found(text, hits, [], self._players(hits), None, self._notes([text], self.library.embedder))
+            return Found(text, hits, [], self._players(hits), None, self.library.notes([text]))
 
     def _players(self, hits: list[MotionHit]) -> str | None:
         if self.data is None and self.library.library.joints() is None:
             return None
         return self.shelf.put(self.library.clips(hits, self.data))
-
-    def _notes(self, texts: list[str], *models: object) -> list[str]:
-        return caption_notes(texts, encoders_of(*models))
 
 
 def _alone(clips: list[MotionClip]) -> list[MotionClip]:
