@@ -165,6 +165,14 @@ def test_texts_are_escaped(server: Server) -> None:
             assert "<script" not in page and "<img" not in page and "alert(1)'" not in page
 
 
+def test_captions_unlike_the_training_set_are_named(server: Server) -> None:
+    for call in (("batch", "colourless green ideas sleep furiously", 2, 0), ("search", "ドアを開ける", 3)):
+        assert "rd-note" in server.call(*call)[1]
+    assert "like &#x27;colourless" in generate(server, "colourless green ideas sleep furiously")[1]
+    page = server.call("search", "a person walks forward", 3)[1]
+    assert "rd-note" not in page and re.search(r"<td>\d+%</td>", page)
+
+
 def test_results_are_served_in_every_format(server: Server) -> None:
     page = generate(server)[1]
     links = re.findall(r"href='(motions/[\w-]+/motion(\.\w+))'", page)
