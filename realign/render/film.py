@@ -9,7 +9,8 @@ from realign.motion.clip import MotionClip
 from realign.render.camera import aim, choose_follow
 from realign.render.draw import BACKGROUND, FUTURE, PAST, Painter, enlarge
 from realign.render.figure import make_figure
-from realign.render.lettering import FAINT_INK, Titles, font, line_height, write_legend
+from realign.render.fonts import Letters
+from realign.render.lettering import FAINT_INK, Titles, line_height, write_legend
 
 _EDGE = 8  # pixels kept free around a panel
 
@@ -71,10 +72,10 @@ class Film:
         image = self._background.copy()
         for painter, place in self._panels:
             image.paste(painter.paint(painter.figure.at(seconds)), place)
-        draw, letters = ImageDraw.Draw(image), font(self._text)
+        draw, letters = ImageDraw.Draw(image), Letters(self._text)
         clock = f"{seconds:.1f} s"
         right = self.size[0] - _EDGE - letters.getlength(clock)
-        draw.text((right, self._foot + 4), clock, fill=FAINT_INK, font=letters)
+        letters.write(image, right, self._foot + 4, clock, FAINT_INK)
         done = self.size[0] * (number + 1) / self._count
         draw.rectangle((0, self._foot - 1, self.size[0], self._foot), fill=FUTURE)
         draw.rectangle((0, self._foot - 1, done, self._foot), fill=PAST)

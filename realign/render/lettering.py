@@ -1,39 +1,16 @@
-"""Text in pictures, in one font, with lines broken at the width of the picture."""
+"""Text in pictures, with lines broken at the width of the picture."""
 
-import functools
-import importlib.util
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
-from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from realign.render.draw import LEFT, RIGHT, Colour
+from realign.render.fonts import Letters
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 INK, FAINT_INK = (36, 42, 54), (104, 114, 132)
 _MOST_LINES, _MOST_LETTERS = 5, 1000
-
-
-@functools.cache
-def font(size: int) -> Font:
-    """DejaVu Sans from Matplotlib, found without importing Matplotlib, which takes a second.
-
-    Args:
-        size: Height in pixels.
-    """
-    spec = importlib.util.find_spec("matplotlib")
-    candidates = ["DejaVuSans.ttf"]
-    if spec and spec.origin:
-        candidates.insert(0, str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"))
-    for name in candidates:
-        try:
-            # The basic layout draws the same on all systems.
-            return ImageFont.truetype(name, size, layout_engine=ImageFont.Layout.BASIC)
-        except OSError:
-            continue
-    return ImageFont.load_default(size)
 
 
 def printable(text: str) -> str:
@@ -42,11 +19,11 @@ def printable(text: str) -> str:
     return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
 
 
-def wrap(text: str, letters: Font, width: float) -> list[str]:
+def wrap(text: str, letters: Letters, width: float) -> list[str]:
     """Break text into lines of at most `width` pixels; longer words are cut, and too many lines end in an ellipsis."""
     lines: list[str] = []
     line = ""
-    words = printable(text[:_MOST_LETTERS]).split()
+    words = letters.drawable(printable(text[:_MOST_LETTERS])).split()
     while words and len(lines) <= _MOST_LINES:
         word = words.pop(0)
         wider = f"{line} {word}" if line else word
@@ -77,10 +54,10 @@ def write_lines(
     image: Image.Image, lines: list[str], left: float, top: float, width: float, size: int, ink: Colour = INK
 ) -> None:
     """Write lines centred between `left` and `left + width`."""
-    draw, letters = ImageDraw.Draw(image), font(size)
+    letters = Letters(size)
     for number, line in enumerate(lines):
         x = left + (width - letters.getlength(line)) / 2
-        draw.text((x, top + number * line_height(size)), line, fill=ink, font=letters)
+        letters.write(image, x, top + number * line_height(size), line, ink)
 
 
 class Titles:
@@ -97,7 +74,7 @@ class Titles:
     """
 
     def __init__(self, captions: Sequence[str], labels: Sequence[str], size: int, width: float) -> None:
-        letters, labels = font(size), labels or [""] * len(captions)
+        letters, labels = Letters(size), labels or [""] * len(captions)
         self._labels = [wrap(label, letters, width) for label in labels]
         self._captions = [wrap(caption, letters, width) for caption in captions]
         self._size, self._ink = size, FAINT_INK if any(labels) else INK
@@ -114,8 +91,8 @@ class Titles:
 
 def write_legend(image: Image.Image, left: float, top: float, size: int) -> None:
     """Write which colour is which side of the body."""
-    draw, letters = ImageDraw.Draw(image), font(size)
+    letters = Letters(size)
     for name, colour in (("left", LEFT), ("right", RIGHT)):
-        draw.text((left, top), "●", fill=colour, font=letters)
-        draw.text((left + 1.1 * size, top), name, fill=FAINT_INK, font=letters)
+        letters.write(image, left, top, "●", colour)
+        letters.write(image, left + 1.1 * size, top, name, FAINT_INK)
         left += 2.1 * size + letters.getlength(name)

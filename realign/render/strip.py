@@ -9,7 +9,8 @@ from realign.motion.clip import MotionClip
 from realign.render.camera import aim
 from realign.render.draw import BACKGROUND, FUTURE, OVERSAMPLING, Painter, enlarge
 from realign.render.figure import Figure, make_figure
-from realign.render.lettering import FAINT_INK, Titles, font, line_height, write_legend
+from realign.render.fonts import Letters
+from realign.render.lettering import FAINT_INK, Titles, line_height, write_legend
 
 
 def draw_strip(
@@ -79,7 +80,7 @@ def draw_map(figure: Figure, shown: Sequence[int], size: int) -> Image.Image:
         _arrow(draw, pixels[frame], figure.forward[frame] @ plane, 0.085 * large, (r, g, b))
     image = image.reduce(OVERSAMPLING)
     label = f"from above, {extent:.1f} m wide" if extent >= 0.5 else "from above, in place"
-    ImageDraw.Draw(image).text((11, 9), label, fill=FAINT_INK, font=font(max(10, round(size / 22))))
+    Letters(max(10, round(size / 22))).write(image, 11, 9, label, FAINT_INK)
     return image
 
 
@@ -95,7 +96,7 @@ def _arrow(
 
 
 def _time_arrow(image: Image.Image, seconds: Sequence[float], cell: int, top: int, size: int) -> None:
-    draw, letters = ImageDraw.Draw(image), font(size)
+    draw, letters = ImageDraw.Draw(image), Letters(size)
     right = cell * len(seconds)
     draw.line((10, top + 4, right - 12, top + 4), fill=FAINT_INK, width=2)
     draw.polygon([(right - 6, top + 4), (right - 16, top - 1), (right - 16, top + 9)], fill=FAINT_INK)
@@ -103,4 +104,4 @@ def _time_arrow(image: Image.Image, seconds: Sequence[float], cell: int, top: in
         label = f"{moment:.2f} s"
         x = column * cell + cell / 2
         draw.ellipse((x - 3, top + 1, x + 3, top + 7), fill=FAINT_INK)
-        draw.text((x - letters.getlength(label) / 2, top + 10), label, fill=FAINT_INK, font=letters)
+        letters.write(image, x - letters.getlength(label) / 2, top + 10, label, FAINT_INK)

@@ -18,7 +18,8 @@ from realign.motion.skeleton import HUMANML3D, KIT, get_skeleton
 from realign.render.camera import aim
 from realign.render.draw import BACKGROUND, LEFT, RIGHT
 from realign.render.figure import STANDARD_HEIGHT, body_height, make_figure
-from realign.render.lettering import font, wrap
+from realign.render.fonts import Letters
+from realign.render.lettering import wrap
 from realign.render.save import SUFFIXES, check_suffix, save_motions
 from realign.render.video import gif_delays
 
@@ -249,6 +250,7 @@ def test_clips_side_by_side(tmp_path: Path) -> None:
             assert rows * 100 < film.height < rows * 100 + 40
 
 
+@pytest.mark.filterwarnings("ignore:No font of this machine:realign.errors.InputWarning")
 @pytest.mark.parametrize(
     "caption",
     ["человек идёт", "人が歩く" * 40, "العربية", "\ud800 broken", "a\x00b\nc\td", "x" * 200_000, "🕺 dances", " "],
@@ -256,12 +258,12 @@ def test_clips_side_by_side(tmp_path: Path) -> None:
 def test_captions_of_any_kind(tmp_path: Path, caption: str) -> None:
     for suffix in (".gif", ".png", ".html"):
         save_motions(tmp_path / f"x{suffix}", [walker(2, caption=caption)], size=96)
-    lines = wrap(caption, font(14), 200)
-    assert len(lines) <= 5 and all(font(14).getlength(line) <= 200 for line in lines)
+    lines = wrap(caption, Letters(14), 200)
+    assert len(lines) <= 5 and all(Letters(14).getlength(line) <= 200 for line in lines)
 
 
 def test_captions_keep_all_words() -> None:
-    assert wrap("a person  walks\nforward", font(14), 120) == ["a person walks", "forward"]
+    assert wrap("a person  walks\nforward", Letters(14), 120) == ["a person walks", "forward"]
 
 
 @pytest.mark.parametrize("name", ["x.avi", "x", "x.gif.txt"])
