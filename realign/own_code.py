@@ -7,6 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+KNOWN_PACKAGES = ("realign.", "diffusers.", "torch.")
+"""Beginnings of the names of classes that need no `trust_code`, if they are components."""
+
 
 def search_working_folder() -> None:
     """Let modules in the working folder be imported, after those of all installed packages."""

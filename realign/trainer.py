@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -19,9 +20,11 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from realign.checkpoint.card import usage
 from realign.errors import InputError
 from realign.files import atomic_path
 from realign.launcher import launched
+from realign.own_code import KNOWN_PACKAGES, classes_in
 from realign.precision import training_precision
 
 
@@ -178,8 +181,8 @@ def states_global_batch(data: Any) -> bool:
     return bool(data and (data.get("init_args") or {}).get("global_batch_size"))
 
 
-def weights(trainer: Any) -> str:
-    """One sentence with the checkpoints of a finished training."""
+def outcome(trainer: Any) -> str:
+    """Lines with the checkpoints of a finished training, and a command that uses the best of them."""
     found: dict[str, str] = {}
     for each in trainer.checkpoint_callbacks:
         if isinstance(each, ModelCheckpoint):
@@ -187,8 +190,18 @@ def weights(trainer: Any) -> str:
             score = "" if each.monitor is None or best is None else f" ({each.monitor} {float(best):.4g})"
             found |= {each.last_model_path: "", each.best_model_path: score}
     paths = {os.path.relpath(path): score for path, score in found.items() if path and Path(path).exists()}
-    told = ", ".join(f"{path}{score}" for path, score in paths.items())
-    return f"Weights: {told}" if told else "No weights were written: no ModelCheckpoint of the configuration saved any."
+    if not paths:
+        return "No weights were written: no ModelCheckpoint of the configuration saved any."
+    told = f"Weights: {', '.join(f'{path}{score}' for path, score in paths.items())}"
+    chosen = next((path for path, score in paths.items() if score), next(iter(paths)))
+    use = usage(type(trainer.lightning_module), shlex.quote(chosen))
+    own = any(not name.startswith(KNOWN_PACKAGES) for _, name in classes_in(_plain(trainer.lightning_module.hparams)))
+    return told if use is None else f"{told}\nTo use them: {use}{' --trust-code' if own else ''}"
+
+
+def _plain(options: Any) -> Any:
+    """Hyper-parameters as names with values, the class of the task included."""
+    return {"class_path": options.get("_class_path"), "init_args": dict(options)}
 
 
 _LOSS = "train/loss"

@@ -31,8 +31,8 @@ from realign.trainer import (
     SaveConfig,
     check_numbers,
     join_launcher,
+    outcome,
     states_global_batch,
-    weights,
 )
 
 
@@ -187,4 +187,4 @@ class TrainingCLI(LightningCLI):
             callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             written = [each.written for each in callbacks if isinstance(each, PredictionWriter)]
             return "\n".join(f"Predictions: {folder}" for folder in written if folder is not None)
-        return weights(self.trainer) if self.subcommand == "fit" else ""
+        return outcome(self.trainer) if self.subcommand == "fit" else ""

@@ -1,5 +1,6 @@
 """Components in the working folder: found where the user names them, never where a file of others does."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from test_documents import blocks
 
 from realign.checkpoint.rebuild import build_part
 from realign.cli import main
@@ -48,22 +50,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def forget(folder: Path) -> None:
     """As in another process."""
-    for name in ("my_reward", "own_helper"):
+    for name in ("my_reward", "my_denoiser", "own_helper"):
         sys.modules.pop(name, None)
     sys.path[:] = [each for each in sys.path if each != str(folder)]
     (folder / "executed").unlink(missing_ok=True)
 
 
-def test_a_component_of_the_working_folder_is_trained_and_exported(
+def test_the_documented_component_is_trained_and_used_by_the_command_that_fit_prints(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["fit", "--config", "tiny/reward_feature", "--config", "mine.yaml", *QUICK]) == 0
-    checkpoint = next(folder.rglob("*.ckpt"))
+    page = Path(__file__).parents[1] / "docs/train.md"
+    for name, language in (("my_denoiser.py", "python"), ("mine.yaml", "yaml")):
+        (block,) = (each for each in blocks(page, language) if each.startswith(f"# {name}\n"))
+        (folder / name).write_text(block)
+    with open(folder / "my_denoiser.py", "a") as file:
+        file.write("\nfrom pathlib import Path\nimport own_helper\nPath('executed').touch()\n")
+    assert main(["fit", "--config", "mine.yaml", *QUICK]) == 0
+    *_, weights, use = capsys.readouterr().out.splitlines()
+    last = Path("runs") / f"{folder.name}_mine" / "last.ckpt"
+    assert weights == f"Weights: {last}" and last.is_file()
+    command = f'realign generate "a person bows" --checkpoint {last}'
+    assert use == f"To use them: {command} --trust-code"
     forget(folder)
-    assert main(["export", str(checkpoint), "-o", "exported"]) == 2 and "--trust-code" in capsys.readouterr().err
+    words = [*shlex.split(command)[1:], "--seconds", "2", "-o", "motion.npy"]
+    assert main(words) == 2 and "--trust-code" in capsys.readouterr().err
     assert not (folder / "executed").exists()  # never without being told to trust it
-    assert main(["export", str(checkpoint), "-o", "exported", "--trust-code"]) == 0
-    assert (folder / "executed").exists() and (folder / "exported").is_dir()
+    assert main([*words, "--trust-code"]) == 0
+    assert (folder / "executed").exists() and (folder / "motion.npy").is_file()
 
 
 def test_a_folder_of_others_names_nothing_of_the_working_folder(

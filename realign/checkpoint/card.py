@@ -19,6 +19,12 @@ _USES = {
 }
 
 
+def usage(kind: type, name: str) -> str | None:
+    """A command that uses weights of a class of tasks, or of a class that is built on it; None if there is none."""
+    found = next((_USES[each.__name__] for each in kind.__mro__ if each.__name__ in _USES), None)
+    return None if found is None else found.format(name=name)
+
+
 def describe_weights(folder: Path, name: str, license_name: str | None = None) -> dict[str, Path]:
     """Write the model card and the checksums of a folder of weights.
 

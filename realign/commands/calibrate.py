@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from realign.commands.common import add_threads, add_trust, local_path
+from realign.commands.progress import add_quiet, progress_bar
 from realign.threads import use_threads
 
 
@@ -39,6 +40,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the measurement to a file")
     add_trust(parser)
+    add_quiet(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     add_threads(parser)
 
@@ -51,7 +53,6 @@ def run(options: argparse.Namespace) -> None:
 
     read_manifest(options.index)
     read_meta(options.data)
-    from realign.commands.evaluate import progress_bar
     from realign.files import atomic_path
     from realign.inference import pick_device, pretrained_folder
     from realign.inference.calibrate import calibrate
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
 
     device = pick_device(options.device)
     embedder = Embedder.load(options.checkpoint or pretrained_folder("retriever"), trust_code=options.trust_code)
-    with progress_bar(True, "captions") as watch:
+    with progress_bar(not options.quiet, "captions") as watch:
         found = calibrate(
             embedder, options.index, options.data, split=options.split, test=options.test, style=options.style,
             unlike=options.unlike, device=device, progress=watch,

@@ -20,7 +20,20 @@ from realign.spelling import suggestion
 
 _MODELS = ("checkpoint", "generator", "reward", "retriever", "evaluator")
 _INDEXES = ("index", "indexes")
-_FILES = ("file", "captions", "rig", "subset", "humanml3d", "body_models", "stats", "meta", "args", "opt", "glove")
+_FILES = (
+    "file",
+    "captions",
+    "rig",
+    "subset",
+    "humanml3d",
+    "body_models",
+    "stats",
+    "meta",
+    "args",
+    "opt",
+    "glove",
+    "unlike",
+)
 _LEAST: dict[str, float] = {
     "samples": 1, "seed": 0, "steps": 1, "k": 1, "threads": 1, "devices": 1, "workers": 1, "batch_size": 1, "limit": 1,
     "replications": 1, "mm_replications": 0, "aits": 0, "smooth": 0, "tolerance": 0, "waiting": 1, "port": 0,
@@ -29,7 +42,7 @@ _ABOVE_0 = ("seconds",)
 _MOST: dict[str, float] = {"steps": 1000, "port": 65535}
 _SUFFIXES = {
     **dict.fromkeys(("generate", "render"), WRITTEN_MOTIONS),
-    "evaluate": (".json",), "sweep": (".csv",), "tune-guidance": (".yaml",),
+    **dict.fromkeys(("evaluate", "calibrate"), (".json",)), "sweep": (".csv",), "tune-guidance": (".yaml",),
 }  # fmt: skip
 """Suffixes of the file that a command writes; the other commands make a folder."""
 _SPLITS = ("train", "val", "test", "all")
@@ -88,7 +101,7 @@ def _check_number(name: str, value: Any) -> None:
 
 def _check_name(options: argparse.Namespace, name: str, value: Any) -> None:
     """Refuse an unknown protocol or split, and words of settings that are not understood."""
-    for option, known in (("protocol", tuple(PROTOCOLS)), ("split", _SPLITS)):
+    for option, known in (("protocol", tuple(PROTOCOLS)), ("split", _SPLITS), ("test", _SPLITS)):
         if name == option and value not in known:
             remedy = suggestion(str(value), known, f"choose one of {', '.join(known)}.")
             raise InputError(f"The {option} {value!r} is unknown; {remedy}")

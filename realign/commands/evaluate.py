@@ -2,8 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from realign.commands import configured
 from realign.commands.common import SAMPLERS, add_guidance_scale, add_threads, add_trust, local_path, note
 from realign.commands.configured import add_config
 from realign.commands.guiding import add_guidance, given_guidance, own_guidance
+from realign.commands.progress import add_quiet, progress_bar
 from realign.errors import InputError
 from realign.extras import EXTRAS
 from realign.files import atomic_path
@@ -20,7 +20,6 @@ from realign.threads import use_threads
 if TYPE_CHECKING:
     import torch
 
-    from realign.evaluation.evaluation import Watch
     from realign.evaluation.settings import Setting
 
 NEEDS = EXTRAS["train"]
@@ -95,6 +94,7 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
         help="of the generator's networks; bf16 is faster on hardware that supports it (default: fp32)",
     )  # fmt: skip
     add_trust(parser)
+    add_quiet(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     add_threads(parser)
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to sample on (default: 1)")
@@ -259,7 +259,7 @@ def measure(
         limit=options.limit,
         seed=options.seed,
     )
-    with progress_bar(processes()[0] == 0) as watch:
+    with progress_bar(processes()[0] == 0 and not options.quiet, "real motions") as watch:
         evaluation.run(
             settings,
             replications=options.replications,
@@ -267,30 +267,3 @@ def measure(
             watch=watch,
             **(more or {}),
         )
-
-
-@contextmanager
-def progress_bar(shown: bool, label: str = "real motions") -> Iterator["Watch | None"]:
-    """A progress bar on standard error, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    if not (shown and console.is_terminal):
-        yield None
-        return
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(label, total=None)
-
-        def watch(label: str, done: int, total: int) -> None:
-            progress.update(task, description=label, completed=done, total=total)
-
-        yield watch

@@ -33,6 +33,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "index merge": ("realign index merge my_index other_index -o whole_index",),
     "index export": ("realign index export my_index -o vectors",),
     "index push": ("realign index push my_index me/my-index --private",),
+    "calibrate": ("realign calibrate --index my_index --checkpoint my_retriever --data prepared/mine",),
     "search": (
         'realign search "a person bows" -k 5',
         "realign search --motion walk.bvh --render hits.png",

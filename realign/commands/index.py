@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realign.commands.common import add_threads, add_trust, local_path, note
-from realign.commands.evaluate import progress_bar
 from realign.commands.export import add_push_options
+from realign.commands.progress import add_quiet, progress_bar
 from realign.hub import check_repository, push
 from realign.threads import use_threads
 
@@ -44,6 +44,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )  # fmt: skip
     build.add_argument("--batch-size", type=int, default=64, help="motions per batch (default: 64)")
     add_trust(build)
+    add_quiet(build)
     build.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     add_threads(build)
     build.add_argument("--devices", type=int, default=1, metavar="N", help="devices to embed on (default: 1)")
@@ -138,7 +139,7 @@ def build(device: "torch.device", options: argparse.Namespace) -> None:
     from realign.nn.embedder import Embedder
 
     embedder = Embedder.load(options.checkpoint or pretrained_folder("retriever"), trust_code=options.trust_code)
-    with progress_bar(processes()[0] == 0, "motions") as watch:
+    with progress_bar(processes()[0] == 0 and not options.quiet, "motions") as watch:
         build_index(
             embedder,
             options.data,
@@ -149,5 +150,5 @@ def build(device: "torch.device", options: argparse.Namespace) -> None:
             with_captions=not options.without_captions,
             batch_size=options.batch_size,
             device=device,
-            progress=None if watch is None else lambda done, total: watch("motions", done, total),
+            watch=watch,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from realign.commands.common import add_motion_options
+from realign.commands.progress import add_quiet, progress_bar
 from realign.commands.text_features import keep_text, text_readers
 from realign.errors import InputError
 from realign.files import missing
@@ -61,6 +62,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="keep the captions' features beside the set, as `fit` does at its first start: by minilm or clip, or by "
         "the encoders of a training configuration, which may read less (may be given several times)",
     )
+    add_quiet(parser)
     parser.add_argument("--overwrite", action="store_true", help="make the set again even when OUT is there")
     own = parser.add_argument_group("prepare amass, cmu, bandai")
     own.add_argument("--humanml3d", metavar="FOLDER", help="clone of the repository of HumanML3D")
@@ -95,22 +97,19 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     recipe, source = _recipe(args)
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     readers = [reader for name in args.text_encoder for reader in text_readers(name)]
     console = Console(highlight=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("preparing clips", total=None)
+    with progress_bar(not args.quiet, "clips") as watch:
         report = _MAKE[recipe](
             source,
             args,
             splits=args.splits,
             overwrite=args.overwrite,
             workers=args.workers,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=None if watch is None else lambda done, total: watch("clips", done, total),
         )
-        kept = [keep_text(report.folder, reader, bar) for reader in readers]
+        kept = [keep_text(report.folder, reader, watch) for reader in readers]
     for line in (*summary(report), *kept):
         console.print(line, markup=False)
     return 0

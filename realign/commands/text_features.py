@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from realign.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
+    from realign.commands.progress import Watch
     from realign.text.table import TextReader
 
 
@@ -42,7 +41,7 @@ def text_readers(name: str) -> "list[TextReader]":
     return kept
 
 
-def keep_text(folder: Path, reader: "TextReader", bar: "Progress") -> str:
+def keep_text(folder: Path, reader: "TextReader", watch: "Watch | None") -> str:
     """Write the features of a set's captions if there are none yet; return a message."""
     import torch
 
@@ -50,11 +49,9 @@ def keep_text(folder: Path, reader: "TextReader", bar: "Progress") -> str:
     from realign.data.text_features import keep_features
 
     name = reader.encoder.fingerprint
-    task = bar.add_task(f"encoding captions with {name}", total=None)
     device = torch.device("cuda") if torch.cuda.is_available() else None
-    table = keep_features(
-        PackedMotions.open(folder), reader, device, lambda done, total: bar.update(task, completed=done, total=total)
-    )
+    told = None if watch is None else lambda done, total: watch(f"captions by {name}", done, total)
+    table = keep_features(PackedMotions.open(folder), reader, device, told)
     if table is None:
         return f"text features of {name}: not kept"
     size = table.features.nbytes / 2**20

@@ -26,7 +26,7 @@ def build_index(
     with_captions: bool = True,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    watch: Callable[[str, int, int | None], None] | None = None,
 ) -> bool:
     """Embed the clean motions of a split and write them as an index, with all their captions.
 
@@ -43,7 +43,8 @@ def build_index(
         with_captions: Index the captions, too.
         batch_size: Motions a batch.
         device: A torch device.
-        progress: Is called with the number of embedded motions and of all.
+        watch: Is called with what is embedded, the number done and of all, and at last with the index, whose building
+            does not tell how far it is.
 
     Returns:
         Whether this process wrote the index.
@@ -82,7 +83,7 @@ def build_index(
             with torch.inference_mode():
                 embeddings = embedder.embed_motions(batch.motion, batch.lengths)
             writer.add(batch.ids, batch.captions, batch.lengths.tolist(), embeddings, number)
-            if progress is not None:
-                progress(min(start + batch_size * world, len(motions)), len(motions))
-        writer.finish()
+            if watch is not None:
+                watch("motions", min(start + batch_size * world, len(motions)), len(motions))
+        writer.finish(watch)
     return rank == 0

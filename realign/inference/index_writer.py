@@ -1,6 +1,6 @@
 """One index from the embeddings of many processes: each writes a shard, and the first process merges them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,11 @@ class IndexWriter:
         items = [self._item(*row) for row in zip(ids, captions, frames, strict=True)]
         self._shard.add(embeddings, items, order)
 
-    def finish(self) -> None:
+    def finish(self, watch: Callable[[str, int, int | None], None] | None = None) -> None:
         """Merge what all processes kept, embed the captions, and write.
+
+        Args:
+            watch: As for `build_index`.
 
         Raises:
             InputError: No motion was embedded, or the factory does not fit.
@@ -117,13 +120,15 @@ class IndexWriter:
             if rank == 0:
                 _write_captions(motions, self._part("captions"))
             meet()
-            self._embed_captions(rank)
+            self._embed_captions(rank, watch)
             meet()
             captions = Shards([self._part("embedded", each) for each in range(world)]) if rank == 0 else None
         if rank == 0:
             skeleton = get_skeleton(self.embedder.skeleton)
             about = {"skeleton": skeleton.name, "fps": skeleton.fps}
             joints = self._joints() if self.with_motions else None
+            if watch is not None:
+                watch("index", 0, None)
             write_library(
                 self._made, motions, captions, joints, about,
                 fingerprint=self.embedder.fingerprint, factory=self.factory,
@@ -140,7 +145,7 @@ class IndexWriter:
         captions = tuple(dict.fromkeys(self.packed.captions(row)))
         return MotionItem(name, captions, self.packed.kind(row), int(self.packed.clips["frames"][row]))
 
-    def _embed_captions(self, rank: int) -> None:
+    def _embed_captions(self, rank: int, watch: Callable[[str, int, int | None], None] | None) -> None:
         """Embed this process's part of all different captions."""
         texts = PackedItems(self._part("captions"))
         writer = ShardWriter(self._part("embedded", rank))
@@ -150,6 +155,8 @@ class IndexWriter:
                 with torch.inference_mode():
                     embeddings = self.embedder.embed_captions([item.id for item in items])
                 writer.add(embeddings, items, range(start, start + len(items)))
+                if watch is not None:
+                    watch("captions", start + len(items), len(texts))
         finally:
             writer.close()
 

@@ -31,7 +31,11 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[RewardTask, PackedM
 @pytest.fixture(scope="module")
 def built(parts: tuple[RewardTask, PackedMotions], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built") / "index"
-    assert build_index(parts[0], parts[1].folder, folder, split="all", batch_size=10, with_motions=True)
+    told: list[tuple[str, int, int | None]] = []
+    options = {"split": "all", "batch_size": 10, "with_motions": True, "watch": lambda *each: told.append(each)}
+    assert build_index(parts[0], parts[1].folder, folder, **options)
+    assert list(dict.fromkeys(what for what, *_ in told)) == ["motions", "captions", "index"]
+    assert all(told[place][1] == told[place][2] for place in (-3, -2)) and told[-1] == ("index", 0, None)
     return folder
 
 

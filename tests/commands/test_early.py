@@ -11,6 +11,7 @@ import pytest
 from realign.cli import COMMANDS, TRAINING, main, parse
 from realign.commands import early
 from realign.commands.examples import EXAMPLES
+from realign.commands.progress import progress_bar
 from realign.commands.sources import options_of, source_of
 from realign.configuration import find_config
 from realign.errors import InputError
@@ -158,3 +159,27 @@ def test_sources_tell_options_without_importing() -> None:
     assert options_of("diffusers.DDPMScheduler") is None and options_of("nowhere.Thing") is None
     assert {"max_epochs", "callbacks"} <= set(options_of("lightning.pytorch.trainer.trainer.Trainer") or ())
     assert source_of("realign.nn") and source_of("realign.nowhere") is None
+
+
+def test_progress_is_told_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress_bar(True, "motions") as watch:
+        assert watch is None  # standard error is not a terminal here
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for one
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar(False, "motions") as watch:
+        assert watch is None
+    with progress_bar(True, "motions") as watch:
+        assert watch is not None
+        watch("motions", 3, 7)
+        watch("captions", 2, 9)
+        watch("index", 0, None)
+    told = capsys.readouterr()
+    assert "index" in told.err and told.out == ""
+    for words in (
+        ["index", "build", "--data", "x", "-o", "y"],
+        ["prepare", "x", "-o", "y"],
+        ["evaluate", "--data", "x"],
+    ):
+        assert parse([*words, "--quiet"]).quiet and not parse(words).quiet

@@ -408,7 +408,7 @@ def test_fit_prints_the_weights_and_keeps_those_of_an_earlier_run(
         Path("kept", name).write_bytes(earlier)
     fit = ["fit", "--config", str(VAE), *QUICK, *KEEP, "--seed_everything=5"]
     assert main(fit) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"Weights: {Path('kept/last.ckpt')}"
+    assert capsys.readouterr().out.splitlines()[-1] == f"Weights: {Path('kept/last.ckpt')}"  # of an autoencoder
     assert sorted(path.name for path in Path("kept").iterdir()) == ["best.ckpt", "last-earlier-1.ckpt", "last.ckpt"]
     assert Path("kept/last-earlier-1.ckpt").read_bytes() == earlier
     second = Path("kept/last.ckpt").read_bytes()
