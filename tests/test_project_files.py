@@ -142,3 +142,8 @@ def test_a_container_is_built_from_files_that_it_is_sent(stages: dict[str, dict[
     assert needed <= names
     python = re.fullmatch(r"python:(3\.\d+)-slim", stages["source"]["from"])[1]
     assert any(fnmatch.fnmatch(each, f"*:: {python}") for each in PROJECT["classifiers"])
+
+
+def test_files_of_tests_have_different_names() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert len(names) == len(set(names)), "pytest cannot collect two files of one name"
