@@ -56,7 +56,8 @@ itself.
 ## Where it helps most
 
 {rule} The film
-shows the first, the strips show both.
+shows the first, the strips show both. This rule was settled with its first picks in view: see the rates above
+for what to expect, and the ten captions below. With 50 steps, the default, guidance changes less.
 
 ![Unguided and guided from the same noise](guided.gif)
 
