@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from realign.errors import InputError
 from realign.file_names import CONFIG, WEIGHTS
-from realign.hub import HubName, fetch, is_hub_name
+from realign.hub import HubName, HubSet, fetch, is_hub_name
 from realign.spelling import suggestion
 from realign.staging import atomic_path as atomic_path
 from realign.staging import sweep as sweep
@@ -80,10 +80,25 @@ def local_path(given: str | Path) -> Path | HubName:
 
     Beside a folder ORG here, ORG/NAME is a path that is wrong, and ORG/NAME@REVISION a repository.
     """
+    if isinstance(given, HubName):
+        return given
     path = model_path(given)
+    return HubName(given) if _is_remote(given, path) else path
+
+
+def local_set(given: str | Path) -> Path | HubSet:
+    """The path of a prepared set, or the name of one on the Hub, by the rules of `local_path`."""
+    if isinstance(given, HubSet):
+        return given
+    path = Path(given)
+    return HubSet(given) if _is_remote(given, path) else path
+
+
+def _is_remote(given: str | Path, path: Path) -> bool:
+    """Whether a text names a repository on the Hub, and nothing at its path."""
     if not isinstance(given, str) or not is_hub_name(given) or path.exists():
-        return path
-    return HubName(given) if "@" in given or not path.parent.is_dir() else path
+        return False
+    return "@" in given or not path.parent.is_dir()
 
 
 def resolve_model(given: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Weights and indexes on the Hugging Face Hub, or one that speaks its protocol (HF_ENDPOINT)."""
+"""Weights, indexes and prepared sets on the Hugging Face Hub, or one that speaks its protocol (HF_ENDPOINT)."""
 
 import re
 import socket
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlparse
 
 from realign.errors import InputError, InputWarning
-from realign.file_names import CONFIG, META, SUMS, WEIGHTS
+from realign.file_names import CONFIG, GUIDANCE, META, SET_ARRAYS, SET_FILES, SUMS, WEIGHTS
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE = re.compile(r".*\.(ckpt|safetensors|pth?|npz|npy|ya?ml|json|faiss|zip|tar)", re.IGNORECASE)
-_WEIGHTS = (CONFIG, WEIGHTS, SUMS)  # guidance.yaml names folders that are not there
-_INDEX = ("*meta.json", "*.npy", "*.bin", "*.faiss")
+_WEIGHTS = (CONFIG, WEIGHTS, GUIDANCE, SUMS)
+_INDEX = ("*meta.json", "*calibration.json", "*.npy", "*.bin", "*.faiss")
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -29,6 +29,10 @@ class HubName(str):
     def name(self) -> str:
         """NAME alone."""
         return self.partition("@")[0].partition("/")[2]
+
+
+class HubSet(HubName):
+    """The same of a prepared set, which lies in a repository of data sets."""
 
 
 def from_hub(load: Callable[[bool], T], what: str, remedy: str, newest: bool = False) -> T:
@@ -85,16 +89,17 @@ def with_revision(given: str | Path, revision: str | None) -> str | Path:
 
 
 def fetch(name: str) -> Path:
-    """The folder of a repository's weights or index in the local cache, brought up to date if the hub answers.
+    """The folder of a repository's files in the local cache, brought up to date if the hub answers.
 
     Args:
-        name: ORG/NAME or ORG/NAME@REVISION.
+        name: ORG/NAME or ORG/NAME@REVISION of weights or an index, or the `HubSet` of a prepared set.
 
     Raises:
-        InputError: There is no such repository or revision, it may not be read, holds neither weights nor an index, or
-            is not cached and the hub does not answer.
+        InputError: There is no such repository or revision, it may not be read, holds none of these, or is not cached
+            and the hub does not answer.
     """
     repository, _, revision = name.partition("@")
+    kind = "dataset" if isinstance(name, HubSet) else "model"
 
     def load(local: bool) -> Path:
         from huggingface_hub import snapshot_download
@@ -103,6 +108,7 @@ def fetch(name: str) -> Path:
             return Path(
                 snapshot_download(
                     repository,
+                    repo_type=kind,
                     revision=revision or None,
                     allow_patterns=list(patterns),
                     local_files_only=local,
@@ -111,7 +117,9 @@ def fetch(name: str) -> Path:
             )
 
         if not local:
-            return folder(_wanted(repository, revision))
+            return folder(_wanted(repository, revision, kind))
+        if kind == "dataset":
+            return folder(SET_FILES)
         found = folder(_WEIGHTS)
         return found if (found / _WEIGHTS[0]).is_file() else folder(_INDEX)
 
@@ -119,19 +127,55 @@ def fetch(name: str) -> Path:
     return from_hub(load, f"The repository {name!r} (there is no such file or folder here)", remedy, newest=True)
 
 
-def _wanted(repository: str, revision: str) -> Sequence[str]:
-    """Patterns of the files to download; asked before, so that no foreign repository is downloaded in vain."""
-    about = _api().model_info(repository, revision=revision or "main", timeout=10)
+def _wanted(repository: str, revision: str = "", kind: str = "model") -> Sequence[str]:
+    """Patterns of the files to download; asked before, so that no foreign repository is downloaded in vain.
+
+    Args:
+        repository: ORG/NAME.
+        revision: Branch, tag or commit; "" for the newest.
+        kind: "model", which holds weights or an index, or "dataset", which holds a prepared set.
+
+    Raises:
+        InputError: It holds none.
+    """
+    api = _api()
+    ask = api.dataset_info if kind == "dataset" else api.model_info
+    about = ask(repository, revision=revision or "main", timeout=10)
     names = {each.rfilename for each in about.siblings or ()}  # mirrors may leave them out
-    names = names or set(_api().list_repo_files(repository, revision=about.sha))
-    if {*_WEIGHTS[:2]} <= names:
+    names = names or set(api.list_repo_files(repository, repo_type=kind, revision=about.sha))
+    if kind == "dataset":
+        if {META, *SET_ARRAYS} <= names:
+            return SET_FILES
+        raise InputError(
+            f"The data set {repository!r} on {_host()} is not a prepared set ({META}, {SET_ARRAYS[0]}); name one that "
+            "`realign export SET --hub` wrote."
+        )
+    if {CONFIG, WEIGHTS} <= names:
         return _WEIGHTS
     if META in names and "index.faiss" in names:
         return _INDEX
     raise InputError(
-        f"The repository {repository!r} on {_host()} holds neither weights of realign ({_WEIGHTS[0]}, {_WEIGHTS[1]}) "
+        f"The repository {repository!r} on {_host()} holds neither weights of realign ({CONFIG}, {WEIGHTS}) "
         f"nor an index ({META}); name one that `realign export --hub` or `realign index push` wrote."
     )
+
+
+def check_remote(name: str) -> None:
+    """Refuse the name of a repository that cannot be read, or holds neither weights nor an index.
+
+    Args:
+        name: ORG/NAME or ORG/NAME@REVISION.
+
+    Raises:
+        InputError: As said.
+    """
+    repository, _, revision = name.partition("@")
+    try:
+        _wanted(repository, revision)
+    except InputError:
+        raise
+    except Exception as error:  # as in `from_hub`
+        raise InputError(f"The repository {name!r} cannot be read ({_reason(error)}); push it there first.") from error
 
 
 def check_repository(name: str) -> str:
@@ -145,7 +189,7 @@ def check_repository(name: str) -> str:
     return name
 
 
-def push(files: Mapping[str, Path], repository: str, *, private: bool = False) -> str:
+def push(files: Mapping[str, Path], repository: str, *, private: bool = False, kind: str = "model") -> str:
     """Write files to a repository in one commit; it is made if it does not exist.
 
     A README.md that the repository has already is kept.
@@ -154,6 +198,7 @@ def push(files: Mapping[str, Path], repository: str, *, private: bool = False) -
         files: Their paths by their names in the repository.
         repository: ORG/NAME.
         private: Make a new repository private.
+        kind: "model" or "dataset".
 
     Returns:
         The address of the repository.
@@ -167,16 +212,16 @@ def push(files: Mapping[str, Path], repository: str, *, private: bool = False) -
     if not _reachable(host):
         raise InputError(f"{repository!r} cannot be written, since {host} cannot be reached; try again with a network.")
     try:
-        api.create_repo(check_repository(repository), exist_ok=True, private=private or None)
-        kept = {"README.md"} if api.file_exists(repository, "README.md") else set()
+        api.create_repo(check_repository(repository), repo_type=kind, exist_ok=True, private=private or None)
+        kept = {"README.md"} if api.file_exists(repository, "README.md", repo_type=kind) else set()
         operations = [CommitOperationAdd(name, path) for name, path in files.items() if name not in kept]
-        api.create_commit(repository, operations, commit_message="Written by realign")
+        api.create_commit(repository, operations, repo_type=kind, commit_message="Written by realign")
     except Exception as error:  # as in `from_hub`
         raise InputError(
             f"{repository!r} could not be written on {host} ({_reason(error)}); check the name and whether your token "
             f"may write there: {_LOG_IN}."
         ) from error
-    return f"{_endpoint()}/{repository}"
+    return f"{_endpoint()}/{'datasets/' if kind == 'dataset' else ''}{repository}"
 
 
 def _cached(load: Callable[[bool], T]) -> T | None:

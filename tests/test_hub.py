@@ -7,16 +7,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from data_parts import make_joints
 from hub_parts import TOKEN, Hub, Repository, serve
 from huggingface_hub import constants
 
 from realign import MotionSearch, TextToMotion
 from realign.checkpoint import read_saved
 from realign.checkpoint.card import describe_weights
-from realign.cli import main
+from realign.cli import main, parse
+from realign.commands.common import fetch_named
+from realign.data import MotionDataModule
+from realign.data.prepare.run import prepare
+from realign.data.store import PackedMotions
 from realign.errors import InputError, InputWarning
 from realign.files import named_path, resolve_model, shipped_folder
 from realign.hub import is_hub_name, push
@@ -182,6 +188,99 @@ def test_faults_are_one_sentence(hub: Hub, cache: Path, capsys: pytest.CaptureFi
     assert "--hub ORG/NAME" in told(capsys, "export", "evaluator")
     assert "--hub ORG/NAME" in told(capsys, "export", "evaluator", "-o", str(tmp_path / "x"), "--private")
     assert "your token may write there" in told(capsys, "index", "push", "reward_index", "org/mine")
+
+
+@pytest.fixture(scope="module")
+def motions(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared set that was pushed to org/motions."""
+    home = tmp_path_factory.mktemp("set")
+    (home / "source").mkdir()
+    for seed in range(4):
+        np.save(home / "source" / f"{seed}.npy", make_joints(50, seed))
+    np.save(home / "source" / "bad.npy", np.zeros(3))
+    (home / "c.csv").write_text("file,caption\n" + "".join(f"{seed},walks {seed}\n" for seed in range(4)) + "bad,x\n")
+    prepare(home / "source", home / "motions", captions=home / "c.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", TOKEN)
+        assert main(["export", str(home / "motions"), "--hub", "org/motions", "--license", "mit"]) == 0
+    return home / "motions"
+
+
+def test_prepared_sets_return_from_the_hub(
+    hub: Hub, motions: Path, cache: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    repository = hub.repositories["datasets/org/motions"]
+    files = repository.files("main")
+    assert "license: mit" in files["README.md"].decode() and "| motions | 4 |" in files["README.md"].decode()
+    assert not any(str(motions.parent).encode() in content for content in files.values()), "no path of this machine"
+    assert "report.jsonl" not in files and files["features.npy"] in hub.stored.values()
+    kept = PackedMotions.open(motions)
+    for packed in (PackedMotions.open("org/motions"), MotionDataModule("org/motions").packed):
+        assert packed.folder.is_relative_to(cache) and packed.identity == kept.identity
+        assert np.array_equal(packed.features, kept.features) and packed.captions(3) == kept.captions(3)
+    options = parse(["index", "build", "--data", "org/motions", "-o", "x"])
+    fetch_named(options)
+    assert options.data == packed.folder
+    assert PackedMotions.open(Path(motions)).folder == motions
+    for words in (
+        ["index", "build", "-o", "x", "--data", "org/absent"],
+        ["evaluate", "--data", "org/absent"],
+        ["search", "x", "--data", "org/absent"],
+    ):
+        assert "'org/absent'" in told(capsys, *words), words
+    hub.repositories["datasets/org/other"] = Repository()
+    assert "is not a prepared set" in told(capsys, "evaluate", "--data", "org/other")
+    good = repository.refs["main"]
+    features = files["features.npy"]
+    repository.commit({"features.npy": features[:-8] + b"\0" * 7 + b"?"})
+    with pytest.raises(InputError, match=r"checksum is not that of meta.json; download org/motions again"):
+        PackedMotions.open("org/motions")
+    assert PackedMotions.open(f"org/motions@{good}").identity == kept.identity
+
+
+def test_only_whole_sets_are_pushed(
+    hub: Hub, motions: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    shutil.copytree(motions, tmp_path / "set")
+    np.save(tmp_path / "set" / "Mean.npy", np.load(tmp_path / "set" / "Mean.npy") + 1)
+    assert "damaged or changed" in told(capsys, "export", str(tmp_path / "set"), "--hub", "org/x")
+    assert "--half is for weights" in told(capsys, "export", str(motions), "--hub", "org/x", "--half")
+    assert "realign index push" in told(capsys, "export", "reward_index", "--hub", "org/x")
+    assert "--hub ORG/NAME" in told(capsys, "export", str(motions))
+    assert not {"org/x", "datasets/org/x"} & hub.repositories.keys()
+
+
+def test_a_guidance_goes_along_with_the_names_of_repositories(
+    hub: Hub, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    shutil.copytree(shipped_folder("generator_features"), tmp_path / "mine")
+    (tmp_path / "mine" / "guidance.yaml").write_text("{reward: reward, index: reward_index, known: index, strength: 7}")
+    command = ["export", str(tmp_path / "mine"), "--hub", "org/guided"]
+    line = told(capsys, *command)
+    assert "names the reward 'reward' beside the generator" in line and "--without-guidance" in line
+    absent = ["--reward", "org/absent", "--index", "org/index", "--known", "org/index"]
+    assert "no repository of this name" in told(capsys, *command, *absent)
+    assert "write ORG/NAME" in told(capsys, *command, "--reward", "reward", "--index", "org/index")
+    assert "has no guidance.yaml" in told(capsys, "export", "reward", "--hub", "org/reward", "--reward", "org/x")
+    assert "org/guided" not in hub.repositories
+    shutil.copytree(shipped_folder("reward"), tmp_path / "reward")
+    push(describe_weights(tmp_path / "reward", "org/reward"), "org/reward")
+    named = [*command, "--reward", "org/reward", "--index", "org/index@main"]
+    assert "names the known 'index' beside" in told(capsys, *named)
+    assert main(["index", "push", "index", "org/known"]) == 0
+    assert main([*named, "--known", "org/known"]) == 0
+    files = hub.repositories["org/guided"].files("main")
+    given = yaml.safe_load(files["guidance.yaml"])
+    assert given == {"reward": "hub:org/reward", "index": "hub:org/index@main", "known": "hub:org/known", "strength": 7}
+    model = TextToMotion.from_pretrained("org/guided", device="cpu")
+    assert model.default is not None and model.default.strength == 7 and model.guide is not None
+    assert model.guide.reward.fingerprint == model.guide.index.fingerprint
+    assert all(path.is_relative_to(cache) for path in model.guide.paths)
+    assert model.known.captions is not None  # every file of an index comes back
+    hub.repositories["org/guided"].commit({"guidance.yaml": files["guidance.yaml"] + b"\n"})
+    with pytest.raises(InputError, match="guidance.yaml is damaged"):
+        TextToMotion.from_pretrained("org/guided", device="cpu")
 
 
 def test_a_hub_that_is_down(

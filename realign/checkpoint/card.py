@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from realign import __version__
 from realign.checkpoint.saved import read_yaml
-from realign.file_names import CARD, CONFIG, SUMS, WEIGHTS
+from realign.file_names import CARD, CONFIG, GUIDANCE, SUMS, WEIGHTS
 from realign.files import sha256_file
 
 _USES = {
@@ -25,16 +25,19 @@ def usage(kind: type, name: str) -> str | None:
     return None if found is None else found.format(name=name)
 
 
-def describe_weights(folder: Path, name: str, license_name: str | None = None) -> dict[str, Path]:
-    """Write the model card and the checksums of a folder of weights.
+def describe_weights(
+    folder: Path, name: str, license_name: str | None = None, guidance: dict[str, Any] | None = None
+) -> dict[str, Path]:
+    """Write the model card, the guidance and the checksums of a folder of weights.
 
     Args:
         folder: A folder that `save_pretrained` wrote.
         name: ORG/NAME of the repository that it goes to.
         license_name: The licence, in the Hub's spelling.
+        guidance: Content of its ``guidance.yaml``, which names repositories; None sends none.
 
     Returns:
-        The files that go there, by name: all but a guidance, which names folders beside this one.
+        The files that go there, by name.
     """
     config = read_yaml(folder / CONFIG)
     options: dict[str, Any] = config.get("init_args") or {}
@@ -51,9 +54,13 @@ def describe_weights(folder: Path, name: str, license_name: str | None = None) -
         "written by": f"realign {__version__}",
     }
     write_card(folder, name, task.removesuffix("Task"), rows, _USES.get(task), license_name)
-    sums = "".join(f"{sha256_file(folder / each)}  {each}\n" for each in (CONFIG, WEIGHTS))
+    content = [CONFIG, WEIGHTS]
+    if guidance is not None:
+        (folder / GUIDANCE).write_text(yaml.safe_dump(guidance, sort_keys=False), encoding="utf-8")
+        content.append(GUIDANCE)
+    sums = "".join(f"{sha256_file(folder / each)}  {each}\n" for each in content)
     (folder / SUMS).write_text(sums, encoding="utf-8")
-    return {each: folder / each for each in (CARD, CONFIG, SUMS, WEIGHTS)}
+    return {each: folder / each for each in (CARD, SUMS, *content)}
 
 
 def write_card(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from realign.checkpoint.tensors import read_tensors
 from realign.errors import InputError
-from realign.file_names import CONFIG, SUMS, WEIGHTS
+from realign.file_names import CONFIG, GUIDANCE, SUMS, WEIGHTS
 from realign.files import missing_model, model_path, read_lines, resolve_model, sha256_file
 from realign.weight_names import with_current_names
 
@@ -136,14 +136,18 @@ def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _check_sums(folder: Path) -> None:
-    """Compare weights and configuration with their checksums, in a folder that has some."""
+    """Compare weights, configuration and guidance with their checksums, in a folder that has some."""
     if not (folder / SUMS).is_file():
         return
     lines = [line.split(maxsplit=1) for line in read_lines(folder / SUMS)]
     given = {line[1].lstrip("*"): line[0] for line in lines if len(line) == 2}
-    for name in (CONFIG, WEIGHTS):
+    guidance = [GUIDANCE] if GUIDANCE in given and (folder / GUIDANCE).is_file() else []
+    for name in (CONFIG, WEIGHTS, *guidance):
         if given.get(name) != sha256_file(folder / name):
-            raise InputError(f"{folder / name} is damaged, as its checksum is not that of {SUMS}; download it again.")
+            own = ", or delete its line there if you changed it" if name == GUIDANCE else ""
+            raise InputError(
+                f"{folder / name} is damaged, as its checksum is not that of {SUMS}; download it again{own}."
+            )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from realign.errors import InputWarning, Renamed, renamed
 from realign.files import local_path as local_path  # what options name models by
-from realign.hub import HubName, fetch
+from realign.files import local_set as local_set
+from realign.hub import HubName, HubSet, fetch
 
 if TYPE_CHECKING:
     from realign.motion.clip import MotionClip
@@ -36,7 +37,11 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 def fetch_named(options: argparse.Namespace) -> None:
     """Download what options name on the Hub, before a command starts, and put its folder in their place."""
     for name, value in vars(options).items():
-        if isinstance(value, HubName):
+        if isinstance(value, HubSet):
+            from realign.data.store import PackedMotions
+
+            setattr(options, name, PackedMotions.open(value).folder)
+        elif isinstance(value, HubName):
             setattr(options, name, fetch(value))
         elif isinstance(value, list) and any(isinstance(each, HubName) for each in value):
             setattr(options, name, [fetch(each) if isinstance(each, HubName) else each for each in value])

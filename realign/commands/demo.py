@@ -2,9 +2,8 @@
 
 import argparse
 import warnings
-from pathlib import Path
 
-from realign.commands.common import add_threads, add_trust, loading, local_path, note
+from realign.commands.common import add_threads, add_trust, loading, local_path, local_set, note
 from realign.errors import InputError, InputWarning, need
 from realign.threads import use_threads
 
@@ -30,7 +29,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--index", type=local_path, metavar="DIR", help="index to search, in the same ways (default: the shipped one)"
     )
     parser.add_argument("--retriever", type=local_path, metavar="CHECKPOINT", help="the model that made the index")
-    parser.add_argument("--data", type=Path, help="prepared set with the motions of the index, if it holds none")
+    parser.add_argument("--data", type=local_set, help="prepared set with the motions of the index, if it holds none")
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     add_threads(parser)

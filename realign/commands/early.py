@@ -14,7 +14,7 @@ from typing import Any
 from realign.errors import InputError
 from realign.evaluation.settings import PROTOCOLS, check_words
 from realign.file_names import READ_MOTIONS, WRITTEN_MOTIONS
-from realign.files import local_path, missing, missing_model, read_lines, split_name, sweep
+from realign.files import local_path, local_set, missing, missing_model, read_lines, split_name, sweep
 from realign.guidance.config import GuidanceConfig, option_flag
 from realign.spelling import suggestion
 
@@ -133,7 +133,9 @@ def _check_input(options: argparse.Namespace, name: str, value: Any) -> None:
     elif name == "data":
         from realign.data.store import read_meta
 
-        read_meta(Path(value))
+        place = local_set(value)
+        if isinstance(place, Path):
+            read_meta(place)
     elif name in _FILES and not Path(value).exists():
         kind = "captions file" if name == "captions" else f"file or folder for {_flag(name)}"
         raise missing(kind, Path(value))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realign.commands import configured
-from realign.commands.common import SAMPLERS, add_guidance_scale, add_threads, add_trust, local_path, note
+from realign.commands.common import SAMPLERS, add_guidance_scale, add_threads, add_trust, local_path, local_set, note
 from realign.commands.configured import add_config
 from realign.commands.guiding import add_guidance, given_guidance, own_guidance
 from realign.commands.progress import add_quiet, progress_bar
@@ -80,7 +80,12 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
         type=local_path,
         help="a .ckpt, a folder of weights, a shipped name or ORG/NAME[@REVISION] on the Hub (default: generator)",
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
+    parser.add_argument(
+        "--data",
+        type=local_set,
+        required=True,
+        help="folder written by `realign prepare`, or ORG/NAME[@REVISION] on the Hub",
+    )
     parser.add_argument(
         "--evaluator", action="append", metavar="[NAME=]PATH",
         help="an evaluator or an independent retriever: a .ckpt, a folder of weights, a shipped name or "

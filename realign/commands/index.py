@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realign.commands.common import add_threads, add_trust, local_path, note
+from realign.commands.common import add_threads, add_trust, local_path, local_set, note
 from realign.commands.export import add_push_options
 from realign.commands.progress import add_quiet, progress_bar
 from realign.hub import check_repository, push
@@ -30,7 +30,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=local_path,
         help="a .ckpt, a folder of weights, a shipped name or ORG/NAME[@REVISION] on the Hub (default: retriever)",
     )
-    build.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
+    build.add_argument(
+        "--data",
+        type=local_set,
+        required=True,
+        help="folder written by `realign prepare`, or ORG/NAME[@REVISION] on the Hub",
+    )
     build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to make")
     build.add_argument("--split", default="train", help="train, val, test or all (default: train)")
     build.add_argument("--factory", help="FAISS factory, such as Flat or HNSW32 (default: by the number of motions)")

@@ -10,6 +10,7 @@ from realign.commands.common import (
     add_trust,
     loading,
     local_path,
+    local_set,
     note,
     read_motions,
 )
@@ -49,7 +50,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=local_path,
         help="the model that made the index, in the same ways (default: the shipped one)",
     )
-    parser.add_argument("--data", type=Path, help="prepared set with the motions, if the index holds none")
+    parser.add_argument("--data", type=local_set, help="prepared set with the motions, if the index holds none")
     add_trust(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     add_threads(parser)

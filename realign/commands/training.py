@@ -141,8 +141,10 @@ def _check_data(given: Sequence[tuple[str, str]], data: Any) -> None:
     folder = options.get("data.init_args.data") or options.get("data.data") or (file.get("init_args") or {}).get("data")
     if str(kind).rpartition(".")[2] == "MotionDataModule" and isinstance(folder, str):
         from realign.data.store import read_meta
+        from realign.files import local_set
 
-        read_meta(Path(folder))
+        if isinstance(place := local_set(folder), Path):
+            read_meta(place)
 
 
 def _words(pickled: bytes) -> set[str]:

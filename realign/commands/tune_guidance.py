@@ -101,6 +101,7 @@ def _output(options: argparse.Namespace) -> Path:
 
 def _names(options: argparse.Namespace) -> tuple[str, str]:
     """Names of the reward's and the index's folder, as guidance.yaml holds them: those given, else the own ones."""
+    from realign.checkpoint.guidance import name_of
     from realign.guidance.own import OwnGuidance
     from realign.inference import pretrained_folder
 
@@ -108,7 +109,7 @@ def _names(options: argparse.Namespace) -> tuple[str, str]:
         own = OwnGuidance.read(options.generator or pretrained_folder("generator"))
         if own is None:
             raise InputError("Give --reward: the generator has no guidance of its own yet.")
-        return own.reward.name, own.index.name
+        return name_of(own.reward), name_of(own.index)
     if options.index is None and options.eta:
         raise InputError("Give --index, made with the reward by `realign index build`, or --eta 0.")
     return Path(options.reward).name, Path(options.index).name if options.index is not None else "reward_index"

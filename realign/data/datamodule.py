@@ -1,7 +1,6 @@
 """Loaders of a prepared set for Lightning: the same samples on any number of processes, and after a resumed run."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from realign.data.store import PackedMotions
 from realign.data.text_features import keep_features
 from realign.distributed import first_then_others
 from realign.errors import InputError, optional_packages
+from realign.files import local_set
 from realign.motion.skeleton import get_skeleton
 from realign.text.table import FeatureTable, TextReader
 
@@ -31,7 +31,7 @@ class MotionDataModule(pl.LightningDataModule):
     each takes its part of every global batch; the Trainer needs no setting for this.
 
     Args:
-        data: Folder written by `realign prepare`.
+        data: Folder written by `realign prepare`, or ORG/NAME[@REVISION] of a set on the Hub.
         global_batch_size: Samples of one step over all processes: training is the same on any number of processes that
             divides it. Prediction, which does not depend on batches, uses this many samples in each process.
         batch_size: Samples of a batch in one process; a step has this many times the number of processes. If both are
@@ -78,7 +78,7 @@ class MotionDataModule(pl.LightningDataModule):
             if value is not None and value < least:
                 raise InputError(f"{name}={value} must be at least {least}.")
         self.save_hyperparameters()
-        self.data, self.num_workers = Path(data), num_workers
+        self.data, self.num_workers = local_set(data), num_workers
         self.batch_size, self.global_batch_size = batch_size, global_batch_size
         self.max_frames, self.min_frames, self.unit_length = max_frames, min_frames, unit_length
         self.mirror, self.pad_to, self.seed = mirror, pad_to, seed

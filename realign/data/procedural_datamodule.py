@@ -4,6 +4,7 @@ from realign.data.datamodule import MotionDataModule
 from realign.data.prepare.run import prepare
 from realign.data.procedural import write_procedural_folder
 from realign.errors import InputError
+from realign.file_names import META
 from realign.files import atomic_path, cache_folder
 
 
@@ -34,16 +35,17 @@ class ProceduralDataModule(MotionDataModule):
         super().__init__(
             str(data), batch_size=batch_size, num_workers=num_workers, seed=seed, global_batch_size=global_batch_size
         )
-        self.clips = clips
+        self.data, self.clips = data, clips
         self.prepare_data()  # a task reads the statistics before the trainer would call it
 
     def prepare_data(self) -> None:
         """Make the prepared set if it does not exist; a second process keeps the set of the first."""
-        if (self.data / "meta.json").is_file():
+        folder = Path(self.data)
+        if (folder / META).is_file():
             return
         try:
-            with atomic_path(self.data) as place:
+            with atomic_path(folder) as place:
                 prepare(write_procedural_folder(place.with_name("source"), self.clips, self.seed), place)
         except OSError as error:
-            if not (self.data / "meta.json").is_file():
-                raise InputError(f"{self.data} cannot be written ({error}); set folder to one that can be.") from None
+            if not (folder / META).is_file():
+                raise InputError(f"{folder} cannot be written ({error}); set folder to one that can be.") from None

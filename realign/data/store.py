@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realign.errors import InputError
-from realign.file_names import META
-from realign.files import content_digest, load_npy, sweep
+from realign.file_names import ACTIONS, META, SET_ARRAYS, SET_TABLES
+from realign.files import content_digest, load_npy, local_set, sweep
+from realign.hub import HubSet, fetch
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
@@ -33,14 +34,11 @@ CLIP = np.dtype(
         ("name_size", "<i4"),
     ]
 )
-ACTIONS = ("actions", "action_offsets")
-"""Arrays that a set of named actions holds, too."""
-_TABLES = ("ids", "captions", "caption_offsets", "tokens", "token_offsets")
 
 
 def set_digest(folder: Path, skeleton: str) -> str:
     """Digest of the arrays of a prepared set: equal for a copy, different after any edit."""
-    names = [f"{name}.npy" for name in ("features", "clips", "Mean", "Std", *_TABLES)]
+    names = [*SET_ARRAYS]
     names += [f"{name}.npy" for name in ACTIONS if (folder / f"{name}.npy").is_file()]
     return f"{skeleton}:{content_digest((name, folder / name) for name in names)}"
 
@@ -90,14 +88,24 @@ class PackedMotions:
     def open(cls, folder: str | Path) -> "PackedMotions":
         """Open a folder that `realign prepare` wrote.
 
+        Args:
+            folder: The folder, or ORG/NAME[@REVISION] of a set on the Hub, whose checksum is compared.
+
         Raises:
-            InputError: The folder is not a prepared set, or one of its files is cut off.
+            InputError: The folder is not a prepared set, one of its files is cut off, or it cannot be downloaded.
         """
-        folder = Path(folder)
+        place = local_set(folder)
+        if isinstance(place, HubSet):
+            return cls.open(fetch(place)).check_content(f"download {place} again")
+        return cls._open(place)
+
+    @classmethod
+    def _open(cls, folder: Path) -> "PackedMotions":
+        """Open a folder."""
         if not folder.exists():
             sweep(folder)  # restores what a killed process had moved away
         meta = read_meta(folder)
-        ids, captions, caption_offsets, tokens, token_offsets = (read_array(folder / f"{n}.npy") for n in _TABLES)
+        ids, captions, caption_offsets, tokens, token_offsets = (read_array(folder / f"{n}.npy") for n in SET_TABLES)
         features, clips = read_array(folder / "features.npy"), read_array(folder / "clips.npy")
         mean, std = (read_array(folder / f"{n}.npy", mapped=False) for n in ("Mean", "Std"))
         width = meta["num_features"]
@@ -133,6 +141,19 @@ class PackedMotions:
     def identity(self) -> str:
         """`set_digest` of the files as they are now; reads them all once."""
         return set_digest(self.folder, self.skeleton)
+
+    def check_content(self, remedy: str) -> "PackedMotions":
+        """The set itself, if its files are still those that were prepared.
+
+        Args:
+            remedy: End of the error.
+
+        Raises:
+            InputError: They are not.
+        """
+        if self.meta.get("content") != self.identity:
+            raise InputError(f"{self.folder} is damaged or changed: its checksum is not that of {META}; {remedy}.")
+        return self
 
     @property
     def skeleton(self) -> str:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from realign.checkpoint.guidance import beside, read_guidance
+from realign.checkpoint.guidance import PLACES, place_of, read_guidance
 from realign.errors import InputError
 from realign.file_names import GUIDANCE
 from realign.guidance.config import GuidanceConfig
+from realign.hub import HubName
 
 
 @dataclass(frozen=True)
@@ -14,17 +15,17 @@ class OwnGuidance:
     """The default guidance of a generator.
 
     Attributes:
-        reward: Folder of the reward, beside the generator's.
-        index: Folder of an index that this reward made, beside them.
+        reward: Folder of the reward, beside the generator's, or its repository on the Hub.
+        index: The same of an index that this reward made.
         config: The options in the file.
-        known: Folder of the index beside them whose calibration tells which captions the generator knows; None is
+        known: The same of the index whose calibration tells which captions the generator knows; None is
             `index`.
     """
 
-    reward: Path
-    index: Path
+    reward: Path | HubName
+    index: Path | HubName
     config: GuidanceConfig = GuidanceConfig()
-    known: Path | None = None
+    known: Path | HubName | None = None
 
     @classmethod
     def read(cls, folder: str | Path) -> "OwnGuidance | None":
@@ -37,9 +38,8 @@ class OwnGuidance:
         given = read_guidance(folder)
         if given is None:
             return None
-        reward = beside(folder, given.pop("reward", "reward"), "reward")
-        index = beside(folder, given.pop("index", "reward_index"), "index")
-        known = beside(folder, given.pop("known"), "known index") if "known" in given else None
+        reward, index = (place_of(folder, given.pop(name, PLACES[name]), name) for name in ("reward", "index"))
+        known = place_of(folder, given.pop("known"), "known index") if "known" in given else None
         try:
             return cls(reward, index, GuidanceConfig.of(given), known)
         except InputError as error:

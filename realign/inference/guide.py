@@ -8,6 +8,8 @@ import torch
 
 from realign.checkpoint.load import load_model
 from realign.errors import InputError
+from realign.files import resolve_model
+from realign.hub import HubName
 from realign.index.motion_index import MotionIndex
 from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import JointEmbedding
@@ -19,14 +21,26 @@ class Guide:
     """A reward and its index; each is loaded once, when it is first needed.
 
     Args:
-        reward: Checkpoint or folder of the reward.
-        index: Folder of the index.
+        reward: Checkpoint or folder of the reward, or its repository on the Hub.
+        index: The same of the index.
         device: Where the reward works.
         trust_code: Let the reward's configuration name classes outside realign.
     """
 
-    def __init__(self, reward: Path, index: Path, device: torch.device, trust_code: bool = False) -> None:
-        self.paths, self.device, self.trust_code = (reward, index), device, trust_code
+    def __init__(
+        self, reward: Path | HubName, index: Path | HubName, device: torch.device, trust_code: bool = False
+    ) -> None:
+        self.places, self.device, self.trust_code = (reward, index), device, trust_code
+
+    @cached_property
+    def paths(self) -> tuple[Path, Path]:
+        """Reward and index on this machine; what is on the Hub is downloaded.
+
+        Raises:
+            InputError: It cannot be.
+        """
+        reward, index = map(resolve_model, self.places)
+        return reward, index
 
     @cached_property
     def reward(self) -> JointEmbedding:

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 
 from realign.errors import InputError
-from realign.files import atomic_path
+from realign.files import atomic_path, resolve_model
+from realign.hub import HubName
 from realign.index.library import KNOWN, KNOWN_FILE
 from realign.index.motion_index import MotionIndex
 from realign.metrics.calibration import Logistic
@@ -142,11 +143,11 @@ class Known:
     """The captions known to a model, opened when they are first needed.
 
     Args:
-        index: Folder of the index; None knows nothing.
+        index: Folder of the index, or its repository on the Hub; None knows nothing.
         encoders: Encoders in use.
     """
 
-    def __init__(self, index: Path | None, encoders: Iterable[TextEncoder]) -> None:
+    def __init__(self, index: Path | HubName | None, encoders: Iterable[TextEncoder]) -> None:
         self._index, self._encoders = index, encoders
 
     @cached_property
@@ -156,7 +157,7 @@ class Known:
         Raises:
             InputError: As `KnownCaptions.open`.
         """
-        return None if self._index is None else KnownCaptions.open(self._index, self._encoders)
+        return None if self._index is None else KnownCaptions.open(resolve_model(self._index), self._encoders)
 
     def judge(self, texts: Sequence[str]) -> dict[str, Familiarity]:
         """How familiar captions are, by caption; empty if the index is not calibrated."""

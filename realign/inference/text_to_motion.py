@@ -15,7 +15,7 @@ from realign.errors import InputError, renamed
 from realign.files import resolve_model
 from realign.guidance.config import GuidanceConfig, Word, check_word
 from realign.guidance.own import OwnGuidance
-from realign.hub import with_revision
+from realign.hub import HubName, with_revision
 from realign.inference.clips import make_clips
 from realign.inference.common import LONGEST, SHORTEST, UNIT, check_captions, pick_device, pretrained_folder
 from realign.inference.guide import Guide
@@ -61,7 +61,7 @@ class TextToMotion:
         guide: Guide | None = None,
         default: GuidanceConfig | None = None,
         trust_code: bool = False,
-        known: Path | None = None,
+        known: Path | HubName | None = None,
     ) -> None:
         self.task, self.trust_code = frozen(task), trust_code
         self.skeleton = get_skeleton(task.skeleton)
@@ -161,7 +161,7 @@ class TextToMotion:
 
     def _guide(self, reward: str | Path | None, index: str | Path | None) -> Guide:
         """The reward and index at these paths; the model's own if the paths are the same."""
-        own = self.guide.paths if self.guide else (None, None)
+        own = (None, None) if self.guide is None or (reward and index) else self.guide.paths
         paths = (
             resolve_model(reward or own[0] or pretrained_folder("reward", "a reward with --reward")),
             resolve_model(

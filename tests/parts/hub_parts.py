@@ -1,4 +1,4 @@
-"""A small Hub on loopback: repositories of models with commits, branches and private ones, by the Hub's protocol."""
+"""A small Hub on loopback: models and data sets with commits, branches and private ones, by the Hub's protocol."""
 
 import base64
 import json
@@ -11,6 +11,7 @@ from threading import Thread
 from urllib.parse import unquote, urlsplit
 
 TOKEN = "hf_secret"
+_LARGE = (".safetensors", "features.npy")
 
 
 class Repository:
@@ -92,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
     def info(self, _: bytes, name: str, revision: str | None) -> None:
         revision = revision or "main"
         if found := self.repository(name, revision):
-            about = {"id": name, "sha": found.refs.get(revision, revision)}
+            about = {"id": name.removeprefix("datasets/"), "sha": found.refs.get(revision, revision)}
             names = [{"rfilename": path} for path in found.files(revision)]
             self.answer(200, about | ({"siblings": names} if self.server.lists else {}))
 
@@ -101,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
             rows = []
             for path, content in found.files(revision).items():
                 row = {"type": "file", "path": path, "size": len(content), "oid": sha1(content).hexdigest()}
-                if path.endswith(".safetensors"):
+                if path.endswith(_LARGE):
                     row["lfs"] = {"oid": sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
                 rows.append(row)
             self.answer(200, rows)
@@ -111,14 +112,14 @@ class Handler(BaseHTTPRequestHandler):
             files = found.files(revision)
             if path not in files:
                 return self.answer(404, X_Error_Code="EntryNotFound")
-            large = path.endswith(".safetensors")
+            large = path.endswith(_LARGE)
             etag = (sha256 if large else sha1)(files[path]).hexdigest()
             commit = found.refs.get(revision, revision)
             self.answer(200, files[path], ETag=f'"{etag}"', X_Repo_Commit=commit)
 
     def create(self, body: bytes) -> None:
         asked = json.loads(body)
-        name = f"{asked['organization']}/{asked['name']}"
+        name = f"{'datasets/' if asked.get('type') == 'dataset' else ''}{asked['organization']}/{asked['name']}"
         if not self.known:
             return self.answer(401)
         if name in self.server.repositories:
@@ -129,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def preupload(self, body: bytes, name: str, revision: str) -> None:
         def row(path: str) -> dict:
-            mode = "lfs" if path.endswith(".safetensors") else "regular"
+            mode = "lfs" if path.endswith(_LARGE) else "regular"
             return {"path": path, "uploadMode": mode, "shouldIgnore": False}
 
         self.answer(200, {"files": [row(each["path"]) for each in json.loads(body)["files"]]})
@@ -161,17 +162,17 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {"errors": [], "warnings": []})
 
 
-_NAME = "([^/]+/[^/]+)"
+_NAME = "((?:datasets/)?[^/]+/[^/]+)"
 ROUTES = [
-    (f"GET /api/models/{_NAME}(?:/revision/(.+))?", Handler.info),
-    (f"GET /api/models/{_NAME}/tree/([^/]+)", Handler.tree),
+    (f"GET /api/(?:models/)?{_NAME}(?:/revision/(.+))?", Handler.info),
+    (f"GET /api/(?:models/)?{_NAME}/tree/([^/]+)", Handler.tree),
     (f"(?:GET|HEAD) /{_NAME}/resolve/([^/]+)/(.+)", Handler.resolve),
     ("POST /api/repos/create", Handler.create),
     ("POST /api/validate-yaml", Handler.validate),
-    (f"POST /api/models/{_NAME}/preupload/(.+)", Handler.preupload),
+    (f"POST /api/(?:models/)?{_NAME}/preupload/(.+)", Handler.preupload),
     (f"POST /{_NAME}.git/info/lfs/objects/batch", Handler.batch),
     ("PUT /lfs/([0-9a-f]+)", Handler.store),
-    (f"POST /api/models/{_NAME}/commit/(.+)", Handler.commit),
+    (f"POST /api/(?:models/)?{_NAME}/commit/(.+)", Handler.commit),
 ]
 
 
