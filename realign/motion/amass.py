@@ -48,25 +48,26 @@ class BodyMotion:
     fps: float
 
     @classmethod
-    def read(cls, path: str | Path) -> "BodyMotion":
+    def read(cls, path: str | Path, fps: float | None = None) -> "BodyMotion":
         """Read a file of AMASS; nothing in it is executed.
 
         Args:
             path: A .npz with poses (or root_orient and pose_body), trans, betas, and its frame rate.
+            fps: The true rate, if that in the file is missing or wrong.
 
         Raises:
             InputError: It is damaged, or not a file of AMASS.
             OSError: It cannot be read.
         """
         with Npz(path) as file:
-            field = next((name for name in _RATES if name in file), None)
-            missing = [name for name in ("trans", "betas") if name not in file] + ([] if field else [_RATES[0]])
+            missing = [name for name in ("trans", "betas") if name not in file]
             if missing or not {"poses", "root_orient"} & file.names:
+                missing += [] if {*_RATES} & file.names else [_RATES[0]]
                 raise InputError(
                     f"{path} has no {', '.join(missing or ['poses'])}; files such as shape.npz are not motions."
                 )
             poses = _poses(file)
-            trans, betas, fps = file.numbers("trans"), file.numbers("betas"), file.numbers(str(field))
+            trans, betas, rate = file.numbers("trans"), file.numbers("betas"), _rate(file) if fps is None else fps
             gender, as_bytes = _gender(file)
         width = poses.shape[1] if poses.ndim == 2 else 0
         if width not in (*_WIDTHS, 3 * BODY_JOINTS) or trans.shape != (len(poses), 3):
@@ -76,13 +77,8 @@ class BodyMotion:
             )
         if betas.ndim == 0 or betas.size != betas.shape[-1]:
             raise InputError(f"{path} has betas of shape {betas.shape}; give one shape for all frames.")
-        if fps.size != 1:
-            raise InputError(f"{path} has a frame rate of shape {fps.shape}; give one number.")
-        check_fps(float(fps.item()), f"the frame rate of {path}")
         kind = _WIDTHS.get(width, "smplh")
-        return cls(
-            kind, poses.reshape(len(poses), -1, 3), trans, betas.reshape(-1), gender, as_bytes, float(fps.item())
-        )
+        return cls(kind, poses.reshape(len(poses), -1, 3), trans, betas.reshape(-1), gender, as_bytes, rate)
 
     @property
     def body(self) -> str:
@@ -98,6 +94,20 @@ def _poses(file: Npz) -> Float[ndarray, "T W"]:
     if any(part.ndim != 2 or len(part) != len(parts[0]) for part in parts):
         raise InputError(f"{file.path} has parts of poses of shapes {', '.join(str(part.shape) for part in parts)}.")
     return np.concatenate(parts, axis=1)
+
+
+def _rate(file: Npz) -> float:
+    """The frame rate in the file."""
+    field = next((name for name in _RATES if name in file), None)
+    if field is None:
+        raise InputError(
+            f"{file.path} does not say its frame rate ({_RATES[0]}); give it by --fps, which `render` has."
+        )
+    rate = file.numbers(field)
+    if rate.size != 1:
+        raise InputError(f"{file.path} has a frame rate of shape {rate.shape}; give one number.")
+    check_fps(float(rate.item()), f"the frame rate of {file.path}")
+    return float(rate.item())
 
 
 def _gender(file: Npz) -> tuple[str, bool]:

@@ -103,7 +103,7 @@ class MotionFiles:
     def _body(self, path: Path | StoredFile) -> ReadMotion:
         """A motion of AMASS, with the joints of its body model."""
         try:
-            motion = BodyMotion.read(path)
+            motion = BodyMotion.read(path, self.fps)
         except FileNotFoundError:
             raise InputError(f"no such motion file: {path}; check the path") from None
         if self.body_models is None:
@@ -120,7 +120,7 @@ class MotionFiles:
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         joints = from_z_up(joints) if self.up is None else turn_up(joints, self.up)
-        joints = resample(joints, self.fps or motion.fps, HUMANML3D.fps)
+        joints = resample(joints, motion.fps, HUMANML3D.fps)
         return ReadMotion(joints.astype(np.float32), HUMANML3D.fps, HUMANML3D)
 
 

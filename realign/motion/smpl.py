@@ -89,7 +89,9 @@ class BodyModel:
             InputError: There are more coefficients than the model has.
         """
         if betas.ndim != 1 or len(betas) > self.num_betas:
-            raise InputError(f"betas of shape {betas.shape} do not fit a body model of {self.num_betas} shapes.")
+            raise InputError(
+                f"{betas.size} betas do not fit a body model of {self.num_betas} shapes; download the model with more."
+            )
         return self.rest + self.directions[..., : len(betas)] @ betas
 
     def joints(

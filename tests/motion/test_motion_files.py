@@ -38,6 +38,22 @@ def test_a_file_of_amass_is_read_with_its_body(tmp_path, bodies):
     assert len(MotionClip.load(tmp_path / "walk.npz", body_models=bodies, fps=30)) == 81
 
 
+def test_a_rate_that_is_given_replaces_that_of_the_file(tmp_path, bodies):
+    motion = made_motion(121, 60.0)
+    write_motion(tmp_path / "good.npz", motion)
+    wanted = MotionClip.load(tmp_path / "good.npz", body_models=bodies)
+    for name, rate in (
+        ("zero", {"mocap_framerate": np.array(0.0)}),
+        ("odd", {"mocap_framerate": np.zeros(2)}),
+        ("no", {}),
+    ):
+        write_motion(tmp_path / f"{name}.npz", {key: motion[key] for key in motion if key != "mocap_framerate"} | rate)
+        with pytest.raises(InputError, match="frame rate"):
+            MotionClip.load(tmp_path / f"{name}.npz", body_models=bodies)
+        clip = MotionClip.load(tmp_path / f"{name}.npz", body_models=bodies, fps=60)
+        np.testing.assert_array_equal(clip.joints, wanted.joints)
+
+
 def test_what_was_written_as_amass_is_read_back(tmp_path, bodies):
     clip = MotionClip(standing(), 20.0)
     clip.save(tmp_path / "x.npz", body_models=bodies)
