@@ -8,7 +8,7 @@ from typing import Any
 from realign.commands.common import add_trust
 from realign.errors import InputError
 from realign.file_names import GUIDANCE
-from realign.files import model_path
+from realign.files import resolve_model
 from realign.hub import check_remote, check_repository, push
 
 _GUIDING = ("reward", "index", "known", "without_guidance")
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("--private and --license say how to write to the Hub; name a repository with --hub ORG/NAME.")
     elif any(getattr(options, name) for name in _GUIDING):
         raise InputError("--reward, --index, --known and --without-guidance are for the Hub; name a repository: --hub.")
-    source = model_path(options.checkpoint)
+    source = resolve_model(options.checkpoint)
     if (source / "index.faiss").is_file():
         raise InputError(f"{source} is an index; write `realign index push {source} ORG/NAME`.")
     if (source / "clips.npy").is_file():
