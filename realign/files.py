@@ -142,7 +142,8 @@ def missing(kind: str, path: Path, otherwise: str = "check the path.", names: It
         otherwise: The remedy without a similar name.
         names: Further names that could be meant, beside those in its folder.
     """
-    beside = {str(path.parent / each.name) for each in path.parent.iterdir()} if path.parent.is_dir() else set()
+    around = path.parent.iterdir() if path.parent.is_dir() else ()
+    beside = {str(path.parent / each.name) for each in around if bool(each.suffix) == bool(path.suffix)}
     return InputError(f"There is no {kind} at {path}; {suggestion(str(path), {*beside, *names}, otherwise, 0.75)}")
 
 

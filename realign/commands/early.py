@@ -7,6 +7,7 @@ it is used.
 import argparse
 import math
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,11 @@ def _check_input(options: argparse.Namespace, name: str, value: Any) -> None:
         path = local_path(text)
         if isinstance(path, Path) and not _is_there(path):
             raise missing_model(path, "index" if name in _INDEXES else "checkpoint")
+        if isinstance(path, Path) and name in _MODELS and path.is_file() and not zipfile.is_zipfile(path):
+            raise InputError(
+                f"{path} is not a checkpoint of this project, or is damaged or cut short; give one that `realign fit` "
+                "wrote, or copy it again."
+            )
     elif name == "data":
         from realign.data.store import read_meta
 

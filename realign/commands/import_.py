@@ -4,6 +4,9 @@ import argparse
 from pathlib import Path
 
 from realign.errors import InputError, renamed
+from realign.spelling import suggestion
+
+KINDS = ("mdm", "mld", "motionlcm", "motiondiffuse", "spm", "tmr", "guo")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,7 +17,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Check a published checkpoint, and write it as a folder of weights for every command. Nothing "
         "pickled is executed.",
     )
-    parser.add_argument("kind", metavar="KIND", help="mdm, mld, motionlcm, motiondiffuse, spm, tmr or guo")
+    parser.add_argument("kind", metavar="KIND", help=", ".join(KINDS))
     parser.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="the published file; guo: t2m or kit as unpacked"
     )
@@ -30,9 +33,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
 
 
+def check(options: argparse.Namespace) -> None:
+    """Refuse an unknown kind; a folder alone is an old way to name an evaluator's."""
+    if options.kind not in KINDS and (options.file is not None or not Path(options.kind).exists()):
+        remedy = suggestion(options.kind, KINDS, f"choose one of {', '.join(KINDS)}.")
+        raise InputError(f"There is no importer for {options.kind!r}; {remedy}")
+
+
 def run(options: argparse.Namespace) -> None:
     """Read, check, write, and print the result."""
-    from realign.checkpoint.official import KINDS
     from realign.checkpoint.official.importing import import_official
 
     given = {name: value for name, value in vars(options).items() if name not in ("command", "kind", "file", "output")}

@@ -47,6 +47,8 @@ MISTAKES = [
     (["evaluate", "--data", "set", "--replications", "0"], "--replications 0 is too small"),
     (["evaluate", "--data", "set", "-o", "x.csv"], "end the name with one of .json"),
     (["index", "build", "--data", "set", "-o", "file"], "-o file is a file, but a folder is to be written"),
+    (["import", "mmd", "x.pt", "-o", "x"], "There is no importer for 'mmd'; did you mean mdm?"),
+    (["export", "caption.txt", "-o", "x"], "caption.txt is not a checkpoint of this project"),
     (["import", "mdm", "nowhere.pt", "-o", "x"], "There is no file or folder for --file at nowhere.pt"),
     (["prepare", "motoins", "-o", "out"], "did you mean motions?"),
     (["export", "nowhere.ckpt", "-o", "x"], "There is no checkpoint at nowhere.ckpt"),
@@ -110,6 +112,13 @@ def test_mistakes_are_found_without_heavy_packages(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_kinds_of_imports_are_those_of_the_importers() -> None:
+    from realign.checkpoint.official import KINDS
+    from realign.commands import import_
+
+    assert set(import_.KINDS) == set(KINDS)
 
 
 def test_what_is_right_passes(here: Path) -> None:
