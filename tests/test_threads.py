@@ -55,7 +55,7 @@ def test_no_threads_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="--threads 0 is too few; give at least 1"):
         choose_threads(0)
     assert main(["generate", "walk", "--threads", "-2"]) == 2
-    assert "--threads -2 is too few" in capsys.readouterr().err
+    assert "--threads -2 is too small; give 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

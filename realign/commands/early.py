@@ -25,7 +25,6 @@ _FILES = (
     "file",
     "captions",
     "rig",
-    "subset",
     "humanml3d",
     "body_models",
     "stats",
