@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from realign.errors import InputError
+from realign.errors import InputError, MissingPackage
 from realign.files import atomic_path, resolve_model
 from realign.hub import HubName
 from realign.index.library import KNOWN, KNOWN_FILE
@@ -152,12 +152,17 @@ class Known:
 
     @cached_property
     def captions(self) -> KnownCaptions | None:
-        """The captions; None if the index is not calibrated.
+        """The captions; None if the index is not calibrated, or FAISS is not installed to read it.
 
         Raises:
             InputError: As `KnownCaptions.open`.
         """
-        return None if self._index is None else KnownCaptions.open(resolve_model(self._index), self._encoders)
+        if self._index is None:
+            return None
+        try:
+            return KnownCaptions.open(resolve_model(self._index), self._encoders)
+        except MissingPackage:  # keeps nobody from unguided motions
+            return None
 
     def judge(self, texts: Sequence[str]) -> dict[str, Familiarity]:
         """How familiar captions are, by caption; empty if the index is not calibrated."""

@@ -42,7 +42,13 @@ def pictures(folder: Path) -> dict[str, bytes]:
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     wandb = pytest.importorskip("wandb")
     monkeypatch.chdir(tmp_path)
-    for name, value in {"SILENT": "true", "DISABLE_CODE": "true", "CACHE_DIR": "w", "CONFIG_DIR": "w"}.items():
+    for name, value in {
+        "SILENT": "true",
+        "CONSOLE": "off",
+        "DISABLE_CODE": "true",
+        "CACHE_DIR": "w",
+        "CONFIG_DIR": "w",
+    }.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     yield
     wandb.finish()

@@ -18,8 +18,9 @@ def save_tokenizer(folder: Path, start: list[str], end: str, pad: str) -> int:
     marks = [(word, vocabulary[word]) for word in [*start, end]]
     tokenizer.post_processor = processors.TemplateProcessing(" ".join([*start, "$A", end]), special_tokens=marks)
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token=pad, eos_token=end, model_max_length=64
-    ).save_pretrained(folder)
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token=pad, eos_token=end, model_max_length=64,
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)  # fmt: skip
     return len(vocabulary)
 
 

@@ -175,15 +175,15 @@ def test_jsonargparse_builds_encoders(prefix, tmp_path):
     parser.add_class_arguments(Model, "model")
     inner = {"class_path": f"{prefix}HashingEncoder", "init_args": {"dim": 16}}
     outer = {"class_path": f"{prefix}CachedTextEncoder", "init_args": {"encoder": inner, "cache_dir": str(tmp_path)}}
-    model = parser.instantiate(parser.parse_object({"model": {"text": outer}})).model
+    model = parser.instantiate_classes(parser.parse_object({"model": {"text": outer}})).model
     assert isinstance(model.text, CachedTextEncoder) and model.text.dim == 16
     assert model.text(["a walk"]).pooled.shape == (1, 16)
     parsed = parser.parse_args([f"--model.text={prefix}MiniLMEncoder"])
-    assert isinstance(parser.instantiate(parsed).model.text, MiniLMEncoder)
+    assert isinstance(parser.instantiate_classes(parsed).model.text, MiniLMEncoder)
 
 
 def test_jsonargparse_takes_an_encoder_as_subclass_argument():
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(TextEncoder, "text")
     parsed = parser.parse_args(["--text=realign.text.HashingEncoder", "--text.dim=8"])
-    assert parser.instantiate(parsed).text.fingerprint == "hashing/8"
+    assert parser.instantiate_classes(parsed).text.fingerprint == "hashing/8"
