@@ -88,7 +88,7 @@ def _check_class(place: str, class_path: str) -> None:
 def source_of(module: str) -> Path | None:
     """The file of a module, found without importing its package; None if it is not a source file."""
     top, *rest = module.split(".")
-    spec = find_spec(top)
+    spec = find_spec(top) if top else None  # a class may be named without its module
     if spec is None or spec.origin is None:
         return None
     path = Path(spec.origin)

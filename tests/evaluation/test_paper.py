@@ -52,7 +52,7 @@ def test_a_row_of_generation_says_what_its_name_says(path: Path, monkeypatch: py
     generator, *_, data = path.stem.split("_")
     guided = re.sub(rf"^{generator}_?|_?{data}$", "", path.stem)
     (setting,) = settings_of(options)
-    assert str(options.generator) == f"imported/{generator}_{data}" and options.data == Path(f"prepared/{data}")
+    assert str(options.generator) == f"imported/{generator}_{data}" and Path(options.data) == Path(f"prepared/{data}")
     assert options.evaluator == [f"guo=imported/guo_{data}"] and options.replications == 20
     config, aware = setting.config, guided == "realign" or guided.endswith("aware")
     assert config.method == ("reward" if guided else "none")
@@ -72,7 +72,7 @@ def test_a_row_of_generation_says_what_its_name_says(path: Path, monkeypatch: py
 def test_a_row_of_retrieval_says_what_its_name_says(path: Path) -> None:
     options = parsed(path)
     _, model, data = path.stem.split("_")
-    assert str(options.retriever) == f"imported/{model}_{data}" and options.data == Path(f"prepared/{data}")
+    assert str(options.retriever) == f"imported/{model}_{data}" and Path(options.data) == Path(f"prepared/{data}")
     assert options.sentence_encoder == "sentence-transformers/all-mpnet-base-v2"
     assert all(0 < each.mean < 1 for each in read_figures(options.published, MEASURES).values())
 

@@ -121,7 +121,7 @@ def test_the_picture_has_one_point_per_setting(
 
 def test_a_sweep_goes_into_a_csv_file(swept: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*swept[1][:-1], "sweep.json", "--strength", "1"]) == 2
-    assert "sweep.json; choose another -o" in capsys.readouterr().err
+    assert "'sweep.json': end the name with one of .csv" in capsys.readouterr().err
 
 
 def test_two_evaluators_make_two_lines_and_two_panels(tmp_path: Path) -> None:

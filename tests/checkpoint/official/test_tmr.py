@@ -126,6 +126,7 @@ def test_the_command_reports_faults_in_one_sentence(
 ) -> None:
     folder = shutil.copytree(published("tmr", "split_263")[0].parent, tmp_path / "model", symlinks=True)
     stats = tmp_path / "stats"
+    stats.mkdir()
 
     def told(file: Path, *options: str) -> str:
         assert main(["import", "tmr", str(file), *options, "-o", str(tmp_path / "out")]) == 2
