@@ -38,7 +38,7 @@ def test_values_of_every_kind_of_option(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
-    assert found.data == Path("prepared/x") and found.evaluator == ["guo=a", "second=b"]
+    assert str(found.data) == "prepared/x" and found.evaluator == ["guo=a", "second=b"]
     assert found.guidance == ["none", "reward"] and found.setting == ["name=strong guidance=reward strength=600"]
     assert (found.through_decoder, found.batch_mean, found.window) == (False, True, (0.2, 1.0))
     assert (found.norm_limit, found.mm_replications, found.reward, found.replications) == (2.0, 3, None, 20)
@@ -69,7 +69,7 @@ def test_bases_and_later_configurations(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("steps: 9")
     words = ["--config", str(tmp_path / "other.yaml")]
     found = options_of("{base: base.yaml, let: {set: y}, published: {R@1: 0.5}}", tmp_path, *words)
-    assert (found.data, found.steps, found.published) == (Path("prepared/y"), 9, {"FID": 1, "R@1": 0.5})
+    assert (str(found.data), found.steps, found.published) == ("prepared/y", 9, {"FID": 1, "R@1": 0.5})
 
 
 @pytest.mark.parametrize(
