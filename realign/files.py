@@ -87,11 +87,14 @@ def local_path(given: str | Path) -> Path | HubName:
 
 
 def local_set(given: str | Path) -> Path | HubSet:
-    """The path of a prepared set, or the name of one on the Hub, by the rules of `local_path`."""
+    """The path of a prepared set, or the name of one on the Hub, by the rules of `local_path`.
+
+    The configurations of the package name sets ``prepared/NAME``: one that is not there was not prepared yet.
+    """
     if isinstance(given, HubSet):
         return given
     path = Path(given)
-    return HubSet(given) if _is_remote(given, path) else path
+    return HubSet(given) if _is_remote(given, path) and path.parts[0] != "prepared" else path
 
 
 def _is_remote(given: str | Path, path: Path) -> bool:

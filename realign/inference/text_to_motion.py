@@ -161,14 +161,17 @@ class TextToMotion:
 
     def _guide(self, reward: str | Path | None, index: str | Path | None) -> Guide:
         """The reward and index at these paths; the model's own if the paths are the same."""
-        own = (None, None) if self.guide is None or (reward and index) else self.guide.paths
+        guide = self.guide
+        if guide and reward and index and any(isinstance(each, HubName) for each in guide.places):
+            guide = None  # so that its own are not downloaded in vain
+        own = guide.paths if guide else (None, None)
         paths = (
             resolve_model(reward or own[0] or pretrained_folder("reward", "a reward with --reward")),
             resolve_model(
                 index or own[1] or pretrained_folder("reward_index", "an index made with the reward, with --index")
             ),
         )
-        return self.guide if self.guide and paths == own else Guide(*paths, self.task.device, self.trust_code)
+        return guide if guide and paths == own else Guide(*paths, self.task.device, self.trust_code)
 
     @property
     def default_guidance(self) -> "Steering | None":
