@@ -173,8 +173,6 @@ def run(options: argparse.Namespace) -> None:
     from realign.evaluation.tables import markdown, write_tables
     from realign.inference import pick_device
 
-    if options.output.suffix != ".json":
-        raise InputError(f"The results go into a .json file, not {options.output}; choose another -o.")
     if options.retriever is not None:
         return _run_retrieval(options)
     _refuse(options, _RETRIEVAL_ONLY, "only --retriever reads it")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from realign.commands.evaluate import add_measuring, measure
 from realign.commands.guiding import add_guidance_files, own_guidance, window
-from realign.errors import InputError
 from realign.extras import EXTRAS
 from realign.guidance.arguments import add_guidance_options
 from realign.guidance.config import GuidanceConfig
@@ -57,8 +56,6 @@ def run(options: argparse.Namespace) -> None:
     from realign.evaluation.tables import markdown
     from realign.inference import pick_device
 
-    if options.output.suffix != ".csv":
-        raise InputError(f"The sweep goes into a .csv file, not {options.output}; choose another -o.")
     grid = {name: getattr(options, name) for name in _GRID if getattr(options, name) is not None}
     settings = sweep_settings(grid, options.common, own_guidance(options.generator))  # checked before models are loaded
     kept = options.output.with_suffix(".json")

@@ -1,10 +1,11 @@
 """`realign tune-guidance`: choose a generator's guidance on validation clips."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realign.commands.common import SAMPLERS, add_guidance_scale
+from realign.commands.common import SAMPLERS, add_guidance_scale, note
 from realign.commands.evaluate import SAMPLING, add_measuring, measure
 from realign.commands.guiding import add_guidance_files, window
 from realign.errors import InputError
@@ -54,6 +55,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> None:
     """Search, write and print."""
     use_threads(options.threads, options.batch_size, options.devices)
+    from realign.checkpoint.guidance import name_of
     from realign.distributed import launch
     from realign.evaluation.results import Results
     from realign.evaluation.settings import Setting
@@ -80,19 +82,32 @@ def run(options: argparse.Namespace) -> None:
 
     guidance, verdicts = search(plan, measured, options.tolerance)
     before = OwnGuidance.read(output.parent)
-    known = None if before is None or before.known is None else before.known.name
+    known = None if before is None or before.known is None else name_of(before.known)
     write_guidance(output, guidance, reward, index, known)
     for verdict in verdicts:
         print(f"{verdict.gain:+.3f}  {verdict.name}{'; worse: ' + ', '.join(verdict.worse) if verdict.worse else ''}")
+    if guidance.method != "none":
+        tell_absent(output, {"reward": reward} | ({"index": index} if guidance.eta else {}))
     print("No setting is better than no guidance." if guidance.method == "none" else f"Best: {verdicts[0].name}.")
     print(output, kept, sep="\n")
+
+
+def tell_absent(output: Path, names: Mapping[str, str]) -> None:
+    """Tell which of the folders that a guidance.yaml names do not lie where `realign generate` looks for them."""
+    from realign.checkpoint.guidance import place_of
+
+    for what, name in names.items():
+        place = place_of(output.parent, name, what)
+        if isinstance(place, Path) and not place.exists():
+            note(
+                f"{output} names the {what} {name!r}, which is not at {place}; put its folder there (`realign export` "
+                "makes one of a .ckpt) and write the folder's name"
+            )
 
 
 def _output(options: argparse.Namespace) -> Path:
     """The file to write."""
     if options.output is not None:
-        if options.output.suffix != ".yaml":
-            raise InputError(f"The guidance goes into a .yaml file, not {options.output}; choose another -o.")
         return Path(options.output)
     if options.generator is None or not Path(options.generator).is_dir():
         raise InputError("Give -o FILE: guidance.yaml can only be written beside the weights of a generator's folder.")
@@ -112,4 +127,4 @@ def _names(options: argparse.Namespace) -> tuple[str, str]:
         return name_of(own.reward), name_of(own.index)
     if options.index is None and options.eta:
         raise InputError("Give --index, made with the reward by `realign index build`, or --eta 0.")
-    return Path(options.reward).name, Path(options.index).name if options.index is not None else "reward_index"
+    return name_of(options.reward), "reward_index" if options.index is None else name_of(options.index)

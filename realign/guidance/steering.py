@@ -14,7 +14,7 @@ from realign.checkpoint.load import load_model
 from realign.diffusion.steered import Steers
 from realign.diffusion.windows import WindowPlan
 from realign.errors import InputError
-from realign.guidance.composed import Together, WindowedGuidance
+from realign.guidance.composed import WindowedGuidance
 from realign.guidance.config import USUAL, GuidanceConfig
 from realign.guidance.gradient import RewardGradient
 from realign.guidance.match import check_match, needs_decoder
@@ -135,7 +135,6 @@ class RewardSteering(Steering):
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
         plan: WindowPlan | None = options.get("windows")
-        beside: Steers | None = options.pop("guidance", None)
         guidance: Steers
         if plan is None:
             guidance = self.guidance(generator, captions, lengths, exclude, seeds)
@@ -144,7 +143,7 @@ class RewardSteering(Steering):
             rows, starts = (upload(torch.tensor(each), seeds.device) for each in (plan.rows, plan.starts))
             own = torch.tensor(plan.window_lengths), exclude, derive(seeds[rows], "window", starts)
             guidance = WindowedGuidance(self.guidance(generator, captions, *own), windows)
-        return generator.sample(captions, lengths, seeds, guidance=Together.of(guidance, beside), **options)
+        return generator.sample(captions, lengths, seeds, guidance=guidance, **options)
 
 
 class BestOfN(Steering):

@@ -1,16 +1,19 @@
 """The search for a generator's guidance: its rule on invented measures, and the command on small models."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from evaluate_parts import make_shelf
 
 from realign.cli import main
+from realign.commands import tune_guidance
 from realign.evaluation.results import Results, Row
 from realign.evaluation.settings import Setting
 from realign.evaluation.tuning import Search, judge, search, write_guidance
 from realign.guidance.config import GuidanceConfig
 from realign.guidance.own import OwnGuidance
+from realign.hub import HubName
 
 
 def row(name: str, r1: float, fid: float, skating: float, second: tuple[float, float] | None = None) -> Row:
@@ -85,6 +88,20 @@ def test_the_file_is_the_guidance_of_the_generator_beside_it(tmp_path: Path) -> 
     write_guidance(tmp_path / "generator" / "guidance.yaml", guidance, "my_reward", "my_index", "index")
     known = OwnGuidance.read(tmp_path / "generator")
     assert known is not None and known.known == tmp_path / "index"
+
+
+def test_names_of_repositories_stay_and_absent_folders_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = Namespace(reward=HubName("org/reward"), index=HubName("org/index@v1"), eta=1.0, generator=None)
+    reward, index = tune_guidance._names(given)
+    assert (reward, index) == ("hub:org/reward", "hub:org/index@v1")
+    output = tmp_path / "generator" / "guidance.yaml"
+    (tmp_path / "reward").mkdir()
+    tune_guidance.tell_absent(output, {"reward": "reward", "index": index})
+    assert capsys.readouterr().err == ""
+    tune_guidance.tell_absent(output, {"reward": "last.ckpt"})
+    assert f"names the reward 'last.ckpt', which is not at {tmp_path / 'last.ckpt'}" in capsys.readouterr().err
 
 
 def test_the_command_writes_guidance_that_generate_can_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

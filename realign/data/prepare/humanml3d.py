@@ -65,6 +65,7 @@ class LayoutFolder(Source):
     units: str | None = None
     _paths: list[Path] = field(default_factory=list)
     _texts: Path | None = None
+    _labels: dict[str, _Labels] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -96,7 +97,8 @@ class LayoutFolder(Source):
                 raise InputError(f"--{name} {value} is for joints, but {folder} holds features; drop the option.")
         source = cls(root, found, features, captions_file=captions, splits_option=splits, up=up, units=units)
         source._paths = data_files(folder, ".npy")
-        source.names_actions = any(action for _, _, action in source._labels().values())
+        source._labels = source._read_labels()
+        source.names_actions = any(action for _, _, action in source._labels.values())
         return source
 
     def files(self) -> Iterable[Path]:
@@ -152,7 +154,7 @@ class LayoutFolder(Source):
 
     def __getstate__(self) -> dict[str, Any]:
         """State that worker processes need."""
-        return super().__getstate__() | {"_paths": []}
+        return super().__getstate__() | {"_paths": [], "_labels": {}}
 
     def captions(self, item: Item) -> Sequence[Caption]:
         """The captions of one motion, from its file in texts if the folder has texts."""
@@ -188,7 +190,7 @@ class LayoutFolder(Source):
         self,
     ) -> tuple[dict[str, list[Caption]], dict[str, _Labels], dict[str, int]]:
         """Captions by id, kind, label and action by id, splits by id."""
-        labels = self._labels()
+        labels = self._labels
         kinds: dict[str, _Labels] = {name: (kind, None, action) for name, (kind, _, action) in labels.items()}
         if self.captions_file is not None:
             self.captions_from = f"the file {self.captions_file.name}"
@@ -211,7 +213,7 @@ class LayoutFolder(Source):
             "or a folder texts with one <id>.txt for each clip."
         )
 
-    def _labels(self) -> dict[str, _Labels]:
+    def _read_labels(self) -> dict[str, _Labels]:
         """Kind, (content, style) if captions are written from them, and action of each id in index.csv."""
         path = self.root / "index.csv"
         if not path.is_file():
