@@ -4,6 +4,8 @@ CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 GUIDANCE = "guidance.yaml"  # beside a generator's weights
 SUMS, CARD = "SHA256SUMS", "README.md"  # in folders written for the Hub
 META = "meta.json"  # of an index, and of a prepared set
+OUTPUTS = ("prepared", "imported", "indexes", "runs")
+"""Folders below the current one that configurations and documents name: commands fill them."""
 GLTF = (".glb", ".gltf")
 READ_MOTIONS = (".npy", ".npz", ".bvh", *GLTF)
 WRITTEN_MOTIONS = (".gif", ".mp4", ".html", ".png", ".bvh", ".npy", ".npz", ".glb")

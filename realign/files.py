@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from realign.errors import InputError
-from realign.file_names import CONFIG, WEIGHTS
+from realign.file_names import CONFIG, OUTPUTS, WEIGHTS
 from realign.hub import HubName, HubSet, fetch, is_hub_name
 from realign.spelling import suggestion
 from realign.staging import atomic_path as atomic_path
@@ -78,7 +78,8 @@ def model_path(given: str | Path) -> Path:
 def local_path(given: str | Path) -> Path | HubName:
     """As `resolve_model`, but the name of a repository on the Hub stays one, and nothing is downloaded.
 
-    Beside a folder ORG here, ORG/NAME is a path that is wrong, and ORG/NAME@REVISION a repository.
+    Beside a folder ORG here, and in the folders of `OUTPUTS`, ORG/NAME is a path that is wrong or was not written yet,
+    and ORG/NAME@REVISION a repository.
     """
     if isinstance(given, HubName):
         return given
@@ -87,21 +88,18 @@ def local_path(given: str | Path) -> Path | HubName:
 
 
 def local_set(given: str | Path) -> Path | HubSet:
-    """The path of a prepared set, or the name of one on the Hub, by the rules of `local_path`.
-
-    The configurations of the package name sets ``prepared/NAME``: one that is not there was not prepared yet.
-    """
+    """The path of a prepared set, or the name of one on the Hub, by the rules of `local_path`."""
     if isinstance(given, HubSet):
         return given
     path = Path(given)
-    return HubSet(given) if _is_remote(given, path) and path.parts[0] != "prepared" else path
+    return HubSet(given) if _is_remote(given, path) else path
 
 
 def _is_remote(given: str | Path, path: Path) -> bool:
     """Whether a text names a repository on the Hub, and nothing at its path."""
     if not isinstance(given, str) or not is_hub_name(given) or path.exists():
         return False
-    return "@" in given or not path.parent.is_dir()
+    return "@" in given or not (path.parts[0] in OUTPUTS or path.parent.is_dir())
 
 
 def resolve_model(given: str | Path) -> Path:
@@ -156,9 +154,14 @@ def missing_model(path: Path, kind: str = "checkpoint") -> InputError:
     shipped = (
         [each.name for each in home.iterdir() if each.is_dir()] if home.is_dir() and path.name == str(path) else []
     )
-    hub = f"{path}@main" if is_hub_name(str(path)) else "ORG/NAME"  # a folder ORG is here
-    made = "train one with `realign fit`" if kind == "checkpoint" else "build one with `realign index build`"
-    return missing(kind, path, f"check the path, name a repository on the Hub as {hub}, or {made}.", shipped)
+    hub = f"{path}@main" if is_hub_name(str(path)) else "ORG/NAME"  # see `local_path`
+    command = "index build" if kind == "index" else "import" if path.parts[:1] == ("imported",) else "fit"
+    return missing(
+        kind,
+        path,
+        f"check the path, name a repository on the Hub as {hub}, or make one with `realign {command}`.",
+        shipped,
+    )
 
 
 def read_text(path: str | Path, errors: str = "strict") -> str:

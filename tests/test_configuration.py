@@ -1,15 +1,19 @@
 """Configurations that build on others."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from realign.callbacks import EMA
 from realign.cli import build, main
-from realign.configuration import compose_arguments, find_config, merge, read_config
+from realign.configuration import compose_arguments, configs_folder, find_config, merge, read_config
 from realign.errors import InputError, Renamed
+from realign.files import local_path, local_set
+from realign.hub import HubName, HubSet, is_hub_name
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -60,6 +64,27 @@ def test_shipped_configurations_are_found_from_any_folder(tmp_path: Path, monkey
     assert read_config("tiny/vae")["model"]["class_path"] == "realign.tasks.VAETask"
     with pytest.raises(InputError, match="tiny/vae"):
         find_config("tiny/vea")
+
+
+def test_folders_that_configurations_name_are_never_repositories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(value: Any, key: str = "") -> set[str]:
+        if isinstance(value, Mapping):
+            return {name for below, each in value.items() for name in named(each, below)}
+        if isinstance(value, list):
+            return {name for each in value for name in named(each)}
+        places = ("data", "checkpoint", "generator", "reward", "index", "retriever", "evaluator", "dirpath", "folder")
+        return {value.split("=")[-1]} if isinstance(value, str) and key in places else set()
+
+    whole = [path for path in configs_folder().rglob("*.yaml") if path.parent.name not in ("base", "ablation")]
+    folders = set().union(*(named(read_config(path)) for path in whole))
+    monkeypatch.chdir(tmp_path)
+    read_as_repositories = {name for name in folders if is_hub_name(name)}
+    assert {Path(name).parts[0] for name in read_as_repositories} == {"prepared", "imported", "indexes", "runs"}
+    for name in sorted(read_as_repositories):
+        assert local_path(name) == local_set(name) == Path(name)
+        assert isinstance(local_path(f"{name}@main"), HubName) and isinstance(local_set(f"{name}@main"), HubSet)
 
 
 def test_only_configurations_of_a_command_line_are_replaced(tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ MISTAKES = [
     (["search", "--motion", "walk.bhv", "bow"], "--motion 'walk.bhv' is not a .npy"),
     (["search", "--motion", "motoin.npy"], "did you mean motion.npy?"),
     (["render", "motoin.npy", "-o", "x.gif"], "There is no motion file at motoin.npy; did you mean motion.npy?"),
+    (["generate", "walk", "--checkpoint", "imported/mdm"], "There is no checkpoint at imported/mdm; check the path, "
+     "name a repository on the Hub as imported/mdm@main, or make one with `realign import`."),
+    (["generate", "walk", "--reward", "runs/reward"], "There is no checkpoint at runs/reward; check the path"),
+    (["search", "walk", "--index", "indexes/spm"], "There is no index at indexes/spm; check the path"),
+    (["evaluate", "--data", "set", "--evaluator", "guo=imported/guo"], "There is no checkpoint at imported/guo; check"),
+    (["evaluate", "--data", "prepared/mocap"], "prepared/mocap holds no prepared set"),
     (["evaluate", "--data", "nowhere"], "nowhere holds no prepared set"),
     (["evaluate", "--data", "set", "--protocol", "gou"], "The protocol 'gou' is unknown; did you mean guo?"),
     (["evaluate", "--data", "set", "--split", "tset"], "The split 'tset' is unknown; did you mean test?"),
@@ -124,7 +130,8 @@ def test_the_kinds_of_imports_are_those_of_the_importers() -> None:
 def test_what_is_right_passes(here: Path) -> None:
     words = ["--checkpoint", "generator", "--index", "reward_index", "--file", "caption.txt", "-o", "new/folder/x.gif"]
     early.check(parse(["generate", "a person walks", *words]))
-    early.check(parse(["generate", "a person walks", "--checkpoint", "org/name@main"]))
+    early.check(parse(["generate", "a person walks", "--checkpoint", "org/name@main", "--reward", "runs/reward@main"]))
+    early.check(parse(["search", "a person walks", "--data", "prepared/mocap@main"]))
     early.check(parse(["search", "--motion", "motion.npy", "--render", "x.png"]))
     early.check(parse(["evaluate", "--data", "set", "--evaluator", "a=evaluator", "--evaluator", "org/name"]))
     early.check(parse(["sweep", "--data", "set", "--strength", "0", "100", "--window", ".2,1"]))
