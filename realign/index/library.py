@@ -14,11 +14,10 @@ from realign.index import engine
 from realign.index.joints import PackedJoints, write_joints
 from realign.index.motion_index import MotionIndex
 from realign.index.shards import Embedded
-from realign.index.storage import MANIFEST, read_manifest
+from realign.index.storage import KNOWN, KNOWN_FILE, MANIFEST, read_manifest
 from realign.index.writing import write_embedded
 
 CAPTIONS, JOINTS = "captions", "joints"
-KNOWN, KNOWN_FILE = "known", "calibration.json"  # what `realign calibrate` writes: a folder, and a file in it
 
 
 @dataclass(frozen=True)

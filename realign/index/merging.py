@@ -80,6 +80,7 @@ def merge_libraries(folders: Sequence[str | Path], output: str | Path, factory: 
             (clip for each in joints for clip in each) if joints else None, _about(joints[0]) if joints else None,
             fingerprint=first.motions.fingerprint, factory=factory,
         )  # fmt: skip
+        storage.keep_calibration(made, output, [each.folder for each in libraries])
     return bool(joints)
 
 

@@ -216,6 +216,7 @@ class MotionIndex:
             engine.write_index(index, temporary / storage.INDEX_FILE)
             about = {"fingerprint": self.fingerprint, "factory": self.factory}
             finish_folder(temporary, index, self._keys, map(to_record, self.items), **about)
+            storage.keep_calibration(temporary, folder)
 
     @classmethod
     def load(

@@ -3,16 +3,19 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import shutil
+import warnings
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from realign.errors import InputError
+from realign.errors import InputError, InputWarning
 from realign.file_names import META
 from realign.files import missing_model, piece_digest, sweep
 
 MANIFEST = META
+KNOWN, KNOWN_FILE = "known", "calibration.json"  # what `realign calibrate` writes: a folder, and a file in it
 INDEX_FILE, KEYS_FILE, PLACES_FILE = "index.faiss", "keys.npy", "places.npy"
 VERSION = 1
 PIECE = 1 << 22  # bytes under one checksum: 4 MiB, so that a large file can be checked in part and on several cores
@@ -80,6 +83,30 @@ def _is_manifest(content: dict[str, Any] | None) -> bool:
     return (
         content is not None and {"sha256", "files", "version"} <= content.keys() and isinstance(content["files"], dict)
     )
+
+
+def keep_calibration(made: Path, output: Path, sources: Sequence[Path] = ()) -> None:
+    """Copy what `realign calibrate` wrote into an earlier index, if the new one is the same to the last bit.
+
+    Its probabilities hold for the motions and captions with which they were measured; otherwise a warning says that it
+    is left out.
+
+    Args:
+        made: The new index, complete but for this.
+        output: Where it will be; what is there is replaced.
+        sources: Indexes of which it was made.
+    """
+    calibrated = [each for each in (output, *sources) if (each / KNOWN).is_dir()]
+    same = next((each for each in calibrated if _read(each) == _read(made)), None)
+    if same is not None:
+        shutil.copytree(same / KNOWN, made / KNOWN)
+    elif calibrated:
+        warnings.warn(
+            f"The calibration of {calibrated[0]} does not hold for the new index at {output}, which differs from it, "
+            f"and is left out; measure it with `realign calibrate --index {output}`.",
+            InputWarning,
+            stacklevel=2,
+        )
 
 
 def check_model(folder: Path, made_by: str, fingerprint: str) -> None:

@@ -19,7 +19,7 @@ from realign.index.items import MotionItem, PackedItems, to_record, write_record
 from realign.index.library import write_library
 from realign.index.names import first_places, name_digests
 from realign.index.shards import Shards, ShardWriter
-from realign.index.storage import check_replaceable
+from realign.index.storage import check_replaceable, keep_calibration
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import JointEmbedding
@@ -35,7 +35,8 @@ class IndexWriter:
     process merges them in the order of the data, and writes the index in bounded memory.
 
     Args:
-        folder: The index's folder; an index that is there is replaced, once the new one is complete.
+        folder: The index's folder; an index that is there is replaced, once the new one is complete. Its calibration
+            stays if the new one is the same.
         embedder: The model.
         packed: The prepared set of the motions, if there is one.
         factory: A FAISS factory string; chosen by the number of motions when None.
@@ -133,6 +134,7 @@ class IndexWriter:
                 self._made, motions, captions, joints, about,
                 fingerprint=self.embedder.fingerprint, factory=self.factory,
             )  # fmt: skip
+            keep_calibration(self._made, self.folder)
 
     def _part(self, what: str, process: int = 0) -> Path:
         """A temporary folder beside the index."""

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from realign.errors import InputError, MissingPackage
 from realign.files import atomic_path, resolve_model
 from realign.hub import HubName
-from realign.index.library import KNOWN, KNOWN_FILE
 from realign.index.motion_index import MotionIndex
+from realign.index.storage import KNOWN, KNOWN_FILE
 from realign.metrics.calibration import Logistic
 from realign.motion.familiarity import Familiarity
 from realign.text.base import TextEncoder

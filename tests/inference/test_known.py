@@ -132,6 +132,27 @@ def test_without_actions_the_captions_of_a_split_search_its_motions(home: Path, 
     assert {"known/calibration.json", "known/index.faiss", "known/meta.json"} <= names
 
 
+def test_a_calibration_stays_with_the_same_index_and_is_left_out_of_another(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again, before = tmp_path / "index", (home / "index/known/calibration.json").read_bytes()
+    shutil.copytree(home / "index", again)
+    words = ["index", "build", "--checkpoint", str(home / "model"), "--data", str(home / "data"), "--device", "cpu"]
+    assert main([*words, "-o", str(again), "--with-motions", "--without-captions"]) == 0
+    assert (again / "known/calibration.json").read_bytes() == before and KnownCaptions.open(again) is not None
+    assert MotionLibrary.load(again).joints() is not None and "calibrat" not in capsys.readouterr().err
+    told = f"note: The calibration of {again} does not hold"
+    assert main([*words, "-o", str(again), "--split", "test"]) == 0
+    assert told in capsys.readouterr().err and KnownCaptions.open(again) is None
+    shutil.rmtree(again)
+    shutil.copytree(home / "index", again)
+    assert main([*words, "-o", str(tmp_path / "other"), "--split", "test"]) == 0
+    assert main(["index", "merge", str(tmp_path / "other"), str(again), "-o", str(tmp_path / "both")]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line and f"`realign calibrate --index {tmp_path / 'both'}`" in line
+    assert KnownCaptions.open(tmp_path / "both") is None and KnownCaptions.open(again) is not None
+
+
 @pytest.mark.parametrize("damage", ["cut", "number", "other", "gone"])
 def test_a_damaged_calibration_is_named(home: Path, tmp_path: Path, damage: str) -> None:
     shutil.copytree(home / "index", tmp_path / "index")
