@@ -12,9 +12,9 @@ from realign.distributed import from_first, processes
 from realign.errors import InputError, renamed
 from realign.evaluation.clips import EvaluationClips
 from realign.evaluation.models import EvaluationModels, check_independent
-from realign.evaluation.replicate import REWARD, Make, Replicator
+from realign.evaluation.replicate import REWARD, Made, Replicator
 from realign.evaluation.results import REAL, Results, Row, open_results
-from realign.evaluation.sampling import Recorded, SettingSampler
+from realign.evaluation.sampling import SettingSampler, recorded, sampled_once
 from realign.evaluation.settings import PROTOCOLS, Precision, Protocol, Setting, default_settings, unique_settings
 from realign.evaluation.speed import measure_speed
 from realign.guidance.config import GuidanceConfig
@@ -139,7 +139,6 @@ class Evaluation:
             results.row(REAL, None),
             *(results.row(name, self._told(each.setting)) for name, each in samplers.items()),
         ]
-        makers: dict[str, Make] = {REAL: Recorded(self.generator.device), **samplers}
         work = _Work(self.replicator, watch, rows[1:], replications, multimodality)
 
         def save() -> None:
@@ -147,20 +146,46 @@ class Evaluation:
                 results.save(output)
 
         for number in range(max(replications, multimodality)):
-            for row in rows:
-                if len(row.replications) == number < replications:
-                    made = work.made(f"{row.name} {number + 1}/{replications}", row)
-                    row.replications.append(self.replicator.measure(row.name, makers[row.name], number, made))
-                    save()
-                if row.setting is not None and len(row.multimodality) == number < multimodality:
-                    made = work.made(f"{row.name} MModality {number + 1}/{multimodality}", row)
-                    row.multimodality.append(self.replicator.diversify(makers[row.name], number, made))
-                    save()
+            for group in _groups(rows, samplers):
+                for kept, count in (("replications", replications), ("multimodality", multimodality)):
+                    if number < count and self._add(kept, number, group, samplers, f"{number + 1}/{count}", work):
+                        save()
         for row in rows[1:]:
             if time_captions and row.speed is None:
                 row.speed = from_first(self._time(samplers[row.name], time_captions) if first else None)
                 save()
         return results
+
+    def _add(
+        self,
+        kept: str,
+        number: int,
+        group: Sequence[Row],
+        samplers: Mapping[str, SettingSampler],
+        label: str,
+        work: "_Work",
+    ) -> bool:
+        """Add a record to the rows of a group that lack it, from one sampling; whether there were any.
+
+        Args:
+            kept: replications, or multimodality, which recorded motions do not have.
+            number: Of the record.
+            group: Rows of the same samples.
+            samplers: By name.
+            label: Of the progress.
+            work: Counts the motions.
+        """
+        many = kept == "multimodality"
+        due = [row for row in group if len(getattr(row, kept)) == number and not (many and row.setting is None)]
+        if not due:
+            return False
+        names = [row.name for row in due]
+        make = recorded(REAL, self.generator.device) if REAL in names else sampled_once([samplers[n] for n in names])
+        measure = self.replicator.diversify if many else self.replicator.measure
+        found = measure(names, make, number, work.made(f"MModality {label}" if many else label, due))
+        for row in due:
+            getattr(row, kept).append(found[row.name])
+        return True
 
     def about(self) -> dict[str, Any]:
         """What the results of one table have in common."""
@@ -233,12 +258,21 @@ class _Work:
         left += sum(max(0, many - len(row.multimodality)) for row in rows) * replicator.many()
         self.watch, self.done, self.left = watch, 0, left
 
-    def made(self, label: str, row: Row) -> Callable[[int], None]:
-        """What to tell of every batch of a row; recorded motions cost nothing."""
+    def made(self, label: str, rows: Sequence[Row]) -> Made:
+        """What to tell of every batch of rows that are made together; recorded motions cost nothing."""
+        counted = sum(row.setting is not None for row in rows)
 
         def tell(count: int) -> None:
-            self.done = min(self.done + count * processes()[1] * (row.setting is not None), self.left)
+            self.done = min(self.done + count * processes()[1] * counted, self.left)
             if self.watch is not None:
-                self.watch(label, self.done, self.left)
+                self.watch(f"{rows[0].name} {label}", self.done, self.left)
 
         return tell
+
+
+def _groups(rows: Sequence[Row], samplers: Mapping[str, SettingSampler]) -> list[list[Row]]:
+    """Rows of the same samples together; recorded motions are a group of their own."""
+    groups: dict[Setting | None, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(samplers[row.name].setting.sampled if row.name in samplers else None, []).append(row)
+    return list(groups.values())

@@ -1,7 +1,7 @@
 """One replication of an evaluation: motions made, embedded and measured batch by batch."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,8 +24,8 @@ from realign.motion.skeleton import get_skeleton
 from realign.seeding import mix_seed
 
 REWARD = "reward"
-Make = Callable[[MotionTextBatch, Int[Tensor, "B"]], Float[Tensor, "B F C"]]
-"""make(batch, one seed a motion) -> motion features, not normalised"""
+Make = Callable[[MotionTextBatch, Int[Tensor, "B"]], Mapping[str, Float[Tensor, "B F C"]]]
+"""make(batch, one seed a motion) -> motion features, not normalised, by the name of what is measured"""
 Made = Callable[[int], None]
 """Called with the number of motions that were just made."""
 
@@ -63,13 +63,13 @@ class Replicator:
         """Motions of a replication of MModality."""
         return min(len(self.clips), self.protocol.captions) * self.protocol.samples
 
-    def measure(self, name: str, make: Make, number: int, made: Made) -> dict[str, Any]:
-        """All measures but MModality, over all processes, as `Row.replications` keeps them.
+    def measure(self, names: Sequence[str], make: Make, number: int, made: Made) -> dict[str, dict[str, Any]]:
+        """All measures but MModality, over all processes, by name and as `Row.replications` keeps them.
 
         Each kind of clips that fills a batch is also measured separately, on the same motions.
 
         Args:
-            name: What the motions are called.
+            names: What the motions are called.
             make: Makes the motions.
             number: Of the replication.
             made: Is called after every batch.
@@ -79,16 +79,14 @@ class Replicator:
         """
         start = time.perf_counter()
         places = self.clips.draw(self.protocol.clips, number)
-        tallies = self._tallies(places, mix_seed(self.clips.seed, number))
+        tallies = {name: self._tallies(places, mix_seed(self.clips.seed, number)) for name in names}
         for batch in share(self.clips.batches(places, number, self.batch_size)):
-            motion = make(batch, self._seeds(batch, number))
-            self._add(batch, motion, tallies)
+            motions = make(batch, self._seeds(batch, number))
+            for name in names:
+                self._add(batch, motions[name], tallies[name])
             made(len(batch))
-        record = tallies.pop(None).compute(name) | {"kinds": {}, "seconds": round(time.perf_counter() - start, 3)}
-        for kind, tally in tallies.items():
-            with suppress(InputError):  # too few motions of this kind are finite to fill a batch
-                record["kinds"][kind] = tally.compute(f"{kind} {name}")
-        return record
+        seconds = round(time.perf_counter() - start, 3)
+        return {name: _record(name, tallies[name]) | {"seconds": seconds} for name in names}
 
     def _tallies(self, places: list[int], seed: int) -> "dict[str | None, _Tally]":
         """Metrics of all motions, and of each kind that fills a batch."""
@@ -102,12 +100,13 @@ class Replicator:
             if kind is None or self.protocol.batch <= count < len(places)
         }
 
-    def diversify(self, make: Make, number: int, made: Made) -> dict[str, Any]:
-        """MModality over all processes, as `Row.multimodality` keeps it; arguments as in `measure`."""
+    def diversify(self, names: Sequence[str], make: Make, number: int, made: Made) -> dict[str, dict[str, Any]]:
+        """MModality over all processes, by name and as `Row.multimodality` keeps it; arguments as in `measure`."""
         protocol, draw = self.protocol, f"many {number}"
         metrics = {
-            name: MultiModality(protocol.caption_pairs, mix_seed(self.clips.seed, draw)).to(self.device)
-            for name in self.evaluators
+            (name, each): MultiModality(protocol.caption_pairs, mix_seed(self.clips.seed, draw)).to(self.device)
+            for name in names
+            for each in self.evaluators
         }
         chosen = self.clips.draw(protocol.captions, draw)
         counted = dict.fromkeys((self.clips.ids[place] for place in chosen), 0)
@@ -115,14 +114,17 @@ class Replicator:
             [place for place in chosen for _ in range(protocol.samples)], draw, self.batch_size
         )
         for batch, numbers in share((batch, _count(batch, counted)) for batch in batches):
-            motion = make(batch, self._seeds(batch, draw, numbers))
-            for name, metric in metrics.items():
-                metric.update(self.models.motions(name, motion, batch.lengths.to(self.device)), batch.ids, numbers)
+            motions, lengths = make(batch, self._seeds(batch, draw, numbers)), batch.lengths.to(self.device)
+            for (name, each), metric in metrics.items():
+                metric.update(self.models.motions(each, motions[name], lengths), batch.ids, numbers)
             made(len(batch))
-        tables = {name: metric.compute() for name, metric in metrics.items()}
+        tables = {key: metric.compute() for key, metric in metrics.items()}
         return {
-            "excluded": max(int(table["excluded"]) for table in tables.values()),
-            "evaluators": {name: float(table["MModality"]) for name, table in tables.items()},
+            name: {
+                "excluded": max(int(tables[name, each]["excluded"]) for each in self.evaluators),
+                "evaluators": {each: float(tables[name, each]["MModality"]) for each in self.evaluators},
+            }
+            for name in names
         }
 
     def real(self) -> dict[str | None, dict[str, Gaussian]]:
@@ -213,7 +215,7 @@ class _Tally:
             metric.update(text[rows], motion[rows], [ids[row] for row in rows], [shown[row] for row in rows])
 
     def compute(self, name: str) -> dict[str, Any]:
-        """The record of a replication, but for its seconds."""
+        """The record of these motions."""
         tables = {evaluator: _numbers(name, metric) for evaluator, metric in self.metrics.items()}
         (excluded,) = {int(table.pop("excluded")) for table in tables.values()}
         return {
@@ -222,6 +224,17 @@ class _Tally:
             "measures": {measure: float(value) for measure, value in self.means.compute().items()},
             "evaluators": tables,
         }
+
+
+def _record(name: str, tallies: dict[str | None, _Tally]) -> dict[str, Any]:
+    """The record of a replication, but for its seconds, with those of kinds."""
+    record = tallies[None].compute(name)
+    record["kinds"] = {}
+    for kind, tally in tallies.items():
+        if kind is not None:
+            with suppress(InputError):  # too few motions of this kind are finite to fill a batch
+                record["kinds"][kind] = tally.compute(f"{kind} {name}")
+    return record
 
 
 def _count(batch: MotionTextBatch, counted: dict[str, int]) -> list[int]:

@@ -1,4 +1,6 @@
-"""The motions of one setting: a generator, guided or not, sampled for the captions of batches."""
+"""The motions of settings: a generator, guided or not, sampled for the captions of batches."""
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -6,6 +8,7 @@ from torch import Tensor
 
 from realign.batch import MotionTextBatch
 from realign.errors import InputError
+from realign.evaluation.replicate import Make
 from realign.evaluation.settings import Precision, Setting
 from realign.guidance.objective import RewardObjective
 from realign.guidance.steering import Steering, steer
@@ -54,40 +57,52 @@ class SettingSampler:
         return steering
 
     def __call__(self, batch: MotionTextBatch, seeds: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
-        """Motion features, not normalised, for the captions and lengths of a batch; of the clean motions if the setting
-        says so.
+        """Motion features, not normalised, for the captions and lengths of a batch, as the setting measures them.
 
         Args:
             batch: Clips; no clip is its own anchor.
             seeds: One a motion: all its randomness.
         """
+        return self.measured(self.sample(batch, seeds), batch.lengths)
+
+    def sample(self, batch: MotionTextBatch, seeds: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
+        """What the generator says; arguments as of a call."""
         device, options = self.generator.device, self.options
         lengths = batch.lengths.to(device)
         with exact_float32(device), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             if self.steering is None:
-                motion = self.generator.sample(batch.captions, lengths, seeds, **options)
-            else:
-                motion = self.steering.sample(self.generator, batch.captions, lengths, seeds, batch.ids, **options)
-        return self._cleaned(motion, batch.lengths) if self.setting.clean else motion
+                return self.generator.sample(batch.captions, lengths, seeds, **options)
+            return self.steering.sample(self.generator, batch.captions, lengths, seeds, batch.ids, **options)
 
-    def _cleaned(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
-        """The same motions, each cleaned on the CPU."""
-        skeleton, found = get_skeleton(self.generator.skeleton), motion.float().cpu()
+    def measured(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
+        """Sampled motions, cleaned on the CPU if the setting says so."""
+        if not self.setting.clean:
+            return motion
+        skeleton, found = get_skeleton(self.generator.skeleton), motion.to("cpu", torch.float32, copy=True)
         for row, frames in enumerate(lengths.tolist()):
             found[row, :frames] = clean_features(found[row, :frames], skeleton)
         return found.to(motion)
 
 
-class Recorded:
-    """Returns the recorded motions, in the place of a sampler.
+def sampled_once(samplers: Sequence[SettingSampler]) -> Make:
+    """Makes the motions of settings with the same `Setting.sampled`, by name, from one sampling.
 
     Args:
-        device: Where they are wanted.
+        samplers: Of the settings.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def make(batch: MotionTextBatch, seeds: Int[Tensor, "B"]) -> dict[str, Float[Tensor, "B F C"]]:
+        motion = samplers[0].sample(batch, seeds)
+        return {each.setting.name: each.measured(motion, batch.lengths) for each in samplers}
 
-    def __call__(self, batch: MotionTextBatch, seeds: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
-        """The motions of a batch."""
-        return batch.motion.to(self.device)
+    return make
+
+
+def recorded(name: str, device: torch.device) -> Make:
+    """Takes the recorded motions in the place of a generator's.
+
+    Args:
+        name: What they are called.
+        device: Where they are wanted.
+    """
+    return lambda batch, seeds: {name: batch.motion.to(device)}

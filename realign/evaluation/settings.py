@@ -154,6 +154,11 @@ class Setting:
         method = {"none": "unguided"}.get(self.config.method, self.config.method)
         return " ".join([method, *(f"{name}={value}" for name, value in (changed | told).items()), *last])
 
+    @property
+    def sampled(self) -> "Setting":
+        """What is sampled, equal for settings that only name or clean the same motions differently."""
+        return replace(self, name="sampled", clean=False)
+
     def cleaned(self) -> "Setting":
         """The same setting, of which the clean motions are measured, under its name with "clean" behind it."""
         return self if self.clean else replace(self, name=f"{self.name} {CLEAN}", clean=True)

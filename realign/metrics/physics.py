@@ -110,10 +110,7 @@ def bone_length_variation(
         mask: True where a frame exists.
         parents: Parent of each joint; the root's is negative.
     """
-    lengths = _bone_lengths(joints, parents)
-    mean = masked_mean(lengths, mask)
-    deviation = masked_mean((lengths - mean[:, None]).square(), mask).sqrt()
-    return (deviation / mean.clamp(min=torch.finfo(joints.dtype).tiny)).mean(-1)
+    return _variation(_bone_lengths(joints, parents), mask)
 
 
 def bone_ranges(
@@ -126,15 +123,26 @@ def bone_ranges(
         mask: True where a frame exists.
         parents: Parent of each joint; the root's is negative.
     """
-    lengths = _bone_lengths(joints, parents)
-    there = mask[..., None]
-    longest, shortest = lengths.where(there, -torch.inf).amax(dim=1), lengths.where(there, torch.inf).amin(dim=1)
-    return (longest - shortest).where(mask.any(dim=1, keepdim=True), 0)
+    return _ranges(_bone_lengths(joints, parents), mask)
 
 
 def _bone_lengths(joints: Float[Tensor, "B F J 3"], parents: Sequence[int]) -> Float[Tensor, "B F J-1"]:
     children = [joint for joint, parent in enumerate(parents) if parent >= 0]
     return (joints[:, :, children] - joints[:, :, [parents[joint] for joint in children]]).norm(dim=-1)
+
+
+def _variation(lengths: Float[Tensor, "B F J-1"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B"]:
+    """As `bone_length_variation`, of measured lengths."""
+    mean = masked_mean(lengths, mask)
+    deviation = masked_mean((lengths - mean[:, None]).square(), mask).sqrt()
+    return (deviation / mean.clamp(min=torch.finfo(lengths.dtype).tiny)).mean(-1)
+
+
+def _ranges(lengths: Float[Tensor, "B F J-1"], mask: Bool[Tensor, "B F"]) -> Float[Tensor, "B J-1"]:
+    """As `bone_ranges`, of measured lengths."""
+    there = mask[..., None]
+    longest, shortest = lengths.where(there, -torch.inf).amax(dim=1), lengths.where(there, torch.inf).amin(dim=1)
+    return (longest - shortest).where(mask.any(dim=1, keepdim=True), 0)
 
 
 def physical_measures(
@@ -156,7 +164,8 @@ def physical_measures(
         fps: Frames per second.
     """
     speed, slide = lower_foot(joints, mask, feet, fps)
-    ranges = bone_ranges(joints, mask, parents)
+    lengths = _bone_lengths(joints, parents)
+    ranges = _ranges(lengths, mask)
     return {
         "foot_skating": foot_skating_ratio(joints, mask, feet, fps),
         "foot_speed_m_s": speed,
@@ -164,7 +173,7 @@ def physical_measures(
         "penetration_m": penetration(joints, mask),
         "floating_m": floating(joints, mask),
         "jerk_m_s3": jerk(joints, mask, fps),
-        "bone_variation": bone_length_variation(joints, mask, parents),
+        "bone_variation": _variation(lengths, mask),
         "bone_range_m": ranges.amax(dim=-1),
         "bone_range_mean_m": ranges.mean(dim=-1),
     }

@@ -31,7 +31,7 @@ from realign.evaluation.evaluation import Evaluation
 from realign.evaluation.load import load_evaluation
 from realign.evaluation.models import load_evaluator
 from realign.evaluation.results import Results, Row
-from realign.evaluation.sampling import SettingSampler
+from realign.evaluation.sampling import SettingSampler, recorded
 from realign.evaluation.settings import PROTOCOLS, Setting, default_settings
 from realign.evaluation.speed import measure_speed
 from realign.evaluation.sweep import write_sweep
@@ -49,6 +49,7 @@ from realign.tasks.generator import GeneratorTask
 from realign.text.cache import CachedTextEncoder
 from realign.text.hashing import HashingEncoder
 
+CPU = torch.device("cpu")
 PLAIN, GUIDED = Setting(steps=2), Setting.parse("guidance=reward steps=2 strength=3 norm=normalize")
 
 
@@ -105,7 +106,7 @@ def test_measures_agree_with_one_motion_after_the_other(shelf: Path, evaluation:
             real.append(evaluator.embed_motions(shown, batch.lengths))
     evaluation = evaluate(shelf, ["evaluator"])
     evaluation.replicator.protocol = PROTOCOLS["mld"]  # all motions count, except for R-precision
-    found = evaluation.replicator.measure("real", lambda batch, _: batch.motion, 0, lambda _: None)
+    found = evaluation.replicator.measure(["real"], recorded("real", CPU), 0, lambda _: None)["real"]
     table = found["evaluators"]["evaluator"]
     assert table["MM-Dist"] == pytest.approx(float(mm_dist(torch.cat(text), torch.cat(motion))), rel=1e-5)
     assert table["FID"] == pytest.approx(float(frechet_distance(Gaussian.of(torch.cat(real)), torch.cat(motion))), 1e-4)
@@ -119,7 +120,7 @@ def test_a_motion_of_the_same_first_caption_counts_where_the_protocol_says_so(sh
         clips.ids[place]: clips.packed.captions(row)[0] for place, row in enumerate(clips.motions.indices.tolist())
     }
     assert clips.actions(clips.ids) == list(first.values()) and len(set(first.values())) < len(first)
-    found = evaluation.replicator.measure("real", lambda batch, _: batch.motion, 0, lambda _: None)
+    found = evaluation.replicator.measure(["real"], recorded("real", CPU), 0, lambda _: None)["real"]
     batch = next(clips.batches(clips.places, 0, len(clips)))
     rows = [sorted(batch.ids).index(name) for name in batch.ids]
     order = sorted(range(len(batch)), key=lambda i: rows[i])
@@ -137,10 +138,10 @@ def test_a_motion_of_the_same_first_caption_counts_where_the_protocol_says_so(sh
 def test_a_clip_of_the_same_action_counts_though_captions_differ(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = evaluate(shelf, ["evaluator"], protocol="mocap")
     clips = evaluation.clips
-    real = evaluation.replicator.measure
     monkeypatch.setattr(type(clips.packed), "action", lambda packed, row: "walk, happy")
     assert clips.actions(clips.ids) == ["walk, happy"] * len(clips)
-    table = real("real", lambda batch, _: batch.motion, 0, lambda _: None)["evaluators"]["evaluator"]
+    found = evaluation.replicator.measure(["real"], recorded("real", CPU), 0, lambda _: None)
+    table = found["real"]["evaluators"]["evaluator"]
     assert table["R@1"] == 1, "every motion is right"
 
 
@@ -230,23 +231,26 @@ def test_half_precision_is_close_and_kept_apart(shelf: Path, results: Results, t
 def test_motions_with_nan_are_counted_and_left_out(evaluation: Evaluation) -> None:
     spoiled = {"number": 0}
 
-    def make(batch: object, _: object) -> torch.Tensor:
+    def make(batch: object, _: object) -> dict[str, torch.Tensor]:
         motion = batch.motion.clone()  # type: ignore[attr-defined]
         if spoiled["number"] < 2:
             motion[0, 3, 5] = spoiled.get("as", torch.nan if spoiled["number"] else torch.inf)
             spoiled["number"] += 1
-        return motion
+        return {"broken": motion}
 
-    record = evaluation.replicator.measure("broken", make, 0, lambda _: None)
+    def measure() -> dict[str, object]:
+        return evaluation.replicator.measure(["broken"], make, 0, lambda _: None)["broken"] | {"seconds": 0}
+
+    record = measure()
     assert record["excluded"] == 2 and record["clips"] == 34
     spoiled["number"], spoiled["as"] = 0, 1e30  # finite, but too large to measure
-    assert {**evaluation.replicator.measure("large", make, 0, lambda _: None), "seconds": 0} == {**record, "seconds": 0}
+    assert measure() == record
     assert all(value == value for value in [*record["measures"].values(), *record["evaluators"]["evaluator"].values()])
     results = Results(evaluation.about())
     results.row("real", None).replications.append(record)
     assert "real (1, 2 with NaN left out)" in markdown(results)
     with pytest.raises(InputError, match="'void' are free of NaN"):
-        evaluation.replicator.measure("void", lambda batch, _: batch.motion * torch.nan, 0, lambda _: None)
+        evaluation.replicator.measure(["void"], lambda batch, _: {"void": batch.motion * torch.nan}, 0, lambda _: None)
 
 
 def test_multimodality_has_replications_of_its_own(evaluation: Evaluation) -> None:
@@ -254,7 +258,7 @@ def test_multimodality_has_replications_of_its_own(evaluation: Evaluation) -> No
     evaluation.replicator.protocol = replace(usual, captions=4, samples=3, caption_pairs=2)
     try:
         found = evaluation.run([PLAIN], replications=1, multimodality=2)
-        again = evaluation.replicator.diversify(lambda batch, _: batch.motion, 0, lambda _: None)
+        again = evaluation.replicator.diversify(["real"], recorded("real", CPU), 0, lambda _: None)["real"]
     finally:
         evaluation.replicator.protocol = usual
     assert len(found.rows[1].multimodality) == 2 and not found.rows[0].multimodality
@@ -442,6 +446,33 @@ def test_the_clean_row_measures_the_clean_motions_of_the_same_noise(shelf: Path)
         torch.testing.assert_close(found[row, :frames], expected)
         assert (found[row, :frames] - said[row, :frames]).abs().max() > 1e-3
         torch.testing.assert_close(found[row, frames:], said[row, frames:])
+
+
+def test_raw_and_clean_rows_are_sampled_once(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluation = evaluate(shelf, ["evaluator"], reward=False)
+    evaluation.replicator.protocol = replace(evaluation.protocol, captions=4, samples=3, caption_pairs=2)
+    alone = [evaluation.run([each], replications=1, multimodality=1).rows[1] for each in (PLAIN, PLAIN.cleaned())]
+    sampled: list[str] = []
+    sample = evaluation.generator.sample
+    monkeypatch.setattr(
+        evaluation.generator, "sample", lambda captions, *rest, **more: (
+            sampled.extend(captions), sample(captions, *rest, **more))[1],
+    )  # fmt: skip
+    file = tmp_path / "results.json"
+    evaluation.run([PLAIN], replications=1, output=file)
+    assert len(sampled) == 36
+    told: list[tuple[int, int]] = []
+    evaluation.run(
+        [PLAIN, PLAIN.cleaned(), replace(PLAIN, name="again")], replications=1, multimodality=1, output=file,
+        watch=lambda _, *numbers: told.append(numbers),
+    )  # fmt: skip
+    assert len(sampled) == 36 + 36 + 12, "once for the rows that were not measured, and once for MModality of all"
+    assert told[-1] == (36 * 2 + 12 * 3,) * 2
+    _, raw, clean, again = Results.load(file).rows
+    for row, expected in ((raw, alone[0]), (clean, alone[1]), (again, alone[0])):
+        for kept in ("replications", "multimodality"):
+            pairs = zip(getattr(row, kept), getattr(expected, kept), strict=True)
+            assert all({**each, "seconds": 0} == {**other, "seconds": 0} for each, other in pairs)
 
 
 def test_settings_are_read_from_strings() -> None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from realign.masking import lengths_to_mask
+from realign.metrics import physics
 from realign.metrics.physics import (
     bone_length_variation,
     bone_ranges,
@@ -104,10 +105,13 @@ def test_bone_length_variation_is_std_over_mean() -> None:
     )
 
 
-def test_a_motion_has_the_same_measures_alone_and_padded_in_a_batch() -> None:
+def test_a_motion_has_the_same_measures_alone_and_padded_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.rand(3, FRAMES, 3, 3, generator=torch.Generator().manual_seed(0)) * 0.1
     lengths, options = torch.tensor([12, 7, 2]), {"feet": [1, 2], "parents": (-1, 0, 1), "fps": FPS}
+    measured, measure = [], physics._bone_lengths
+    monkeypatch.setattr(physics, "_bone_lengths", lambda *given: measured.append(1) or measure(*given))
     together = physical_measures(x, lengths_to_mask(lengths), **options)
+    assert len(measured) == 1, "bones are measured once"
     names = {"foot_skating", "foot_speed_m_s", "foot_slide", "penetration_m", "floating_m", "jerk_m_s3"}
     assert set(together) == names | {"bone_variation", "bone_range_m", "bone_range_mean_m"}
     for row, length in enumerate(lengths.tolist()):
