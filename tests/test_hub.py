@@ -218,12 +218,15 @@ def test_prepared_sets_return_from_the_hub(
     for packed in (PackedMotions.open("org/motions"), MotionDataModule("org/motions").packed):
         assert packed.folder.is_relative_to(cache) and packed.identity == kept.identity
         assert np.array_equal(packed.features, kept.features) and packed.captions(3) == kept.captions(3)
-    options = parse(["index", "build", "--data", "org/motions", "-o", "x"])
-    fetch_named(options)
-    assert options.data == packed.folder
+    build, calibrate = ["index", "build", "-o", "x"], ["calibrate", "--index", "index"]
+    for words in (build, calibrate, ["evaluate"], ["sweep"], ["tune-guidance"], ["search", "x"], ["demo"]):
+        options = parse([*words, "--data", "org/motions"])
+        fetch_named(options)
+        assert options.data == packed.folder, words
     assert PackedMotions.open(Path(motions)).folder == motions
     for words in (
-        ["index", "build", "-o", "x", "--data", "org/absent"],
+        [*build, "--data", "org/absent"],
+        [*calibrate, "--data", "org/absent"],
         ["evaluate", "--data", "org/absent"],
         ["search", "x", "--data", "org/absent"],
     ):

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from realign.commands.common import add_threads, add_trust, local_path
+from realign.commands.common import local_path
+from realign.commands.models import add_computing, add_model, add_set
 from realign.commands.progress import add_quiet, progress_bar
 from realign.threads import use_threads
 
@@ -20,13 +21,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "caption is, and with which probability a hit is right. Calibrate again when the model or the index changes.",
     )
     parser.add_argument("--index", type=local_path, required=True, metavar="DIR", help="folder of the index")
-    parser.add_argument(
-        "--checkpoint",
-        type=local_path,
-        help="the model that made the index: a .ckpt, a folder of weights, a shipped name or ORG/NAME[@REVISION] on "
-        "the Hub (default: retriever)",
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder written by `realign prepare`")
+    add_model(parser, "--checkpoint", "retriever", "the model that made the index")
+    add_set(parser)
     parser.add_argument("--split", default="val", help="split to calibrate on, not trained on (default: val)")
     parser.add_argument("--test", default="test", help="split to measure the calibration on (default: test)")
     parser.add_argument(
@@ -39,10 +35,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "actions occur in the index's captions)",
     )  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the measurement to a file")
-    add_trust(parser)
+    add_computing(parser)
     add_quiet(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    add_threads(parser)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -3,7 +3,8 @@
 import argparse
 import warnings
 
-from realign.commands.common import add_threads, add_trust, loading, local_path, local_set, note
+from realign.commands.common import loading, local_path, local_set, note
+from realign.commands.models import add_computing, add_model
 from realign.errors import InputError, InputWarning, need
 from realign.threads import use_threads
 
@@ -20,19 +21,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--waiting", type=int, default=32, metavar="N", help="requests that may wait for the models (default: 32)"
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=local_path,
-        help="generator: a .ckpt, a folder of weights, a shipped name or ORG/NAME on the Hub (default: generator)",
-    )
+    add_model(parser, "--checkpoint", "generator", "generator")
     parser.add_argument(
         "--index", type=local_path, metavar="DIR", help="index to search, in the same ways (default: the shipped one)"
     )
     parser.add_argument("--retriever", type=local_path, metavar="CHECKPOINT", help="the model that made the index")
     parser.add_argument("--data", type=local_set, help="prepared set with the motions of the index, if it holds none")
-    add_trust(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    add_threads(parser)
+    add_computing(parser)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realign.commands import configured
-from realign.commands.common import SAMPLERS, add_guidance_scale, add_threads, add_trust, local_path, local_set, note
+from realign.commands.common import local_path, note
 from realign.commands.configured import add_config
 from realign.commands.guiding import add_guidance, given_guidance, own_guidance
+from realign.commands.models import SAMPLING, add_computing, add_model, add_sampling, add_set
 from realign.commands.progress import add_quiet, progress_bar
 from realign.errors import InputError
 from realign.extras import EXTRAS
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 NEEDS = EXTRAS["train"]
 _RETRIEVAL_ONLY = ("sentence_encoder", "subset")
-SAMPLING = ("steps", "guidance_scale", "scheduler")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -75,17 +75,8 @@ def _add_retrieval(parser: argparse.ArgumentParser) -> None:
 
 def add_measuring(parser: argparse.ArgumentParser) -> None:
     """Options of what is measured, on which clips, by which evaluators."""
-    parser.add_argument(
-        "--generator",
-        type=local_path,
-        help="a .ckpt, a folder of weights, a shipped name or ORG/NAME[@REVISION] on the Hub (default: generator)",
-    )
-    parser.add_argument(
-        "--data",
-        type=local_set,
-        required=True,
-        help="folder written by `realign prepare`, or ORG/NAME[@REVISION] on the Hub",
-    )
+    add_model(parser, "--generator", "generator")
+    add_set(parser)
     parser.add_argument(
         "--evaluator", action="append", metavar="[NAME=]PATH",
         help="an evaluator or an independent retriever: a .ckpt, a folder of weights, a shipped name or "
@@ -98,11 +89,8 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("fp32", "bf16"), default="fp32",
         help="of the generator's networks; bf16 is faster on hardware that supports it (default: fp32)",
     )  # fmt: skip
-    add_trust(parser)
+    add_computing(parser, "sample")
     add_quiet(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    add_threads(parser)
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to sample on (default: 1)")
     group = parser.add_argument_group("clips")
     group.add_argument("--split", default="test", help="train, val, test or all (default: test)")
     group.add_argument(
@@ -122,9 +110,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help='a further setting, such as "name=strong guidance=reward strength=600 steps=20"; what it '
         "leaves out comes from the options below (default: guidance none and default)",
     )  # fmt: skip
-    group.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
-    add_guidance_scale(group)
-    group.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
+    add_sampling(group)
     group.add_argument(
         "--clean", action=argparse.BooleanOptionalAction, default=False,
         help="measure each setting a second time, as `realign generate` writes its motions: bones of constant length, "

@@ -5,8 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realign.commands.common import add_threads, add_trust, local_path, local_set, note
+from realign.commands.common import add_threads, local_path, note
 from realign.commands.export import add_push_options
+from realign.commands.models import add_computing, add_model, add_set
 from realign.commands.progress import add_quiet, progress_bar
 from realign.hub import check_repository, push
 from realign.threads import use_threads
@@ -25,17 +26,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Embed the clean motions of one split and all their captions with a reward model or retriever, and "
         "write them as a folder that `realign search --index` opens.",
     )
-    build.add_argument(
-        "--checkpoint",
-        type=local_path,
-        help="a .ckpt, a folder of weights, a shipped name or ORG/NAME[@REVISION] on the Hub (default: retriever)",
-    )
-    build.add_argument(
-        "--data",
-        type=local_set,
-        required=True,
-        help="folder written by `realign prepare`, or ORG/NAME[@REVISION] on the Hub",
-    )
+    add_model(build, "--checkpoint", "retriever")
+    add_set(build)
     build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to make")
     build.add_argument("--split", default="train", help="train, val, test or all (default: train)")
     build.add_argument("--factory", help="FAISS factory, such as Flat or HNSW32 (default: by the number of motions)")
@@ -48,11 +40,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="leave out captions: enough for guidance and lengths, but captions of motions cannot be searched",
     )  # fmt: skip
     build.add_argument("--batch-size", type=int, default=64, help="motions per batch (default: 64)")
-    add_trust(build)
+    add_computing(build, "embed")
     add_quiet(build)
-    build.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    add_threads(build)
-    build.add_argument("--devices", type=int, default=1, metavar="N", help="devices to embed on (default: 1)")
     merge = actions.add_parser(
         "merge",
         help="write one index of the motions of several",

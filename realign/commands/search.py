@@ -4,16 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import (
-    add_motion_options,
-    add_threads,
-    add_trust,
-    loading,
-    local_path,
-    local_set,
-    note,
-    read_motions,
-)
+from realign.commands.common import add_motion_options, loading, local_path, local_set, note, read_motions
+from realign.commands.models import add_computing
 from realign.extras import EXTRAS
 from realign.threads import use_threads
 
@@ -51,9 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="the model that made the index, in the same ways (default: the shipped one)",
     )
     parser.add_argument("--data", type=local_set, help="prepared set with the motions, if the index holds none")
-    add_trust(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    add_threads(parser)
+    add_computing(parser)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realign.commands.common import SAMPLERS, add_guidance_scale, note
-from realign.commands.evaluate import SAMPLING, add_measuring, measure
+from realign.commands.common import note
+from realign.commands.evaluate import add_measuring, measure
 from realign.commands.guiding import add_guidance_files, window
+from realign.commands.models import SAMPLING, add_sampling
 from realign.errors import InputError
 from realign.threads import use_threads
 
@@ -45,10 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--tolerance", type=float, default=0.01, metavar="F",
         help="fraction by which a measure may be worse than unguided (default: .01)",
     )  # fmt: skip
-    group = parser.add_argument_group("sampling")
-    group.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
-    add_guidance_scale(group)
-    group.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
+    add_sampling(parser.add_argument_group("sampling"))
     parser.add_argument("-o", "--output", type=Path, help="(default: guidance.yaml beside the generator's weights)")
 
 
