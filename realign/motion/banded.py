@@ -39,15 +39,17 @@ def solve_banded(
         *batch, blocks, size, columns
     )
     own, given, solved = whole[..., 0, :, :size], rows[..., 0, :, :], []
+    met = min(len(bands) - 1, _BLOCK) * width  # unknowns of the next block that meet this one
     for number in range(blocks):
-        after = whole[..., number, :, size:]
+        after = whole[..., number, :, size : size + met]
         factor = torch.linalg.cholesky(own)
         found = torch.cholesky_solve(torch.cat([after, given], dim=-1), factor)
-        solved.append(found.split([size, columns], dim=-1))
+        solved.append(found.split([met, columns], dim=-1))
         if number + 1 < blocks:
-            own = whole[..., number + 1, :, :size] - after.mT @ solved[-1][0]
-            given = rows[..., number + 1, :, :] - after.mT @ solved[-1][1]
+            own, given = whole[..., number + 1, :, :size].clone(), rows[..., number + 1, :, :].clone()
+            own[..., :met, :met] -= after.mT @ solved[-1][0]
+            given[..., :met, :] -= after.mT @ solved[-1][1]
     result = [solved[-1][1]]
     for after, found in reversed(solved[:-1]):
-        result.append(found - after @ result[-1])
+        result.append(found - after @ result[-1][..., :met, :])
     return torch.stack(result[::-1], dim=-3).reshape(*batch, blocks * _BLOCK, width, columns)[..., :frames, :, :]

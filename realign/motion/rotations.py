@@ -57,10 +57,9 @@ def quaternion_rotate(q: Float[Tensor, "*#B 4"], v: Float[Tensor, "*#B 3"]) -> F
         q: Unit quaternions.
         v: Vectors; leading dimensions broadcast.
     """
-    axis = q[..., 1:]
-    v = v.expand(*torch.broadcast_shapes(axis.shape, v.shape))
-    twice = 2 * torch.linalg.cross(axis.expand_as(v), v)
-    return v + q[..., :1] * twice + torch.linalg.cross(axis.expand_as(v), twice)
+    axis, v = torch.broadcast_tensors(q[..., 1:], v)  # in one call: shapes alone are compared in Python, which is slow
+    twice = 2 * torch.linalg.cross(axis, v)
+    return v + q[..., :1] * twice + torch.linalg.cross(axis, twice)
 
 
 def shortest_arc(a: Float[Tensor, "*#B 3"], b: Float[Tensor, "*#B 3"]) -> Float[Tensor, "*#B 4"]:
