@@ -18,7 +18,11 @@ GUO = {"embedding": 16, "movement": 32, "motion_hidden": 32, "text_hidden": 16, 
 
 
 class TaggedData(TinyData):
-    """Tiny data with captions; "run" and "jump" name the same motion."""
+    """Tiny data with a motion for each caption, cut to several lengths; "run" and "jump" name the same motion."""
+
+    def __init__(self, count: int = 8, batch_size: int = 4) -> None:
+        super().__init__(count, batch_size)
+        self.motions.phases = self.motions.phases[torch.arange(count) % len(CAPTIONS)]
 
     def caption_tokens(self, split: str = "all") -> dict[str, str]:
         return {caption: " ".join(f"{word}/VERB" for word in caption.split()) for caption in CAPTIONS}
@@ -36,7 +40,7 @@ def options(kind: str = "contrastive", **changed: int) -> dict:
         "contrastive": {"class_path": "realign.losses.InfoNCE"},
         "guo": {"class_path": "realign.losses.MarginContrast", "init_args": {"margin": 3.0}},
     }[kind]
-    adam = {"class_path": "torch.optim.Adam", "init_args": {"lr": 3e-3 if kind == "contrastive" else 1e-2}}
+    adam = {"class_path": "torch.optim.Adam", "init_args": {"lr": 3e-3}}
     parts = {"evaluator": evaluator, "contrast": loss, "optimizer": adam}
     return {"class_path": "EvaluatorTask", "init_args": parts}
 
@@ -52,7 +56,7 @@ def build(**changed: int) -> EvaluatorTask:
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainingCLI:
     folder = tmp_path_factory.mktemp(request.param)
     data = {"class_path": "test_evaluator_task.TaggedData", "init_args": {"count": 40, "batch_size": 20}}
-    words = command(folder, options(request.param), data, max_epochs=12, num_sanity_val_steps=0)
+    words = command(folder, options(request.param), data, max_epochs=30, num_sanity_val_steps=0)
     return TrainingCLI.from_args(["fit", *words], run=True)
 
 
@@ -64,11 +68,12 @@ def test_training_learns_and_logs_the_precision_of_recorded_motions(trained: Tra
         command(Path(trained.trainer.default_root_dir) / "start", options_of(task)), run=False
     )
     start.model.normalizer.fit(*TinyData().statistics)
-    batch = one_batch(40)
+    data = TaggedData(40)
+    batch = data.collate([data.motions[row] for row in range(40)])
     with torch.no_grad():
         assert task.losses(batch, "val")["loss"] < 0.9 * start.model.eval().losses(batch, "val")["loss"]
     (found,) = trained.trainer.validate(task, trained.datamodule, verbose=False)
-    assert found["val/r3"] >= found["val/r2"] >= found["val/r1"] > 0.2  # 5 of 40 are right
+    assert found["val/r3"] >= found["val/r2"] >= found["val/r1"] > 0.5  # by chance .125: 5 of 40 are right
 
 
 def options_of(task: EvaluatorTask) -> dict:
