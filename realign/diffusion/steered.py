@@ -50,3 +50,7 @@ class Steers(ABC):
         Raises:
             InputError: The guidance does not suit the solver.
         """
+
+    def finish(self, motion: Float[Tensor, "B F C"]) -> Float[Tensor, "B F C"]:
+        """The decoded motions under guidance, not normalised; by default, as they are."""
+        return motion

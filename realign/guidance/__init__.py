@@ -6,21 +6,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from realign.guidance.adapter import guided_output
     from realign.guidance.config import GuidanceConfig
+    from realign.guidance.constrained import ConstraintConfig, ConstraintGuidance
+    from realign.guidance.constraints import Constraint, Positions
     from realign.guidance.gradient import Guidance, RewardGradient
     from realign.guidance.objective import RewardObjective
+    from realign.guidance.paths import RootPath
     from realign.guidance.reward import RewardGuidance, ThroughDecoder
+    from realign.guidance.several import SeveralRewards
     from realign.guidance.steering import BestOfN, RewardSteering, Steering, load_steering
     from realign.guidance.trace import RewardTrace
 
 __all__ = [
     "BestOfN",
+    "Constraint",
+    "ConstraintConfig",
+    "ConstraintGuidance",
     "Guidance",
     "GuidanceConfig",
+    "Positions",
     "RewardGradient",
     "RewardGuidance",
     "RewardObjective",
     "RewardSteering",
     "RewardTrace",
+    "RootPath",
+    "SeveralRewards",
     "Steering",
     "ThroughDecoder",
     "guided_output",
@@ -29,13 +39,19 @@ __all__ = [
 
 _HOMES = {
     "BestOfN": "steering",
+    "Constraint": "constraints",
+    "ConstraintConfig": "constrained",
+    "ConstraintGuidance": "constrained",
     "Guidance": "gradient",
     "GuidanceConfig": "config",
+    "Positions": "constraints",
     "RewardGradient": "gradient",
     "RewardGuidance": "reward",
     "RewardObjective": "objective",
     "RewardSteering": "steering",
     "RewardTrace": "trace",
+    "RootPath": "paths",
+    "SeveralRewards": "several",
     "Steering": "steering",
     "ThroughDecoder": "reward",
     "guided_output": "adapter",

@@ -11,12 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from realign.checkpoint.load import load_model
-from realign.diffusion.steered import Steers
 from realign.diffusion.windows import WindowPlan
 from realign.errors import InputError
-from realign.guidance.composed import WindowedGuidance
+from realign.guidance.composed import Together, WindowedGuidance
 from realign.guidance.config import USUAL, GuidanceConfig
-from realign.guidance.gradient import RewardGradient
+from realign.guidance.gradient import Guidance, RewardGradient
 from realign.guidance.match import check_match, needs_decoder
 from realign.guidance.objective import RewardObjective
 from realign.guidance.reward import ThroughDecoder, bind_guidance, check_embeddings
@@ -134,16 +133,26 @@ class RewardSteering(Steering):
         exclude: Sequence[str] | None,
         options: dict[str, Any],
     ) -> Float[Tensor, "B F C"]:
-        plan: WindowPlan | None = options.get("windows")
-        guidance: Steers
+        plan, beside = options.get("windows"), options.pop("guidance", None)
+        guidance = self.bound(generator, captions, lengths, seeds, exclude, plan)
+        return generator.sample(captions, lengths, seeds, guidance=Together.of(guidance, beside), **options)
+
+    def bound(
+        self,
+        generator: TextToMotionModel,
+        captions: Sequence[str],
+        lengths: Int[Tensor, "B"],
+        seeds: Int[Tensor, "B"],
+        exclude: Sequence[str] | None = None,
+        plan: WindowPlan | None = None,
+    ) -> Guidance:
+        """Guidance for one batch of motions, or of motions made of windows; arguments as in `sample`."""
         if plan is None:
-            guidance = self.guidance(generator, captions, lengths, exclude, seeds)
-        else:
-            windows = as_diffusion(generator).windows(plan)
-            rows, starts = (upload(torch.tensor(each), seeds.device) for each in (plan.rows, plan.starts))
-            own = torch.tensor(plan.window_lengths), exclude, derive(seeds[rows], "window", starts)
-            guidance = WindowedGuidance(self.guidance(generator, captions, *own), windows)
-        return generator.sample(captions, lengths, seeds, guidance=guidance, **options)
+            return self.guidance(generator, captions, lengths, exclude, seeds)
+        windows = as_diffusion(generator).windows(plan)
+        rows, starts = (upload(torch.tensor(each), seeds.device) for each in (plan.rows, plan.starts))
+        own = torch.tensor(plan.window_lengths), exclude, derive(seeds[rows], "window", starts)
+        return WindowedGuidance(self.guidance(generator, captions, *own), windows)
 
 
 class BestOfN(Steering):

@@ -17,6 +17,7 @@ smaller angle; `published_yaw` restores the published value.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -35,6 +36,7 @@ from realign.motion.rotations import (
 )
 from realign.motion.skeleton import HUMANML3D, Skeleton
 from realign.precision import double, widest
+from realign.transfer import places, upload
 
 _SIGMA = 20  # frames; width of the Gaussian that smooths the facing
 _RADIUS = 4 * _SIGMA  # the published filter cuts it off here
@@ -117,13 +119,20 @@ def _rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Float[Ten
     for chain in skeleton.chains:
         for joint, child in zip(chain[1:], chain[2:], strict=False):
             before[child] = joint  # the first bone of a chain keeps 0, the rotation of the root
-    bones = joints[..., 1:, :] - joints[..., list(skeleton.parents[1:]), :]
-    world = shortest_arc(joints.new_tensor(skeleton.raw_offsets[1:]), bones)
+    bones = joints[..., 1:, :] - joints[..., places(skeleton.parents[1:], joints.device), :]
+    world = shortest_arc(_neutral(skeleton, joints.device).to(joints.dtype), bones)
     half = _half_angle(forward)
     zero = torch.zeros_like(half)
     root = torch.cat([torch.cos(half), zero, torch.sin(half), zero], dim=-1)
-    parent = torch.cat([root[..., None, :], world], dim=-2)[..., before[1:], :]
+    parent = torch.cat([root[..., None, :], world], dim=-2)[..., places(tuple(before[1:]), joints.device), :]
     return quaternion_to_sixd(quaternion_multiply(quaternion_conjugate(parent), world))
+
+
+@lru_cache(maxsize=16)
+def _neutral(skeleton: Skeleton, device: torch.device) -> Float[Tensor, "K 3"]:
+    """Neutral directions of the bones, copied to a device once."""
+    with torch.inference_mode(False):
+        return upload(torch.tensor(skeleton.raw_offsets[1:], dtype=torch.float64).to(widest(device)), device)
 
 
 def published_yaw(features: Float[Tensor, "*B F C"]) -> Float[Tensor, "*B F C"]:
@@ -200,6 +209,30 @@ def features_to_joints(features: Float[Tensor, "*B F C"], skeleton: Skeleton = H
     body = rotate_yaw(back[..., None, :], local) + path[..., None, :]
     root = torch.stack([path[..., 0], features[..., 3], path[..., 2]], dim=-1)
     return torch.cat([root[..., None, :], body], dim=-2)
+
+
+def consistent_features(features: Float[Tensor, "*B F C"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "*B F C"]:
+    """Features whose rotations, velocities and contacts are those of the joints that `features_to_joints` gives.
+
+    Velocities and contacts of the last frame, whose next one is unknown, stay as they are. Nothing waits for a device.
+
+    Args:
+        features: Unnormalised features.
+        skeleton: Their skeleton.
+
+    Raises:
+        InputError: Features of another width.
+    """
+    joints, groups = features_to_joints(features, skeleton), feature_groups(skeleton)
+    heading = 2 * _running(features[..., 0])
+    forward = torch.stack([-torch.sin(heading), torch.cos(heading)], dim=-1)
+    velocities = rotate_yaw(forward[..., :-1, None, :], joints.diff(dim=-3)).flatten(-2)
+    velocities = torch.cat([velocities, features[..., -1:, groups["velocities"]]], dim=-2)
+    rotations = _rotations(joints, forward, skeleton).flatten(-2)
+    moved = joints[..., places(skeleton.feet, joints.device), :].diff(dim=-3)
+    still = (squared_length(moved) < skeleton.contact_threshold).to(features.dtype)
+    contacts = torch.cat([still, features[..., -1:, groups["contacts"]]], dim=-2)
+    return torch.cat([features[..., : groups["rotations"].start], rotations, velocities, contacts], dim=-1)
 
 
 def _running(velocity: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:

@@ -85,7 +85,7 @@ def shortest_arc(a: Float[Tensor, "*#B 3"], b: Float[Tensor, "*#B 3"]) -> Float[
     w = torch.where(obtuse, squared / torch.where(obtuse, size - dot, 1), size + dot)
     norm = torch.sqrt(w * w + squared)
     regular = norm > 0
-    if bool(regular.all()):
+    if regular.device.type == "cpu" and bool(regular.all()):  # a look at another device would wait for it
         return planar_stack([w, x, y, z]) / norm[..., None]
     quaternion = planar_stack([w, x, y, z]) / torch.where(regular, norm, 1)[..., None]
     return torch.where(regular[..., None], quaternion, _half_turn(a, obtuse))

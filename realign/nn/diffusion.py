@@ -140,7 +140,8 @@ class Diffusion(nn.Module, TextToMotionModel):
         x = self.sampler(scheduler, steps).sample(predict, shape, mask, guidance, seeds)
         # float32 also under autocast: rounded positions jitter, and root positions are sums over frames
         with torch.autocast(x.device.type, enabled=False):
-            return self.normalizer.denormalize(self.space.decode(x.float(), frames), frames)
+            motion = self.normalizer.denormalize(self.space.decode(x.float(), frames), frames)
+            return motion if guidance is None else guidance.finish(motion)
 
     def windows(self, plan: WindowPlan) -> Windows:
         """Windows over the tokens of the space.

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from realign.batch import CaptionFeatures, MotionTextBatch
 from realign.diffusion import FlowMatching
-from realign.guidance import GuidanceConfig
+from realign.diffusion.windows import WindowPlan
+from realign.guidance import ConstraintConfig, ConstraintGuidance, GuidanceConfig, Positions
 from realign.guidance.objective import RewardObjective
 from realign.guidance.steering import RewardSteering
 from realign.losses.geometric import GeometricLoss
@@ -91,6 +92,8 @@ SAMPLED = {
     "ddim, as the release of ReAlign": ("latent", "ddim", {"preset": "realign-release"}),
     "dpm": ("latent", "dpm", {}),
     "unipc": ("feature", "unipc", {}),
+    "ddim, in windows": ("latent", "ddim", {}),
+    "ddim, with constraints": ("feature", "ddim", {}),
     "euler": ("flow", "euler", {}),
     "heun": ("flow", "heun", {}),
 }
@@ -111,10 +114,20 @@ class Sampling:
         reward = put(steer_parts.reward(home == "latent", decoder_layers=1))
         self.steering = RewardSteering(RewardObjective(reward, None, GuidanceConfig.of(given)))
         self.model, self.lengths = put(model), put(torch.tensor([24, 16, 12]))
+        self.options: dict[str, Any] = {}
+        if kind.endswith("in windows"):
+            self.options["windows"], self.lengths = WindowPlan([[24, 16]]), put(torch.tensor([40]))
+        if kind.endswith("constraints"):
+            kept = torch.zeros(6, 22, 3, dtype=torch.bool)
+            kept[:, 0] = True
+            constraint = Positions(torch.ones(6, 22, 3), kept)
+            few = ConstraintConfig(iterations=2, finish=False)
+            self.options["guidance"] = ConstraintGuidance([constraint], self.model, self.lengths, few)
 
     def __call__(self, steps: int) -> Tensor:
-        options = {"steps": steps, "scheduler": self.scheduler}
-        return self.steering.sample(self.model, CAPTIONS[:3], self.lengths, torch.arange(3), **options)
+        options = {"steps": steps, "scheduler": self.scheduler, **self.options}
+        captions = CAPTIONS[: 2 if "windows" in options else 3]
+        return self.steering.sample(self.model, captions, self.lengths, torch.arange(len(self.lengths)), **options)
 
 
 def flow_generator() -> GeneratorTask:
