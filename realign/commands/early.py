@@ -17,6 +17,7 @@ from realign.evaluation.settings import PROTOCOLS, check_words
 from realign.file_names import READ_MOTIONS, WRITTEN_MOTIONS
 from realign.files import local_path, local_set, missing, missing_model, read_lines, split_name, sweep
 from realign.guidance.config import GuidanceConfig, option_flag
+from realign.guidance.ranges import read_range
 from realign.spelling import suggestion
 
 _MODELS = ("checkpoint", "generator", "reward", "retriever", "evaluator")
@@ -33,6 +34,8 @@ _FILES = (
     "opt",
     "glove",
     "unlike",
+    "path",
+    "objectives",
 )
 _LEAST: dict[str, float] = {
     "samples": 1, "seed": 0, "steps": 1, "k": 1, "threads": 1, "devices": 1, "workers": 1, "batch_size": 1, "limit": 1,
@@ -100,13 +103,17 @@ def _check_number(name: str, value: Any) -> None:
 
 
 def _check_name(options: argparse.Namespace, name: str, value: Any) -> None:
-    """Refuse an unknown protocol or split, and words of settings that are not understood."""
+    """Refuse an unknown protocol or split, words of settings and ranges of frames that are not understood."""
     for option, known in (("protocol", tuple(PROTOCOLS)), ("split", _SPLITS), ("test", _SPLITS)):
         if name == option and value not in known:
             remedy = suggestion(str(value), known, f"choose one of {', '.join(known)}.")
             raise InputError(f"The {option} {value!r} is unknown; {remedy}")
     if name == "setting":
         check_words(value)
+    if name in ("keep_frames", "keep_joints") and options.keep is None:
+        raise InputError(f"{_flag(name)} chooses of a motion; name the motion with --keep.")
+    if name == "keep_frames":
+        read_range(value)
 
 
 def _check_captions(options: argparse.Namespace) -> None:
@@ -123,8 +130,8 @@ def _check_captions(options: argparse.Namespace) -> None:
 
 def _check_input(options: argparse.Namespace, name: str, value: Any) -> None:
     """Refuse files, models and sets that are not there."""
-    if name in ("motion", "motions"):
-        _check_motion(Path(value), _flag(name) if name == "motion" else "MOTION")
+    if name in ("motion", "motions", "keep"):
+        _check_motion(Path(value), "MOTION" if name == "motions" else _flag(name))
     elif name in _MODELS or name in _INDEXES:
         text = split_name(value)[1] if name == "evaluator" else value
         path = local_path(text)

@@ -16,6 +16,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'realign generate "a person bows" "a person runs" --samples 4 --seconds 4 -o motions.html',
         'realign generate "a person bows" --guidance best-of --candidates 8 -o bow.bvh',
         'realign generate --sequence "a person walks:4" "a person bows:3" -o both.mp4',
+        'realign generate "a person bows" --keep walk.npy --keep-frames 0:20,-20: -o between.gif',
+        'realign generate "a person walks forward" --path path.csv --seconds 6 -o along.gif',
         "realign generate --file captions.txt --checkpoint generator_features -o motions.npy",
     ),
     "render": (

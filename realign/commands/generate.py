@@ -17,6 +17,7 @@ from realign.commands.common import (
     note,
 )
 from realign.commands.guiding import add_guidance, given_guidance
+from realign.commands.keeping import add_keeping, given_objectives, tell_deviation
 from realign.errors import InputError, need
 from realign.guidance.arguments import check_concern
 from realign.threads import use_threads
@@ -48,6 +49,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )  # fmt: skip
     parser.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
     add_guidance(parser)
+    add_keeping(parser)
     parser.add_argument(
         "--compare", action="store_true",
         help="show each motion unguided and guided, from the same noise, and print rewards and anchors; .bvh .npy .npz "
@@ -78,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
         from realign.checkpoint.saved import saved_skeleton
         from realign.guidance.own import OwnGuidance
         from realign.inference import TextToMotion, pretrained_folder, read_captions
-        from realign.inference.text_to_motion import NOTHING_GUIDES
+        from realign.inference.guided import NOTHING_GUIDES
         from realign.render.comparison import save_comparison
         from realign.render.save import check_output, save_motions
 
@@ -103,20 +105,28 @@ def run(options: argparse.Namespace) -> None:
         if options.compile:
             model.compile()
         guidance = None if method == "none" else model.load_guidance(method, options.reward, options.index, **given)
+        objectives = given_objectives(options, model.skeleton)
+        several = [
+            *([] if guidance is None else [guidance]),
+            *(model.load_guidance(**each) for each in objectives.rewards),
+        ]
     names = ("samples", "seed", "steps", "guidance_scale", "scheduler", "compare", "raw")
-    asked: dict[str, Any] = {"guidance": guidance, **{name: getattr(options, name) for name in names}}
+    asked: dict[str, Any] = {name: getattr(options, name) for name in names}
+    asked |= {"guidance": several if objectives.rewards else guidance}
+    asked |= {"constraints": objectives.constraints, "constraining": objectives.config}
     if parts:
         clips = model.generate_sequence(parts, **asked)
         for text in dict.fromkeys(text for text, seconds in parts if seconds is None):
             note(f"{text!r} got {model.frames(text) / model.skeleton.fps:g} s; {text + ':4'!r} would give it 4 s")
     else:
         clips = model.generate(texts, seconds=options.seconds, **asked)
-    if options.seconds is None and not parts:
+    if options.seconds is None and not parts and not objectives.constraints:
         for text, seconds in {clip.caption: clip.seconds for clip in clips}.items():
             usual = "the usual length of such motions" if model.guide else "as no index knows such motions"
             note(f"{text!r} got {seconds:g} s, {usual}; --seconds sets another")
     for clip in clips:
         tell_reward(clip)
+        tell_deviation(objectives.constraints, clip)
     if options.compare:
         distinct = list(dict.fromkeys(texts or [part.text for part in parts]))
         for text, anchors in zip(distinct, model.anchors(distinct, guidance), strict=True):

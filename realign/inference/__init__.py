@@ -9,8 +9,10 @@ from realign.inference.common import (
     pretrained_folder,
     read_captions,
 )
+from realign.inference.constraining import keep
 from realign.inference.hits import CaptionHit, MotionHit
 from realign.inference.motion_search import MotionSearch
+from realign.inference.objectives import read_path
 from realign.inference.text_to_motion import TextToMotion
 from realign.text.captions import caption_notes, foreign_captions
 
@@ -26,6 +28,8 @@ __all__ = [
     "foreign_captions",
     "pick_device",
     "pretrained_folder",
+    "keep",
     "read_captions",
+    "read_path",
     "caption_notes",
 ]

@@ -1,15 +1,19 @@
-"""Clips from a generator, with their rewards."""
+"""Clips from a generator: their joints, their rewards, and the unguided motion beside each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from realign.diffusion.windows import WindowPlan
+from realign.inference.constraining import Constrained
 from realign.interfaces import TextToMotionModel
-from realign.motion.cleaning import clean_motion
+from realign.motion.cleaning import clean_features, clean_motion
 from realign.motion.clip import MotionClip
+from realign.motion.familiarity import Familiarity
 from realign.motion.features import features_to_joints
 from realign.motion.skeleton import get_skeleton
 from realign.precision import exact_float32
@@ -19,43 +23,100 @@ if TYPE_CHECKING:
     from realign.guidance.steering import Steering
 
 
-def make_clips(
-    generator: TextToMotionModel,
-    steering: "Steering | None",
-    objective: "RewardObjective | None",
-    captions: Sequence[str],
-    lengths: Int[Tensor, "B"],
-    seeds: Int[Tensor, "B"],
-    options: Mapping[str, Any],
-    names: Sequence[str] | None = None,
-    raw: bool = False,
-) -> list[MotionClip]:
-    """Motions of one batch.
+@dataclass(frozen=True)
+class ClipMaker:
+    """Makes motions, batch by batch.
 
-    Args:
+    Attributes:
         generator: Makes them.
         steering: Guides them; None does not.
         objective: Rates them, as the network says them; None does not.
-        captions: One a motion, or one a window.
-        lengths: Frames of each motion.
-        seeds: One a motion: all its randomness.
-        options: Of `generator.sample`; `windows` if motions are made of several.
-        names: Captions of the clips, if they are not those that motions are made from.
+        options: Of `generator.sample`.
+        compare: Also make each motion unguided from the same noise.
         raw: Do not clean them.
+        constrained: What they should meet; None is nothing.
     """
-    with exact_float32(generator.device):
-        if steering is None:
-            features = generator.sample(captions, lengths, seeds, **options)
-        else:
-            features = steering.sample(generator, captions, lengths, seeds, **options)
-    skeleton = get_skeleton(generator.skeleton)
-    convert = features_to_joints if raw else clean_motion
-    clips = [
-        MotionClip(convert(each[:frames], skeleton).numpy(), skeleton.fps, text, skeleton.name)
-        for each, frames, text in zip(features.float().cpu(), lengths.tolist(), names or captions, strict=True)
-    ]
-    if objective is not None:
-        _rate(clips, objective, features, lengths, captions, options.get("windows"))
+
+    generator: TextToMotionModel
+    steering: "Steering | None"
+    objective: "RewardObjective | None"
+    options: Mapping[str, Any]
+    compare: bool = False
+    raw: bool = False
+    constrained: Constrained | None = None
+
+    def make(
+        self,
+        captions: Sequence[str],
+        frames: Sequence[int],
+        seeds: Int[Tensor, "B"],
+        names: Sequence[str] | None = None,
+        plan: WindowPlan | None = None,
+    ) -> list[MotionClip]:
+        """The clips of one batch.
+
+        Args:
+            captions: One a motion, or one a window.
+            frames: Of each motion.
+            seeds: One a motion: all its randomness.
+            names: Captions of the clips, if they are not those that motions are made from.
+            plan: The windows, if motions are made of several.
+        """
+        given = captions, torch.tensor(frames, device=self.generator.device), seeds, names or captions, plan
+        made = self._clips(self.steering, *given)
+        if not self.compare:
+            return made
+        plain = self._clips(None, *given)
+        return [replace(clip, unguided=other) for clip, other in zip(made, plain, strict=True)]
+
+    def _clips(
+        self,
+        steering: "Steering | None",
+        captions: Sequence[str],
+        lengths: Int[Tensor, "B"],
+        seeds: Int[Tensor, "B"],
+        names: Sequence[str],
+        plan: WindowPlan | None,
+    ) -> list[MotionClip]:
+        options = dict(self.options) if plan is None else {**self.options, "windows": plan}
+        if self.constrained is not None:
+            options["guidance"] = self.constrained.guidance(lengths)
+        with exact_float32(self.generator.device):
+            if steering is None:
+                features = self.generator.sample(captions, lengths, seeds, **options)
+            else:
+                features = steering.sample(self.generator, captions, lengths, seeds, **options)
+        skeleton = get_skeleton(self.generator.skeleton)
+        clips = [
+            MotionClip(joints.numpy(), skeleton.fps, name, skeleton.name)
+            for joints, name in zip(self._joints(features, lengths), names, strict=True)
+        ]
+        if self.objective is not None:
+            _rate(clips, self.objective, features, lengths, captions, plan)
+        return clips
+
+    def _joints(self, features: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> list[Float[Tensor, "F J 3"]]:
+        """Joints of motion features; those that meet constraints do so where these lie in the world."""
+        skeleton, bound, convert = get_skeleton(self.generator.skeleton), self.constrained, clean_motion
+        if self.raw:
+            convert = features_to_joints
+        elif bound is not None:  # cleaning moves what is kept, so it is put back
+            clean = torch.zeros_like(features)
+            for row, frames in enumerate(lengths.tolist()):
+                clean[row, :frames] = clean_features(features[row, :frames], skeleton)
+            features, convert = bound.guidance(lengths).finish(clean), features_to_joints
+        rows = zip(features.float().cpu(), lengths.tolist(), strict=True)
+        joints = [convert(each[:frames], skeleton) for each, frames in rows]
+        return joints if bound is None else [bound.in_world(each) for each in joints]
+
+
+def with_familiarity(
+    clips: list[MotionClip], find: Callable[[str], Familiarity | None]
+) -> list[MotionClip]:  # fmt: skip
+    """The clips, and the unguided ones beside them, with the familiarity of their captions."""
+    for clip in clips:
+        for each in (clip,) if clip.unguided is None else (clip, clip.unguided):
+            each.familiarity = find(clip.caption)
     return clips
 
 

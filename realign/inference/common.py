@@ -1,12 +1,15 @@
-"""Shipped weights, devices and captions, for generation and search."""
+"""Shipped weights, devices, captions and options of sampling, for generation and search."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from realign.errors import InputError
 from realign.files import read_lines, shipped_folder
+from realign.interfaces import TextToMotionModel
 from realign.text.captions import plain_caption
 
 UNIT = 4  # frames: lengths are multiples of the unit that training crops to
@@ -70,3 +73,30 @@ def check_captions(texts: Sequence[str]) -> list[str]:
         if not words:
             raise InputError(f'A caption is blank ({text!r}); write one, for example "a person walks forward".')
     return plain
+
+
+def sampling_options(
+    generator: TextToMotionModel,
+    samples: int,
+    seed: int,
+    batch_size: int,
+    steps: int | None,
+    guidance_scale: float | None,
+    scheduler: str | None,
+) -> dict[str, Any]:
+    """The options of sampling that were given; all arguments are checked.
+
+    Raises:
+        InputError: A number is out of its range, or the generator does not take an option.
+    """
+    for name, value, low in (("samples", samples, 1), ("seed", seed, 0), ("batch size", batch_size, 1)):
+        if value < low:
+            raise InputError(f"The {name} must be at least {low}, but is {value}.")
+    if steps is not None and not 1 <= steps <= 1000:
+        raise InputError(f"The number of denoising steps must lie between 1 and 1000, but is {steps}.")
+    if guidance_scale is not None and not math.isfinite(guidance_scale):
+        raise InputError(f"The scale of classifier-free guidance must be a finite number, but is {guidance_scale}.")
+    asked = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
+    options = {name: value for name, value in asked.items() if value is not None}
+    generator.check_options(**options)
+    return options

@@ -1,48 +1,42 @@
 """Motions from captions by a trained generator."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from realign.checkpoint.load import load_model
-from realign.errors import InputError, renamed
+from realign.errors import renamed
 from realign.files import resolve_model
-from realign.guidance.config import GuidanceConfig, Word, check_word
+from realign.guidance.config import Word
 from realign.guidance.own import OwnGuidance
-from realign.hub import HubName, with_revision
-from realign.inference.clips import make_clips
-from realign.inference.common import LONGEST, SHORTEST, UNIT, check_captions, pick_device, pretrained_folder
+from realign.hub import with_revision
+from realign.inference.clips import ClipMaker, with_familiarity
+from realign.inference.common import (
+    check_captions,
+    pick_device,
+    pretrained_folder,
+    sampling_options,
+)
+from realign.inference.constraining import Constrained, frames_asked
 from realign.inference.guide import Guide
-from realign.inference.hits import MotionHit, hits_of
-from realign.inference.known import Known
+from realign.inference.guided import GuidedGenerator
 from realign.inference.sequence import check_sequences, write_script
-from realign.interfaces import TextToMotionModel, frozen
+from realign.interfaces import TextToMotionModel
 from realign.motion.clip import MotionClip
-from realign.motion.familiarity import Familiarity, unlike_training
-from realign.motion.skeleton import get_skeleton
 from realign.nn.compiled import compile_networks
 from realign.seeding import mix_seed
-from realign.text.base import TextEncoder
-from realign.text.captions import caption_notes, encoders_of, warn_about
 
 if TYPE_CHECKING:
-    from realign.guidance.objective import RewardObjective
+    from realign.guidance.constrained import ConstraintConfig
+    from realign.guidance.constraints import Constraint
     from realign.guidance.steering import Steering
 
 Item = TypeVar("Item")
-NOTHING_GUIDES = (
-    "There is no guided motion to compare with the unguided one: the generator has no guidance of its own, or none was "
-    "asked for; name a reward (--guidance reward or best-of)."
-)
 
 
-class TextToMotion:
+class TextToMotion(GuidedGenerator):
     """Makes motions from captions by a trained generator.
 
     Args:
@@ -53,22 +47,6 @@ class TextToMotion:
         trust_code: Let the configurations of rewards name classes outside realign, whose code then runs.
         known: Folder of an index whose calibration tells which captions the generator knows.
     """
-
-    def __init__(
-        self,
-        task: TextToMotionModel,
-        seconds: float = 5.0,
-        guide: Guide | None = None,
-        default: GuidanceConfig | None = None,
-        trust_code: bool = False,
-        known: Path | HubName | None = None,
-    ) -> None:
-        self.task, self.trust_code = frozen(task), trust_code
-        self.skeleton = get_skeleton(task.skeleton)
-        self.seconds, self.guide, self.default = seconds, guide, default
-        self._loaded: dict[str, Steering] = {}  # by method
-        self._compiled = False
-        self.known = Known(known, encoders_of(task))
 
     @classmethod
     def from_pretrained(
@@ -129,152 +107,6 @@ class TextToMotion:
         compile_networks(self.task)
         return self
 
-    def load_guidance(
-        self,
-        method: str = "reward",
-        reward: str | Path | None = None,
-        index: str | Path | None = None,
-        **options: Any,
-    ) -> "Steering":
-        """Load a guidance for `generate`; a reward that does not fit the generator is refused.
-
-        Args:
-            method: ``reward`` steers by the reward's gradient, ``best-of`` keeps the best of several motions.
-            reward: Checkpoint, folder or shipped name of a reward; None takes the one that belongs to the generator,
-                else the one in the package.
-            index: Folder or shipped name of an index that this reward made, where `eta` is not 0; None as for `reward`.
-            options: Fields of `GuidanceConfig`; the others are those of the generator's own guidance.
-
-        Raises:
-            InputError: A file is missing, foreign or damaged, or the reward was trained for another generator.
-        """
-        from realign.guidance.steering import load_steering
-
-        chosen = (self.default or GuidanceConfig()).override(options | {"method": method})
-        guide = self._guide(reward, index)
-        anchored = chosen.eta or index is not None
-        steering = load_steering(guide.reward, guide.index if anchored else None, chosen)
-        steering.check(self.task)
-        if self._compiled:
-            compile_networks(guide.reward)
-        return steering
-
-    def _guide(self, reward: str | Path | None, index: str | Path | None) -> Guide:
-        """The reward and index at these paths; the model's own if the paths are the same."""
-        guide = self.guide
-        if guide and reward and index and any(isinstance(each, HubName) for each in guide.places):
-            guide = None  # so that its own are not downloaded in vain
-        own = guide.paths if guide else (None, None)
-        paths = (
-            resolve_model(reward or own[0] or pretrained_folder("reward", "a reward with --reward")),
-            resolve_model(
-                index or own[1] or pretrained_folder("reward_index", "an index made with the reward, with --index")
-            ),
-        )
-        return guide if guide and paths == own else Guide(*paths, self.task.device, self.trust_code)
-
-    @property
-    def default_guidance(self) -> "Steering | None":
-        """The default guidance; None if the generator has none."""
-        return self._steering("default")
-
-    def _steering(self, guidance: "Steering | Word | None") -> "Steering | None":
-        """The guidance of a word, loaded once, or a loaded one unchanged.
-
-        Raises:
-            InputError: Another word or value, or no reward fits the generator.
-        """
-        from realign.guidance.steering import Steering
-
-        if isinstance(guidance, Steering):
-            return guidance
-        method: str = check_word(guidance)
-        if method == "default":
-            method = "none" if self.default is None else self.default.method
-        if method == "none":
-            return None
-        if method not in self._loaded:
-            self._loaded[method] = self.load_guidance(method)
-        return self._loaded[method]
-
-    def _objective(self, steering: "Steering | None") -> "RewardObjective | None":
-        """What rates motions: the reward that guides them, else the generator's own; None if there is none."""
-        if steering is None:
-            try:
-                steering = self.default_guidance
-            except InputError:  # a reward that is missing or does not fit keeps nobody from unguided motions
-                return None
-        return None if steering is None else steering.objective
-
-    def anchors(self, texts: Sequence[str], guidance: "Steering | Word | None" = "default") -> list[list[MotionHit]]:
-        """The real motions that guidance likens the motions of captions to.
-
-        Args:
-            texts: Captions.
-            guidance: As for `generate`.
-
-        Returns:
-            The anchors of each caption, best first; none where nothing guides or eta is 0.
-
-        Raises:
-            InputError: For blank captions, or as `load_guidance`.
-        """
-        steering, texts = self._steering(guidance), check_captions(texts)
-        found = [None if steering is None else steering.objective.anchors_of(text) for text in texts]
-        return [[] if each is None else hits_of(each, self.skeleton.fps)[0] for each in found]
-
-    def frames(self, text: str, seconds: float | None = None) -> int:
-        """Frames of a motion for a caption, a multiple of four.
-
-        Args:
-            text: The caption.
-            seconds: Its length; None takes the median length of the motions that the index finds for the caption,
-                within the lengths trained on, or the default length without an index.
-
-        Raises:
-            InputError: When the length is outside what generators of this kind are trained on.
-        """
-        fps = self.skeleton.fps
-        low, high = SHORTEST / fps, LONGEST / fps
-        if seconds is None:
-            found = self.guide.seconds(text) if self.guide else None
-            seconds = min(max(found or self.seconds, self.skeleton.min_frames / fps), high)
-        if not low <= seconds <= high:
-            raise InputError(f"A motion of {seconds:g} s cannot be made; choose between {low:g} and {high:g} seconds.")
-        return max(SHORTEST, min(LONGEST, UNIT * round(seconds * fps / UNIT)))
-
-    def familiarity(self, texts: Sequence[str]) -> list[Familiarity | None]:
-        """How familiar captions are to the generator; None where no calibration tells.
-
-        Raises:
-            InputError: For blank captions, or a damaged calibration.
-        """
-        texts = check_captions(texts)
-        found = self.known.judge(texts)
-        return [found.get(text) for text in texts]
-
-    def notes(self, texts: Sequence[str], guidance: "Steering | Word | None" = "default") -> list[str]:
-        """What a user should know of captions before they are made into motions, one sentence each.
-
-        These are captions that are unlike those trained on, in another script, or longer than an encoder reads.
-        `generate` warns of the same.
-
-        Raises:
-            InputError: As `familiarity` and `generate`.
-        """
-        texts = check_captions(texts)
-        encoders = self._encoders(self._steering(guidance))
-        return caption_notes(texts, encoders, unlike_training(self.known.judge(texts).values()))
-
-    def _judged(self, texts: Sequence[str], steering: "Steering | None") -> dict[str, Familiarity]:
-        """How familiar captions are, with warnings."""
-        judged = self.known.judge(texts)
-        warn_about(texts, self._encoders(steering), unlike_training(judged.values()))
-        return judged
-
-    def _encoders(self, steering: "Steering | None") -> list[TextEncoder]:
-        return encoders_of(self.task, None if steering is None else steering.objective.reward)
-
     def generate(
         self,
         texts: Sequence[str],
@@ -285,11 +117,13 @@ class TextToMotion:
         guidance_scale: float | None = None,
         scheduler: str | None = None,
         batch_size: int = 32,
-        guidance: "Steering | Word | None" = "default",
+        guidance: "Steering | Sequence[Steering] | Word | None" = "default",
         cfg: float | None = None,
         *,
         compare: bool = False,
         raw: bool = False,
+        constraints: Sequence["Constraint"] = (),
+        constraining: "ConstraintConfig | None" = None,
     ) -> list[MotionClip]:
         """Make `samples` motions for each caption.
 
@@ -307,11 +141,14 @@ class TextToMotion:
             batch_size: Motions made at once.
             guidance: As on the command line: ``default`` is the generator's own guidance, if it has one; ``none`` (or
                 None) does not guide; ``reward`` and ``best-of`` guide by the generator's own reward. Or a guidance from
-                `load_guidance`.
+                `load_guidance`; a list of several adds their gradients, each with its own strength and window.
             cfg: Old name of `guidance_scale`.
             compare: Also make each motion unguided from the same noise, as `unguided` of its clip.
             raw: Keep the joints as the network says them. Otherwise motions are cleaned: bones have constant lengths
                 and feet stand still where they touch the floor, see `realign.motion.cleaning`.
+            constraints: What every motion should meet beside its caption, see `realign.guidance.constraints`. What
+                cleaning moves of it is put back.
+            constraining: When and how strongly constraints steer.
 
         Returns:
             Clips ordered by caption, then sample; joints in metres (KIT: its own unit). Each carries its reward, if
@@ -324,17 +161,22 @@ class TextToMotion:
             renamed("cfg", "guidance_scale")
             guidance_scale = cfg
         texts = check_captions(texts)
-        options = self._options(samples, seed, batch_size, steps, guidance_scale, scheduler)
+        options = sampling_options(self.task, samples, seed, batch_size, steps, guidance_scale, scheduler)
         steering = self._compared(guidance, compare)
         judged = self._judged(texts, steering)
-        frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
+        if constraints and seconds is None:
+            frames = dict.fromkeys(texts, frames_asked(constraints, self.skeleton.fps))
+        else:
+            frames = {text: self.frames(text, seconds) for text in dict.fromkeys(texts)}
+        bound = Constrained(constraints, self.task, frames[texts[0]], constraining) if constraints else None
+        maker = ClipMaker(self.task, steering, self._objective(steering), options, compare, raw, bound)
         wanted = [(text, number) for text in texts for number in range(samples)]
         clips: list[MotionClip] = []
         for chunk in _chunks(wanted, batch_size):
             captions = [text for text, _ in chunk]
             seeds = torch.tensor([mix_seed(seed, text, number) for text, number in chunk])
-            clips += self._make(steering, compare, raw, captions, [frames[text] for text in captions], seeds, options)
-        return _with_familiarity(clips, judged.get)
+            clips += maker.make(captions, [frames[text] for text in captions], seeds)
+        return with_familiarity(clips, judged.get)
 
     def generate_sequence(
         self,
@@ -345,10 +187,12 @@ class TextToMotion:
         guidance_scale: float | None = None,
         scheduler: str | None = None,
         batch_size: int = 8,
-        guidance: "Steering | Word | None" = "default",
+        guidance: "Steering | Sequence[Steering] | Word | None" = "default",
         *,
         compare: bool = False,
         raw: bool = False,
+        constraints: Sequence["Constraint"] = (),
+        constraining: "ConstraintConfig | None" = None,
     ) -> list[MotionClip]:
         """Make motions that show captions one after the other, of up to ten minutes.
 
@@ -370,80 +214,22 @@ class TextToMotion:
             InputError: For blank captions, times that cannot be made, or a generator whose latents stand for whole
                 motions.
         """
-        options = self._options(samples, seed, batch_size, steps, guidance_scale, scheduler)
+        options = sampling_options(self.task, samples, seed, batch_size, steps, guidance_scale, scheduler)
         script = write_script(parts, self.frames, self.skeleton.fps)
         if script.plan is not None:
             check_sequences(self.task)
         steering = self._compared(guidance, compare)
         judged = self._judged(script.captions, steering)
         least = min(judged.values(), key=float, default=None)
-        clips: list[MotionClip] = []
+        bound = Constrained(constraints, self.task, sum(script.frames), constraining) if constraints else None
+        maker = ClipMaker(self.task, steering, self._objective(steering), options, compare, raw, bound)
+        name, clips = "; ".join(script.captions), list[MotionClip]()
         for chunk in _chunks(list(range(samples)), batch_size):
-            if script.plan is not None:
-                options["windows"] = script.plan.repeat(len(chunk))
             seeds = torch.tensor([mix_seed(seed, "\n".join(script.captions), number) for number in chunk])
             captions, lengths = script.windows * len(chunk), [sum(script.frames)] * len(chunk)
-            name = "; ".join(script.captions)
-            clips += self._make(steering, compare, raw, captions, lengths, seeds, options, [name] * len(chunk))
-        return _with_familiarity(clips, lambda name: least)
-
-    def _options(
-        self,
-        samples: int,
-        seed: int,
-        batch_size: int,
-        steps: int | None,
-        guidance_scale: float | None,
-        scheduler: str | None,
-    ) -> dict[str, Any]:
-        """The options of sampling that were given; all arguments are checked."""
-        for name, value, low in (("samples", samples, 1), ("seed", seed, 0), ("batch size", batch_size, 1)):
-            if value < low:
-                raise InputError(f"The {name} must be at least {low}, but is {value}.")
-        if steps is not None and not 1 <= steps <= 1000:
-            raise InputError(f"The number of denoising steps must lie between 1 and 1000, but is {steps}.")
-        if guidance_scale is not None and not math.isfinite(guidance_scale):
-            raise InputError(f"The scale of classifier-free guidance must be a finite number, but is {guidance_scale}.")
-        asked = {"steps": steps, "guidance_scale": guidance_scale, "scheduler": scheduler}
-        options = {name: value for name, value in asked.items() if value is not None}
-        self.task.check_options(**options)
-        return options
-
-    def _compared(self, guidance: "Steering | Word | None", compare: bool) -> "Steering | None":
-        """The guidance; one is needed to compare with unguided motions."""
-        steering = self._steering(guidance)
-        if compare and steering is None:
-            raise InputError(NOTHING_GUIDES)
-        return steering
-
-    def _make(
-        self,
-        steering: "Steering | None",
-        compare: bool,
-        raw: bool,
-        captions: list[str],
-        frames: list[int],
-        seeds: Int[Tensor, "B"],
-        options: dict[str, Any],
-        names: list[str] | None = None,
-    ) -> list[MotionClip]:
-        """The clips of one batch, each with the unguided one if it is compared; arguments as for `make_clips`."""
-        objective, lengths = self._objective(steering), torch.tensor(frames, device=self.task.device)
-        made = make_clips(self.task, steering, objective, captions, lengths, seeds, options, names, raw)
-        if compare:
-            plain = make_clips(self.task, None, objective, captions, lengths, seeds, options, names, raw)
-            made = [replace(clip, unguided=other) for clip, other in zip(made, plain, strict=True)]
-        return made
-
-
-def _with_familiarity(
-    clips: list[MotionClip], find: Callable[[str], Familiarity | None]
-) -> list[MotionClip]:  # fmt: skip
-    """The clips, and the unguided ones beside them, with the familiarity of their captions."""
-    for clip in clips:
-        for each in (clip,) if clip.unguided is None else (clip, clip.unguided):
-            each.familiarity = find(clip.caption)
-    return clips
+            plan = None if script.plan is None else script.plan.repeat(len(chunk))
+            clips += maker.make(captions, lengths, seeds, [name] * len(chunk), plan)
+        return with_familiarity(clips, lambda name: least)
 
 
 def _chunks(items: list[Item], size: int) -> Iterator[list[Item]]:
