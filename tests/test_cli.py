@@ -1,12 +1,15 @@
+import argparse
 import errno
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from realign.cli import main
+from realign.cli import main, parser
 
 VAE = ["fit", "--config", "configs/tiny/vae.yaml"]
 
@@ -116,3 +119,24 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     for command in ("fit", "prepare", "generate", "render"):
         assert command in done.stdout
+
+
+def test_help_names_the_defaults_that_hold() -> None:
+    """A command that shares options with another may have defaults of its own."""
+    seen = 0
+    for name, command in commands_of(parser()):
+        for action in command._actions:
+            told = re.search(r"\(default: ([\w.-]+)\)", (action.help or "") % (vars(action) | {"prog": name}))
+            if told and isinstance(action.default, (str, int, float)) and not isinstance(action.default, bool):
+                assert type(action.default)(told[1]) == action.default, f"{name} {action.option_strings}"
+                seen += 1
+    assert seen > 30
+
+
+def commands_of(top: argparse.ArgumentParser, name: str = "realign") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """All commands and their actions, as in `realign index build`."""
+    yield name, top
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, command in action.choices.items():
+                yield from commands_of(command, f"{name} {word}")

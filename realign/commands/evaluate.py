@@ -82,8 +82,8 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
         help="an evaluator or an independent retriever: a .ckpt, a folder of weights, a shipped name or "
         "ORG/NAME on the Hub; repeat it for second opinions (default: evaluator)",
     )  # fmt: skip
-    parser.add_argument("--protocol", default="guo", help="guo, mld, mdm or mocap (default: guo)")
-    parser.add_argument("--replications", type=int, default=20, help="how often to measure (default: 20)")
+    parser.add_argument("--protocol", default="guo", help="guo, mld, mdm or mocap (default: %(default)s)")
+    parser.add_argument("--replications", type=int, default=20, help="how often to measure (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="motions made at once (default: 32)")
     parser.add_argument(
         "--precision", choices=("fp32", "bf16"), default="fp32",
@@ -92,7 +92,7 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     add_computing(parser, "sample")
     add_quiet(parser)
     group = parser.add_argument_group("clips")
-    group.add_argument("--split", default="test", help="train, val, test or all (default: test)")
+    group.add_argument("--split", default="test", help="train, val, test or all (default: %(default)s)")
     group.add_argument(
         "--kind", choices=("recorded", "composed", "unlabelled"),
         help="clips of this kind alone; unlabelled: those whose captions are not written from labels of index.csv",
