@@ -47,7 +47,7 @@ def measure(options: argparse.Namespace, generator: Path, split: str, settings: 
     output = options.output / f"{generator.stem}-{split}.json"
     evaluation = load_evaluation(
         options.data, generator=generator, evaluators=options.evaluator, reward=options.reward, index=options.index,
-        protocol=options.protocol, guided=True, anchored=True, batch_size=64, split=split,
+        protocol=options.protocol, guided=True, anchored=True, batch_size=64, split=split, precision=options.precision,
     )  # fmt: skip
     return evaluation.run(settings, replications=count, output=output)
 
@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=0.01)
     parser.add_argument("--val-replications", type=int, default=1)
     parser.add_argument("--replications", type=int, default=20)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("-o", "--output", type=Path, default=Path("ladder"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)

@@ -56,8 +56,8 @@ itself.
 ## Where it helps most
 
 {rule} The film
-shows the first, the strips show both. This rule was settled with its first picks in view: see the rates above
-for what to expect, and the ten captions below. With 50 steps, the default, guidance changes less.
+shows the first, the strips show both. An earlier rule, the farthest joints, was left after a look at its picks:
+see the rates above for what to expect, and the ten captions below. With 50 steps, the default, guidance changes less.
 
 ![Unguided and guided from the same noise](guided.gif)
 
@@ -75,9 +75,11 @@ The first ten captions of the draw, unguided on the left and guided on the right
 """
 
 CHOSEN = """Of the pairs in which the guided motion is right and the unguided one wrong, these are the {shown} of
-different captions whose joints moved farthest relative to the hips, on average over joints and frames."""
+different captions that changed most by the evaluator: in the distance to the own caption less that to the nearest other
+one."""
 NONE = """In no pair is the guided motion right and the unguided one wrong. Of all pairs, these are the {shown} of
-different captions whose joints moved farthest relative to the hips, on average over joints and frames."""
+different captions that changed most by the evaluator: in the distance to the own caption less that to the nearest other
+one."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def choose(judged: Sequence[Judged]) -> tuple[list[Judged], str]:
     """The pairs to show, of different captions, and the rule that chose them."""
     helped = [each for each in judged if each.right == (False, True)]
     best: dict[str, Judged] = {}
-    for each in sorted(helped or judged, key=lambda each: -each.moved):
+    for each in sorted(helped or judged, key=lambda each: each.margins[1] - each.margins[0]):
         best.setdefault(each.clip.caption, each)
     shown = list(best.values())[:SHOWN]
     return shown, (CHOSEN if helped else NONE).format(shown=len(shown))

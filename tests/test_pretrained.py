@@ -73,7 +73,7 @@ def test_lengths_are_those_of_the_motions_that_a_search_finds(monkeypatch: pytes
     for text, made in zip(texts, frames, strict=True):
         (hits,) = search.by_text([text], k=10)
         assert abs(made - np.clip(np.median([hit.frames for hit in hits]), 40, 196)) <= 2, text
-    assert frames[1] < frames[0]  # runs are shorter
+    assert max(frames) > 1.5 * min(frames)  # the caption decides
 
 
 def test_generated_people_stand_on_the_floor(clips: dict[str, MotionClip]) -> None:

@@ -18,13 +18,13 @@ import show_guidance
 
 
 def judged(caption: str, moved: float, right: tuple[bool, bool], seed: int = 0) -> show_guidance.Judged:
-    """A pair whose joints moved by a distance; the guided motion is nearer to its caption."""
+    """A pair whose joints moved by a distance, and whose guided motion is nearer to its caption the more they did."""
     plain = MotionClip(person(1, 8).numpy(), 20.0, caption, reward=1.0)
     joints = plain.joints + (7.0, 0.0, 0.0)  # where the hips are does not matter
     joints[:, 1:, 1] += moved * 22 / 21
     guided = replace(plain, joints=joints, reward=1.0 + moved, unguided=plain)
-    before, after = (-0.5 if each else 0.5 for each in right)
-    return show_guidance.Judged(guided, seed, (2.0, 1.5), (before, after))
+    margins = (-0.5 if right[0] else 0.5, -0.5 - moved if right[1] else 0.5)
+    return show_guidance.Judged(guided, seed, (2.0, 1.5), margins)
 
 
 PAIRS = [
