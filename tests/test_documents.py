@@ -103,7 +103,7 @@ def test_configurations_that_comments_name_exist() -> None:
 
 def test_the_site_has_every_page_and_notebook_once() -> None:
     text = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
-    named = sorted(re.findall(r": ([\w/]+\.(?:md|ipynb))$", text, re.MULTILINE))
+    named = sorted(re.findall(r": ([\w./-]+\.(?:md|ipynb))$", text, re.MULTILINE))
     folder = ROOT / "docs"
     pages = [path.relative_to(folder).as_posix() for path in folder.rglob("*.md")]
     pages += [f"notebooks/{path.name}" for path in ROOT.glob("notebooks/*.ipynb")]

@@ -255,7 +255,7 @@ def _use_generate(page: Any) -> None:
 
 def _use_search(page: Any, motion: Path) -> None:
     page.get_by_role("tab", name="Search").click()
-    page.get_by_label("By a sentence").fill("a person waves")
+    page.get_by_label("By a sentence").fill("a person waves the left hand")
     page.get_by_role("button", name="Search", exact=True).click()
     page.locator("td:visible", has_text="wav").first.wait_for(timeout=30_000)
     page.locator(".rd-drop:visible input").set_input_files(motion)

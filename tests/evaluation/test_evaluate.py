@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+import yaml
 from evaluate_parts import make_shelf, open_file, refuse
 from launch_parts import torchrun
 from matplotlib.container import ErrorbarContainer
@@ -415,8 +416,9 @@ def test_options_reach_the_settings_they_apply_to() -> None:
         "unguided steps=4", "reward mu=0.5 strength=2.0 steps=4", "best-of mu=0.5 candidates=3 steps=4",
     ]  # fmt: skip
     assert found[2].config == GuidanceConfig(method="best-of", mu=0.5, eta=1.0, candidates=3)
-    own = {"eta": 1.0, "start": 0.0, "stop": 0.6, "interval": 1}  # as for the shipped generator
-    assert found[1].config == GuidanceConfig(mu=0.5, strength=2.0, **own)
+    own = yaml.safe_load((pretrained_folder("generator") / "guidance.yaml").read_text("utf-8"))
+    own = {name: value for name, value in own.items() if name not in ("reward", "index", "known")}
+    assert found[1].config == GuidanceConfig(**own | {"mu": 0.5, "strength": 2.0})
 
 
 def test_clean_motions_are_rows_of_their_own() -> None:
