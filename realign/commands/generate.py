@@ -5,19 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realign.commands.common import (
-    SAMPLERS,
-    add_export_options,
-    add_guidance_scale,
-    add_threads,
-    add_trust,
-    export_options,
-    loading,
-    local_path,
-    note,
-)
+from realign.commands.common import add_export_options, export_options, loading, note
 from realign.commands.guiding import add_guidance, given_guidance
 from realign.commands.keeping import add_keeping, given_objectives, tell_deviation
+from realign.commands.models import SAMPLING, add_computing, add_model, add_sampling
 from realign.errors import InputError, need
 from realign.guidance.arguments import check_concern
 from realign.threads import use_threads
@@ -41,13 +32,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--seconds", type=float, help="length of the motions (default: by each caption)")
     parser.add_argument("--samples", type=int, default=1, help="motions for each caption (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed and caption give the same motion")
-    parser.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
-    add_guidance_scale(parser)
+    add_sampling(parser)
     parser.add_argument(
         "--raw", action="store_true",
         help="keep the joints as the network says them (default: bones of constant length, feet that do not slide)",
     )  # fmt: skip
-    parser.add_argument("--scheduler", choices=SAMPLERS, help="sampler (default: the model's)")
     add_guidance(parser)
     add_keeping(parser)
     parser.add_argument(
@@ -55,14 +44,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="show each motion unguided and guided, from the same noise, and print rewards and anchors; .bvh .npy .npz "
         ".glb: files NAME_unguided and NAME_guided",
     )  # fmt: skip
-    parser.add_argument(
-        "--checkpoint",
-        type=local_path,
-        help="a .ckpt, a folder of weights, a shipped name or ORG/NAME[@REVISION] on the Hub (default: generator)",
-    )
-    add_trust(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    add_threads(parser)
+    add_model(parser, "--checkpoint", "generator")
+    add_computing(parser)
     parser.add_argument("--compile", action="store_true", help="compile the networks, which pays off for many motions")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("motion.gif"), metavar="OUT",
@@ -110,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
             *([] if guidance is None else [guidance]),
             *(model.load_guidance(**each) for each in objectives.rewards),
         ]
-    names = ("samples", "seed", "steps", "guidance_scale", "scheduler", "compare", "raw")
+    names = ("samples", "seed", *SAMPLING, "compare", "raw")
     asked: dict[str, Any] = {name: getattr(options, name) for name in names}
     asked |= {"guidance": several if objectives.rewards else guidance}
     asked |= {"constraints": objectives.constraints, "constraining": objectives.config}

@@ -145,8 +145,9 @@ class Evaluation:
             if output is not None and first:
                 results.save(output)
 
+        groups = _groups(rows, samplers)
         for number in range(max(replications, multimodality)):
-            for group in _groups(rows, samplers):
+            for group in groups:
                 for kept, count in (("replications", replications), ("multimodality", multimodality)):
                     if number < count and self._add(kept, number, group, samplers, f"{number + 1}/{count}", work):
                         save()

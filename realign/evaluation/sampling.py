@@ -14,7 +14,7 @@ from realign.guidance.objective import RewardObjective
 from realign.guidance.steering import Steering, steer
 from realign.index.motion_index import MotionIndex
 from realign.interfaces import TextToMotionModel
-from realign.motion.cleaning import clean_features
+from realign.motion.cleaning import clean_batch
 from realign.motion.skeleton import get_skeleton
 from realign.nn.embedder import JointEmbedding
 from realign.precision import exact_float32
@@ -76,12 +76,8 @@ class SettingSampler:
 
     def measured(self, motion: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B F C"]:
         """Sampled motions, cleaned on the CPU if the setting says so."""
-        if not self.setting.clean:
-            return motion
-        skeleton, found = get_skeleton(self.generator.skeleton), motion.to("cpu", torch.float32, copy=True)
-        for row, frames in enumerate(lengths.tolist()):
-            found[row, :frames] = clean_features(found[row, :frames], skeleton)
-        return found.to(motion)
+        skeleton = get_skeleton(self.generator.skeleton)
+        return clean_batch(motion, lengths, skeleton) if self.setting.clean else motion
 
 
 def sampled_once(samplers: Sequence[SettingSampler]) -> Make:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from realign.errors import InputError
 from realign.guidance.ranges import Range
-from realign.motion.canonical import facing_of, uniform_skeleton
+from realign.motion.canonical import facing_of_joints, uniform_skeleton
 from realign.motion.clip import MotionClip
 from realign.motion.rotations import rotate_yaw
 from realign.motion.skeleton import Skeleton, get_skeleton
@@ -35,6 +35,10 @@ class Placement(NamedTuple):
         """Positions in the world."""
         facing = self.facing.to(own)
         return rotate_yaw(torch.stack([-facing[0], facing[1]]), own) + self.origin.to(own)
+
+
+AT_ORIGIN = Placement(torch.zeros(3), torch.tensor([0.0, 1.0]))
+"""Where generated motions begin."""
 
 
 class Constraint(nn.Module, ABC):
@@ -123,8 +127,7 @@ class Positions(Constraint):
                 shown = ":".join("" if end is None else str(end) for end in (start, stop))
                 raise InputError(f"The range {shown} holds none of the {len(joints)} frames of the motion to keep.")
             kept[places.start : places.stop, chosen] = True
-        right_hip, left_hip, right_shoulder, left_shoulder = world[:1, list(skeleton.facing)].unbind(1)
-        facing = facing_of(right_hip - left_hip + right_shoulder - left_shoulder)[0]
+        facing = facing_of_joints(world[:1], skeleton)[0]
         origin = torch.stack([world[0, 0, 0], world[..., 1].min(), world[0, 0, 2]])
         return cls(world, kept, Placement(origin, facing), skeleton.metres)
 
@@ -180,14 +183,12 @@ def place(
         InputError: The motions cannot meet one of them.
     """
     found = next((each.placement for each in constraints if each.placement is not None), None)
-    start = found or Placement(torch.zeros(3), torch.tensor([0.0, 1.0]))
-    return [each.on(frames, skeleton, start) for each in constraints], found
+    return [each.on(frames, skeleton, found or AT_ORIGIN) for each in constraints], found
 
 
 def deviations(constraints: Sequence[Constraint], clip: MotionClip) -> Float[Tensor, "N"]:
     """Distances of kept joints and of the root from where they should be (m), of a motion in the world."""
     skeleton, joints = get_skeleton(clip.skeleton), torch.from_numpy(clip.joints)
-    world = Placement(torch.zeros(3), torch.tensor([0.0, 1.0]))
-    placed = [each.on(len(clip), skeleton, world) for each in constraints]
+    placed = [each.on(len(clip), skeleton, AT_ORIGIN) for each in constraints]
     found = [each.deviation(joints) for each in placed if isinstance(each, Positions)]
     return torch.cat(found) if found else torch.zeros(0)

@@ -1,20 +1,19 @@
 """Several rewards at once, each with its own strength and window."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from realign.diffusion.steered import Steers
+from realign.diffusion.windows import WindowPlan
 from realign.errors import InputError
 from realign.guidance.composed import Together
-from realign.guidance.steering import RewardSteering, Steering
+from realign.guidance.steering import GradientSteering, RewardSteering, Steering
 from realign.interfaces import TextToMotionModel
 
 
-class SeveralRewards(Steering):
+class SeveralRewards(GradientSteering):
     """Steers by the sum of the gradients of several rewards.
 
     Args:
@@ -45,17 +44,14 @@ class SeveralRewards(Steering):
             part.to(device)
         return self
 
-    def _sample(
+    def bound(
         self,
         generator: TextToMotionModel,
         captions: Sequence[str],
         lengths: Int[Tensor, "B"],
         seeds: Int[Tensor, "B"],
-        exclude: Sequence[str] | None,
-        options: dict[str, Any],
-    ) -> Float[Tensor, "B F C"]:
-        plan, beside = options.get("windows"), options.pop("guidance", None)
-        found: list[Steers | None] = [
-            part.bound(generator, captions, lengths, seeds, exclude, plan) for part in self.parts
-        ]
-        return generator.sample(captions, lengths, seeds, guidance=Together.of(*found, beside), **options)
+        exclude: Sequence[str] | None = None,
+        plan: WindowPlan | None = None,
+    ) -> Together:
+        """All of them, in order; arguments as in `GradientSteering`."""
+        return Together([part.bound(generator, captions, lengths, seeds, exclude, plan) for part in self.parts])

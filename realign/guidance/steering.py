@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from realign.checkpoint.load import load_model
+from realign.diffusion.steered import Steers
 from realign.diffusion.windows import WindowPlan
 from realign.errors import InputError
 from realign.guidance.composed import Together, WindowedGuidance
@@ -98,7 +99,36 @@ class Steering(ABC):
         return self
 
 
-class RewardSteering(Steering):
+class GradientSteering(Steering):
+    """Steers every sampling step by a gradient."""
+
+    @abstractmethod
+    def bound(
+        self,
+        generator: TextToMotionModel,
+        captions: Sequence[str],
+        lengths: Int[Tensor, "B"],
+        seeds: Int[Tensor, "B"],
+        exclude: Sequence[str] | None = None,
+        plan: WindowPlan | None = None,
+    ) -> Steers:
+        """Guidance for one batch of motions, or of motions made of windows; arguments as in `sample`."""
+
+    def _sample(
+        self,
+        generator: TextToMotionModel,
+        captions: Sequence[str],
+        lengths: Int[Tensor, "B"],
+        seeds: Int[Tensor, "B"],
+        exclude: Sequence[str] | None,
+        options: dict[str, Any],
+    ) -> Float[Tensor, "B F C"]:
+        plan, beside = options.get("windows"), options.pop("guidance", None)
+        guidance = self.bound(generator, captions, lengths, seeds, exclude, plan)
+        return generator.sample(captions, lengths, seeds, guidance=Together.of(guidance, beside), **options)
+
+
+class RewardSteering(GradientSteering):
     """Steers every sampling step by the gradient of the reward.
 
     Args:
@@ -124,19 +154,6 @@ class RewardSteering(Steering):
         decoded = self.config.through_decoder or needs_decoder(reward, generator)
         return ThroughDecoder(guidance, generator, reward, lengths) if decoded else guidance
 
-    def _sample(
-        self,
-        generator: TextToMotionModel,
-        captions: Sequence[str],
-        lengths: Int[Tensor, "B"],
-        seeds: Int[Tensor, "B"],
-        exclude: Sequence[str] | None,
-        options: dict[str, Any],
-    ) -> Float[Tensor, "B F C"]:
-        plan, beside = options.get("windows"), options.pop("guidance", None)
-        guidance = self.bound(generator, captions, lengths, seeds, exclude, plan)
-        return generator.sample(captions, lengths, seeds, guidance=Together.of(guidance, beside), **options)
-
     def bound(
         self,
         generator: TextToMotionModel,
@@ -146,7 +163,7 @@ class RewardSteering(Steering):
         exclude: Sequence[str] | None = None,
         plan: WindowPlan | None = None,
     ) -> Guidance:
-        """Guidance for one batch of motions, or of motions made of windows; arguments as in `sample`."""
+        """As in `GradientSteering`."""
         if plan is None:
             return self.guidance(generator, captions, lengths, exclude, seeds)
         windows = as_diffusion(generator).windows(plan)

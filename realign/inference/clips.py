@@ -9,9 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from realign.diffusion.windows import WindowPlan
+from realign.guidance.constrained import ConstraintGuidance
 from realign.inference.constraining import Constrained
 from realign.interfaces import TextToMotionModel
-from realign.motion.cleaning import clean_features, clean_motion
+from realign.motion.cleaning import clean_batch, clean_motion
 from realign.motion.clip import MotionClip
 from realign.motion.familiarity import Familiarity
 from realign.motion.features import features_to_joints
@@ -62,7 +63,9 @@ class ClipMaker:
             names: Captions of the clips, if they are not those that motions are made from.
             plan: The windows, if motions are made of several.
         """
-        given = captions, torch.tensor(frames, device=self.generator.device), seeds, names or captions, plan
+        lengths = torch.tensor(frames, device=self.generator.device)
+        bound = None if self.constrained is None else self.constrained.guidance(lengths)
+        given = captions, lengths, seeds, names or captions, plan, bound
         made = self._clips(self.steering, *given)
         if not self.compare:
             return made
@@ -77,10 +80,11 @@ class ClipMaker:
         seeds: Int[Tensor, "B"],
         names: Sequence[str],
         plan: WindowPlan | None,
+        bound: ConstraintGuidance | None,
     ) -> list[MotionClip]:
         options = dict(self.options) if plan is None else {**self.options, "windows": plan}
-        if self.constrained is not None:
-            options["guidance"] = self.constrained.guidance(lengths)
+        if bound is not None:
+            options["guidance"] = bound
         with exact_float32(self.generator.device):
             if steering is None:
                 features = self.generator.sample(captions, lengths, seeds, **options)
@@ -89,30 +93,27 @@ class ClipMaker:
         skeleton = get_skeleton(self.generator.skeleton)
         clips = [
             MotionClip(joints.numpy(), skeleton.fps, name, skeleton.name)
-            for joints, name in zip(self._joints(features, lengths), names, strict=True)
+            for joints, name in zip(self._joints(features, lengths, bound), names, strict=True)
         ]
         if self.objective is not None:
             _rate(clips, self.objective, features, lengths, captions, plan)
         return clips
 
-    def _joints(self, features: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"]) -> list[Float[Tensor, "F J 3"]]:
+    def _joints(
+        self, features: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"], bound: ConstraintGuidance | None
+    ) -> list[Float[Tensor, "F J 3"]]:
         """Joints of motion features; those that meet constraints do so where these lie in the world."""
-        skeleton, bound, convert = get_skeleton(self.generator.skeleton), self.constrained, clean_motion
+        skeleton, convert = get_skeleton(self.generator.skeleton), clean_motion
         if self.raw:
             convert = features_to_joints
         elif bound is not None:  # cleaning moves what is kept, so it is put back
-            clean = torch.zeros_like(features)
-            for row, frames in enumerate(lengths.tolist()):
-                clean[row, :frames] = clean_features(features[row, :frames], skeleton)
-            features, convert = bound.guidance(lengths).finish(clean), features_to_joints
+            features, convert = bound.finish(clean_batch(features, lengths, skeleton)), features_to_joints
         rows = zip(features.float().cpu(), lengths.tolist(), strict=True)
         joints = [convert(each[:frames], skeleton) for each, frames in rows]
-        return joints if bound is None else [bound.in_world(each) for each in joints]
+        return joints if self.constrained is None else [self.constrained.in_world(each) for each in joints]
 
 
-def with_familiarity(
-    clips: list[MotionClip], find: Callable[[str], Familiarity | None]
-) -> list[MotionClip]:  # fmt: skip
+def with_familiarity(clips: list[MotionClip], find: Callable[[str], Familiarity | None]) -> list[MotionClip]:
     """The clips, and the unguided ones beside them, with the familiarity of their captions."""
     for clip in clips:
         for each in (clip,) if clip.unguided is None else (clip, clip.unguided):

@@ -180,9 +180,7 @@ class GuidedGenerator:
         Raises:
             InputError: For blank captions, or a damaged calibration.
         """
-        texts = check_captions(texts)
-        found = self.known.judge(texts)
-        return [found.get(text) for text in texts]
+        return self.known.familiarity(texts)
 
     def notes(self, texts: Sequence[str], guidance: "Steering | Word | None" = "default") -> list[str]:
         """What a user should know of captions before they are made into motions, one sentence each.

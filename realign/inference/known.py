@@ -16,6 +16,7 @@ from realign.files import atomic_path, resolve_model
 from realign.hub import HubName
 from realign.index.motion_index import MotionIndex
 from realign.index.storage import KNOWN, KNOWN_FILE
+from realign.inference.common import check_captions
 from realign.metrics.calibration import Logistic
 from realign.motion.familiarity import Familiarity
 from realign.text.base import TextEncoder
@@ -168,6 +169,16 @@ class Known:
         """How familiar captions are, by caption; empty if the index is not calibrated."""
         unique = list(dict.fromkeys(texts))
         return {} if self.captions is None else dict(zip(unique, self.captions.judge(unique), strict=True))
+
+    def familiarity(self, texts: Sequence[str]) -> list[Familiarity | None]:
+        """How familiar each caption is; None if the index is not calibrated.
+
+        Raises:
+            InputError: For blank captions, or as `captions`.
+        """
+        texts = check_captions(texts)
+        found = self.judge(texts)
+        return [found.get(text) for text in texts]
 
 
 def embed_sentences(encoder: TextEncoder, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:

@@ -118,9 +118,7 @@ class MotionSearch:
         Raises:
             InputError: For blank captions, or a damaged calibration.
         """
-        texts = check_captions(texts)
-        found = self.known.judge(texts)
-        return [found.get(text) for text in texts]
+        return self.known.familiarity(texts)
 
     def notes(self, texts: Sequence[str]) -> list[str]:
         """What a user should know of captions, one sentence each; searches warn of the same.

@@ -93,9 +93,18 @@ def face_forward(joints: Float[Tensor, "*B T J 3"], skeleton: Skeleton = HUMANML
         joints: Global positions.
         skeleton: The skeleton of the joints.
     """
+    return rotate_yaw(facing_of_joints(joints, skeleton)[..., :1, None, :], joints)
+
+
+def facing_of_joints(joints: Float[Tensor, "*B T J 3"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "*B T 2"]:
+    """Horizontal unit facing (x, z) of every frame, by hips and shoulders.
+
+    Args:
+        joints: Global positions.
+        skeleton: The skeleton of the joints.
+    """
     right_hip, left_hip, right_shoulder, left_shoulder = joints[..., list(skeleton.facing), :].unbind(-2)
-    across = right_hip - left_hip + right_shoulder - left_shoulder
-    return rotate_yaw(facing_of(across)[..., :1, None, :], joints)
+    return facing_of(right_hip - left_hip + right_shoulder - left_shoulder)
 
 
 def facing_of(across: Float[Tensor, "*B T 3"]) -> Float[Tensor, "*B T 2"]:

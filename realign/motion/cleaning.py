@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from realign.motion.bone_lengths import hold_lengths, mean_lengths, reference_lengths
@@ -78,6 +78,25 @@ def clean_motion(features: Float[Tensor, "F C"], skeleton: Skeleton = HUMANML3D)
     """
     joints = features_to_joints(features.float().cpu(), skeleton)
     return clean_joints(joints, skeleton, contacts=features[:, feature_groups(skeleton)["contacts"]])
+
+
+def clean_batch(
+    features: Float[Tensor, "B F C"], lengths: Int[Tensor, "B"], skeleton: Skeleton = HUMANML3D
+) -> Float[Tensor, "B F C"]:
+    """Features of the clean motions of a batch, each computed on the CPU; what is beyond their lengths stays.
+
+    Args:
+        features: Unnormalised features.
+        lengths: Frames of each motion.
+        skeleton: Their skeleton.
+
+    Raises:
+        InputError: Features of another width.
+    """
+    found = features.to("cpu", torch.float32, copy=True)
+    for row, frames in enumerate(lengths.tolist()):
+        found[row, :frames] = clean_features(found[row, :frames], skeleton)
+    return found.to(features)
 
 
 def clean_features(features: Float[Tensor, "F C"], skeleton: Skeleton = HUMANML3D) -> Float[Tensor, "F C"]:
