@@ -2,20 +2,23 @@
 
     python benchmarks/ladder.py runs/generator_mdm_mocap/stage*.ckpt --reward runs/reward_feature_mocap/last.ckpt \
         --index runs/reward_feature_mocap/index --evaluator contrastive=runs/evaluator_contrastive_mocap/last.ckpt \
-        --data prepared/mocap -o ladder
+        --data prepared/mocap -o ladder/diffusion
+    python benchmarks/ladder.py --draw ladder/*.csv -o ladder
 
 For every checkpoint the strength is chosen on the val split by the rule of `realign tune-guidance`, then the test split
-is measured unguided and guided with it. Writes ladder/NAME-val.json and NAME-test.json, ladder.csv and ladder.png; the
-same command continues after a kill. The picture holds the generators of ReAlign's table (arXiv 2511.19217), too.
+is measured unguided and guided with it. Writes ladder/diffusion/NAME-val.json and NAME-test.json, ladder/diffusion.csv
+and ladder/diffusion.png; the same command continues after a kill. The second command draws several trainings together.
+The pictures hold the generators of ReAlign's table (arXiv 2511.19217), too.
 """
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from realign.evaluation.load import load_evaluation
-from realign.evaluation.results import Results
+from realign.evaluation.results import Results, Row
 from realign.evaluation.settings import Setting
 from realign.evaluation.tuning import judge
 from realign.guidance.config import GuidanceConfig
@@ -31,6 +34,7 @@ class Rung(NamedTuple):
     fid: float
 
 
+MEASURES = ("R@1", "R@3", "FID", "MM-Dist")
 PAPER = (  # unguided R@1 and relative changes as published, real .511 on HumanML3D and .427 on KIT-ML
     Rung("MLD", 0.481, 0.511, 0.179, -0.588),
     Rung("MLD++", 0.548, 0.511, 0.044, -0.247),
@@ -52,8 +56,8 @@ def measure(options: argparse.Namespace, generator: Path, split: str, settings: 
     return evaluation.run(settings, replications=count, output=output)
 
 
-def climb(options: argparse.Namespace, generator: Path) -> tuple[Rung, list[object]]:
-    """Choose the strength of one checkpoint on val and measure it on the test split."""
+def climb(options: argparse.Namespace, generator: Path) -> list[dict[str, object]]:
+    """Choose the strength of one checkpoint on val and measure it on the test split: one line for each evaluator."""
     unguided = Setting(name="unguided", steps=options.steps)
     guided = {
         strength: Setting(
@@ -77,53 +81,63 @@ def climb(options: argparse.Namespace, generator: Path) -> tuple[Rung, list[obje
     strength = max(verdicts, key=lambda each: verdicts[each].rank)
     found = measure(options, generator, "test", [unguided, guided[strength]], options.replications)
     rows = {row.name: row for row in found.rows}
-    first = found.evaluators[0]
     base, best = rows["unguided"], rows[guided[strength].name]
-
-    def mean(name: str, row: str) -> float:
-        estimate = rows[row].estimate(name, first)
-        assert estimate is not None
-        return estimate.mean
-
-    r1, fid = mean("R@1", "unguided"), mean("FID", "unguided")
-    rung = Rung(
-        generator.stem, r1, mean("R@1", "real"), mean("R@1", best.name) / r1 - 1, mean("FID", best.name) / fid - 1
-    )
-    intervals = [
-        each.interval if each is not None else None
-        for each in (best.difference(base, "R@1", first), best.difference(base, "FID", first))
-    ]
-    told = [strength, not verdicts[strength].worse, r1, mean("R@1", best.name), fid, mean("FID", best.name), *intervals]
-    return rung, [generator.stem, *told]
+    chosen = {"generator": generator.stem, "strength": strength, "qualifies": not verdicts[strength].worse}
+    return [{**chosen, **line(rows["real"], base, best, evaluator)} for evaluator in found.evaluators]
 
 
-def draw(path: Path, rungs: list[Rung]) -> None:
+def line(real: Row, base: Row, best: Row, evaluator: str) -> dict[str, object]:
+    """What one evaluator says of recordings, of unguided motions, and of the difference by guidance."""
+    told: dict[str, object] = {"evaluator": evaluator}
+    for name in MEASURES:
+        for label, row in ((f"real {name}", real), (name, base), (f"guided {name}", best)):
+            estimate = row.estimate(name, evaluator)
+            told[label] = None if estimate is None else estimate.mean
+        difference = best.difference(base, name, evaluator)
+        told[f"+- {name}"] = None if difference is None else difference.interval
+    return told
+
+
+def read(path: Path) -> dict[str, list[Rung]]:
+    """The rungs of a table, by evaluator."""
+    ladders: dict[str, list[Rung]] = {}
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            changes = (float(row[f"guided {name}"]) / float(row[name]) - 1 for name in ("R@1", "FID"))
+            rung = Rung(row["generator"], float(row["R@1"]), float(row["real R@1"]), *changes)
+            ladders.setdefault(row["evaluator"], []).append(rung)
+    return ladders
+
+
+def draw(path: Path, tables: Sequence[Path]) -> None:
     """Relative rise of R@1 and fall of FID over the unguided R@1 as a fraction of that of real motions."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
     for axes, measure_name, field in zip(figure.subplots(1, 2), ("R@1", "FID"), ("r1", "fid"), strict=True):
-        places = [(each.start / each.real, 100 * getattr(each, field)) for each in rungs]
-        axes.plot(*zip(*places, strict=True), marker="o", label="one training, this project's mocap set")
-        for each, place in zip(rungs, places, strict=True):
-            axes.annotate(each.name, place, textcoords="offset points", xytext=(4, 4), fontsize=7)
+        for color, table in enumerate(tables):
+            for style, (evaluator, ladder) in zip(("-o", "--^", ":v"), read(table).items(), strict=False):
+                rungs = sorted(ladder, key=lambda each: each.start / each.real)
+                places = [(each.start / each.real, 100 * getattr(each, field)) for each in rungs]
+                axes.plot(*zip(*places, strict=True), style, color=f"C{color}", label=f"{table.stem}, by {evaluator}")
         published = [(each.start / each.real, 100 * getattr(each, field)) for each in PAPER]
-        axes.scatter(*zip(*published, strict=True), marker="s", color="tab:orange", label="ReAlign's table")
+        axes.scatter(*zip(*published, strict=True), marker="s", color="black", label="ReAlign's table", zorder=3)
         for each, place in zip(PAPER, published, strict=True):
-            axes.annotate(each.name, place, textcoords="offset points", xytext=(4, -9), fontsize=7)
+            axes.annotate(each.name, place, textcoords="offset points", xytext=(4, 5), fontsize=7)
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set(xlabel="unguided R@1 / that of real motions", ylabel=f"{measure_name}, change by guidance (%)")
-    figure.axes[0].legend(fontsize=8)
+    figure.axes[0].legend(fontsize=7)
     figure.savefig(path, dpi=150)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("generators", nargs="+", type=Path)
-    parser.add_argument("--reward", type=Path, required=True)
-    parser.add_argument("--index", type=Path, required=True)
-    parser.add_argument("--evaluator", action="append", required=True)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("generators", nargs="*", type=Path)
+    parser.add_argument("--draw", nargs="+", type=Path, metavar="CSV", help="only draw tables of earlier runs together")
+    parser.add_argument("--reward", type=Path)
+    parser.add_argument("--index", type=Path)
+    parser.add_argument("--evaluator", action="append")
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--protocol", default="mocap")
     parser.add_argument("--strengths", nargs="+", type=float, default=[300, 1000, 2000, 4000, 8000])
     parser.add_argument("--point", default="x0")
@@ -137,19 +151,24 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("-o", "--output", type=Path, default=Path("ladder"))
     options = parser.parse_args()
+    if options.draw:
+        return draw(options.output.with_suffix(".png"), options.draw)
+    missing = [each for each in ("generators", "reward", "index", "evaluator", "data") if not getattr(options, each)]
+    if missing:
+        parser.error(f"give {', '.join(missing)}, or --draw and tables of earlier runs")
     options.output.mkdir(parents=True, exist_ok=True)
-    rungs = []
-    head = ["generator", "strength", "qualifies", "R@1", "guided R@1", "FID", "guided FID", "+- R@1", "+- FID"]
-    with open(options.output.with_suffix(".csv"), "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(head)
+    table = options.output.with_suffix(".csv")
+    with open(table, "w", encoding="utf-8", newline="") as file:
+        writer = None
         for generator in options.generators:
-            rung, told = climb(options, generator)
-            rungs.append(rung)
-            writer.writerow(told)
+            for told in climb(options, generator):
+                if writer is None:
+                    writer = csv.DictWriter(file, told.keys())
+                    writer.writeheader()
+                writer.writerow(told)
+                print(*told.values(), flush=True)
             file.flush()
-            print(*told, flush=True)
-    draw(options.output.with_suffix(".png"), sorted(rungs, key=lambda each: each.start))
+    draw(options.output.with_suffix(".png"), [table])
 
 
 if __name__ == "__main__":

@@ -231,6 +231,7 @@ def test_prepared_sets_return_from_the_hub(
         ["search", "x", "--data", "org/absent"],
     ):
         assert "'org/absent'" in told(capsys, *words), words
+    assert "hf download org/index --local-dir" in told(capsys, "calibrate", "--index", "org/index", "--data", "x")
     hub.repositories["datasets/org/other"] = Repository()
     assert "is not a prepared set" in told(capsys, "evaluate", "--data", "org/other")
     good = repository.refs["main"]

@@ -8,6 +8,7 @@ from typing import Any
 from realign.commands.common import local_path
 from realign.commands.models import add_computing, add_model, add_set
 from realign.commands.progress import add_quiet, progress_bar
+from realign.hub import HubName
 from realign.threads import use_threads
 
 
@@ -20,7 +21,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "learned is kept in the index's folder: `realign generate` and `realign search` then tell how familiar a "
         "caption is, and with which probability a hit is right. Calibrate again when the model or the index changes.",
     )
-    parser.add_argument("--index", type=local_path, required=True, metavar="DIR", help="folder of the index")
+    parser.add_argument("--index", type=_own_index, required=True, metavar="DIR", help="folder of the index")
     add_model(parser, "--checkpoint", "retriever", "the model that made the index")
     add_set(parser)
     parser.add_argument("--split", default="val", help="split to calibrate on, not trained on (default: val)")
@@ -37,6 +38,17 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the measurement to a file")
     add_computing(parser)
     add_quiet(parser)
+
+
+def _own_index(given: str) -> Path:
+    """The folder of an index that may be written to."""
+    index = local_path(given)
+    if isinstance(index, HubName):
+        raise argparse.ArgumentTypeError(
+            f"{given} is on the Hub, but a calibration is written into the index: download it with `hf download "
+            f"{given.partition('@')[0]} --local-dir my_index` and calibrate my_index"
+        )
+    return index
 
 
 def run(options: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,7 +13,6 @@ from realign.guidance.paths import RootPath
 from realign.guidance.ranges import Range, read_range
 from realign.inference.common import LONGEST, UNIT
 from realign.interfaces import TextToMotionModel
-from realign.motion.bvh.retarget import resample
 from realign.motion.clip import MotionClip
 from realign.motion.skeleton import get_skeleton
 from realign.nn.diffusion import Diffusion
@@ -94,9 +92,7 @@ def keep(
         raise InputError(
             f"The motion to keep has the skeleton {clip.skeleton!r}, but the generator makes {own.name!r}."
         )
-    found = clip.joints
-    if clip.fps != own.fps:
-        found = resample(found.astype(np.float64), clip.fps, own.fps).astype(np.float32)
+    found = clip.joints_at(own.fps)
     if len(found) > UNIT:
         found = found[: len(found) // UNIT * UNIT]  # what a motion of this length has
     ranges = [read_range(each) if isinstance(each, (str, int)) else each for each in frames]

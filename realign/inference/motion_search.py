@@ -19,7 +19,6 @@ from realign.index.storage import check_model, read_manifest
 from realign.inference.common import UNIT, check_captions, pick_device, pretrained_folder
 from realign.inference.hits import CaptionHit, MotionHit, clips_of, hits_of
 from realign.inference.known import Known
-from realign.motion.bvh.retarget import resample
 from realign.motion.clip import MotionClip
 from realign.motion.familiarity import Familiarity, unlike_training
 from realign.motion.features import clips_to_features
@@ -231,11 +230,9 @@ class MotionSearch:
             )
         if not np.isfinite(clip.joints).all():
             raise InputError(f"{name} holds NaN or infinite values; repair it or leave it out.")
-        joints = clip.joints
         if clip.seconds > _LONGEST_QUERY:
             raise InputError(f"{name} lasts {clip.seconds:.0f} s; cut out the part to search for.")
-        if clip.fps != skeleton.fps:
-            joints = resample(joints.astype(np.float64), clip.fps, skeleton.fps).astype(np.float32)
+        joints = clip.joints_at(skeleton.fps)
         if len(joints) <= UNIT:  # features are one frame shorter
             raise InputError(
                 f"{name} has {len(joints)} frames at {skeleton.fps:g} fps, too few to compare; give {UNIT + 1} or more."

@@ -32,6 +32,8 @@ def read_path(path: Path) -> RootPath:
             if lines and not _is_number(lines[0][0]):
                 lines = lines[1:]
             rows = np.array([[float(cell) for cell in line] for line in lines])
+    except InputError:  # already tells the line and the remedy
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a path ({error}); write lines of x,z or seconds,x,z.") from error
     if rows.ndim != 2 or rows.shape[1] not in (2, 3) or rows.dtype.kind not in "fiu":

@@ -69,6 +69,14 @@ class MotionClip:
         """Duration in seconds: frames over frames per second."""
         return len(self.joints) / self.fps
 
+    def joints_at(self, fps: float) -> np.ndarray:
+        """Float32 positions (F', J, 3) at another frame rate, interpolated between frames (see `resample`)."""
+        if fps == self.fps:
+            return self.joints
+        from realign.motion.bvh.retarget import resample
+
+        return resample(self.joints.astype(np.float64), self.fps, fps).astype(np.float32)
+
     @property
     def nearest_captions(self) -> tuple[str, ...]:
         """Captions that the model was trained on and that are nearest to this one; empty if that is not known."""
