@@ -3,19 +3,21 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 from jaxtyping import Float, Real
 from torch import Tensor
 
 from realign.diffusion.path import NoisePath
-from realign.diffusion.prediction import Level
+from realign.diffusion.prediction import Level, PredictionType, to_sample
 from realign.diffusion.solver import Evaluation, Solver
 from realign.errors import InputError
 
+FlowPrediction = Literal["flow_prediction", "sample"]
+
 
 class FlowMatching(NoisePath):
-    """x_t = (1 - s) x_0 + s eps with s = t / timesteps; the model predicts the velocity eps - x_0 (Liu et al. 2023).
+    """x_t = (1 - s) x_0 + s eps with s = t / timesteps, along which a velocity eps - x_0 leads (Liu et al. 2023).
 
     Timesteps are real numbers from 0 to `timesteps`, the range of timestep embeddings. The shift (Esser et al. 2024,
     section 5.3.2) moves the timesteps of training and sampling alike: s = shift u / (1 + (shift - 1) u) at a fraction u
@@ -24,15 +26,23 @@ class FlowMatching(NoisePath):
     Args:
         shift: 1 leaves the timesteps evenly spaced.
         timesteps: Timestep of pure noise. Sampling starts one before it, where guidance can act on some signal.
+        prediction: What the model predicts: the velocity (``flow_prediction``), or the clean sample (``sample``), from
+            which the velocity follows. A velocity holds the noise of every channel, which a network that is narrower
+            than its tokens cannot pass on: its motions tremble (Li and He, arXiv 2511.13720, who compare both).
 
     Raises:
-        InputError: A number is out of range.
+        InputError: A number is out of range, or another prediction.
     """
 
-    prediction = "flow_prediction"
+    prediction: FlowPrediction
 
-    def __init__(self, shift: float = 1.0, timesteps: int = 1000) -> None:
+    def __init__(
+        self, shift: float = 1.0, timesteps: int = 1000, prediction: FlowPrediction = "flow_prediction"
+    ) -> None:
         super().__init__()
+        if prediction not in get_args(FlowPrediction):
+            raise InputError(f"A flow predicts one of {', '.join(get_args(FlowPrediction))}, but not {prediction!r}.")
+        self.prediction = prediction
         if not 0 < shift < math.inf:
             raise InputError(f"The shift of a flow must be a positive number, but is {shift}.")
         if timesteps < 2:
@@ -67,7 +77,7 @@ class FlowMatching(NoisePath):
             raise InputError(f"eta={eta} does not suit a flow, which is sampled without fresh noise; set it to 0.")
         first = 1 - 1 / self.timesteps
         sigmas = [float(self._shifted(first * (1 - i / steps))) for i in range(steps + 1)]
-        return partial(SOLVERS[name], sigmas, self.timesteps)
+        return partial(SOLVERS[name], sigmas, self.timesteps, self.prediction)
 
     def _shifted(self, fraction: Any) -> Any:
         return self.shift * fraction / (1 + (self.shift - 1) * fraction)
@@ -79,10 +89,11 @@ class EulerSolver(Solver):
     Args:
         sigmas: Noise before each step, then after the last.
         timesteps: Timestep at which sigma is 1.
+        prediction: What the model's outputs are.
     """
 
-    def __init__(self, sigmas: list[float], timesteps: int) -> None:
-        self.sigmas, self.steps = sigmas, len(sigmas) - 1
+    def __init__(self, sigmas: list[float], timesteps: int, prediction: PredictionType = "flow_prediction") -> None:
+        self.sigmas, self.steps, self.prediction = sigmas, len(sigmas) - 1, prediction
         levels = [Level(1 - sigma, sigma) for sigma in sigmas]
         self.evaluations = [
             Evaluation(timesteps * sigma, levels[i], levels[i + 1], i) for i, sigma in enumerate(sigmas[:-1])
@@ -90,7 +101,17 @@ class EulerSolver(Solver):
 
     def step(self, index: int, output: Tensor, x: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
         """One step along the velocity."""
-        return x + (self.sigmas[index + 1] - self.sigmas[index]) * output
+        return self._move(index, self._velocity(index, output, x), x)
+
+    def _move(self, step: int, velocity: Tensor, x: Tensor) -> Tensor:
+        return x + (self.sigmas[step + 1] - self.sigmas[step]) * velocity
+
+    def _velocity(self, index: int, output: Tensor, x: Tensor) -> Tensor:
+        """eps - x_0 from a model's output at x."""
+        if self.prediction == "flow_prediction":
+            return output
+        level = self.evaluations[index].level
+        return (x - to_sample(output, x, level, self.prediction)) / level.sigma
 
     def check_update(self, update: str) -> None:
         """The updates of the next sample are those of a diffusion."""
@@ -103,8 +124,8 @@ class HeunSolver(EulerSolver):
     The last step is an Euler step, since there is no velocity at clean samples.
     """
 
-    def __init__(self, sigmas: list[float], timesteps: int) -> None:
-        super().__init__(sigmas, timesteps)
+    def __init__(self, sigmas: list[float], timesteps: int, prediction: PredictionType = "flow_prediction") -> None:
+        super().__init__(sigmas, timesteps, prediction)
         calls = []
         for i, first in enumerate(self.evaluations):
             calls.append(first)
@@ -115,12 +136,12 @@ class HeunSolver(EulerSolver):
 
     def step(self, index: int, output: Tensor, x: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
         """A trial step along the velocity, then the step along the mean of both."""
-        step = self.evaluations[index].step
+        step, velocity = self.evaluations[index].step, self._velocity(index, output, x)
         if self._start is None:
-            self._start = (x, output) if step + 1 < self.steps else None
-            return super().step(step, output, x, draw)
+            self._start = (x, velocity) if step + 1 < self.steps else None
+            return self._move(step, velocity, x)
         (x, first), self._start = self._start, None
-        return super().step(step, (first + output) / 2, x, draw)
+        return self._move(step, (first + velocity) / 2, x)
 
 
 SOLVERS: dict[str, type[EulerSolver]] = {"euler": EulerSolver, "heun": HeunSolver}
