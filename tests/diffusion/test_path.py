@@ -118,7 +118,8 @@ def test_fingerprints_identify_the_noise():
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"shift": 0.0}, "shift of a flow must be a positive number, but is 0.0"), ({"shift": float("nan")}, "is nan"),
-     ({"timesteps": 1}, "at least 2, but are 1")],
+     ({"timesteps": 1}, "at least 2, but are 1"),
+     ({"prediction": "epsilon"}, "one of flow_prediction, sample, but not 'epsilon'")],
 )  # fmt: skip
 def test_bad_flows_are_refused(options, message):
     with pytest.raises(InputError, match=message):

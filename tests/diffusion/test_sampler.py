@@ -241,6 +241,23 @@ def test_flows_are_integrated_as_published(name, shift):
     torch.testing.assert_close(found, x, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("name", FLOWS)
+def test_flows_that_predict_clean_samples_go_where_their_velocities_lead(name, guided):
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    velocity = TokenMixer().on(mask)
+
+    def clean(x, t):
+        return x - t.reshape(-1, 1, 1) / 1000 * velocity(x, t)
+
+    found = []
+    for predict, prediction in ((velocity, "flow_prediction"), (clean, "sample")):
+        flow = FlowMatching(2.0, prediction=prediction)
+        guidance = LinearReward(flow, 1.0, GuidanceConfig.plain(strength=0.5)) if guided else None
+        found.append(sampler(flow, 6, name).sample(predict, (2, 4, 5), mask, guidance, seeds=seeds(1, 2)))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("steps", [1, 2, 15, 61])
 def test_flows_reach_the_clean_sample_in_any_number_of_steps(name, steps):
