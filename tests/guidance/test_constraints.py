@@ -179,6 +179,9 @@ def test_paths_are_read_and_refused(tmp_path: Path) -> None:
             read_path(tmp_path / "wrong.csv")
     with pytest.raises(InputError, match="cannot be read"):
         read_path(tmp_path / "none.csv")
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe0,0")
+    with pytest.raises(InputError, match=r"binary.csv, line 1: it is not UTF-8 text; save the file as UTF-8\.$"):
+        read_path(tmp_path / "binary.csv")  # one sentence, not one around another
 
 
 class Level(Constraint):
