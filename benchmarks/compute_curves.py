@@ -19,8 +19,8 @@ METHODS: Mapping[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
-def seconds(row: Row) -> float:
-    """Median time of a replication's sampling per clip, in milliseconds."""
+def milliseconds(row: Row) -> float:
+    """Median time of a clip over the replications."""
     return statistics.median(1000 * each["seconds"] / each["clips"] for each in row.replications)
 
 
@@ -33,20 +33,21 @@ def points(results: Results) -> dict[str, list[tuple[Row, str]]]:
         method, steps = row.setting["guidance"], row.setting["steps"]
         label = f"{row.setting['candidates']} x {steps}" if method == "best-of" else str(steps)
         found.setdefault(method, []).append((row, label))
-    return {method: sorted(rows, key=lambda each: seconds(each[0])) for method, rows in found.items()}
+    return {method: sorted(rows, key=lambda each: milliseconds(each[0])) for method, rows in found.items()}
 
 
 def draw(results: Results, path: Path) -> None:
     """R@1 (above) and FID (below) over the time of a clip, one column for each evaluator."""
     from matplotlib.figure import Figure
 
+    methods = points(results)
     figure = Figure(figsize=(5.5 * len(results.evaluators), 7), layout="constrained")
     for column, evaluator in enumerate(results.evaluators):
         for line, measure in enumerate(("R@1", "FID")):
             axes = figure.add_subplot(2, len(results.evaluators), line * len(results.evaluators) + column + 1)
-            for method, rows in points(results).items():
+            for method, rows in methods.items():
                 name, color = METHODS[method]
-                found = [(seconds(row), row.estimate(measure, evaluator), label) for row, label in rows]
+                found = [(milliseconds(row), row.estimate(measure, evaluator), label) for row, label in rows]
                 places = [(x, each.mean, label) for x, each, label in found if each is not None]
                 axes.plot([x for x, _, _ in places], [y for _, y, _ in places], "-o", color=color, label=name)
                 for x, y, label in places:

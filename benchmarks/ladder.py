@@ -14,6 +14,7 @@ The pictures hold the generators of ReAlign's table (arXiv 2511.19217), too.
 import argparse
 import csv
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,20 +114,24 @@ def draw(path: Path, tables: Sequence[Path]) -> None:
     """Relative rise of R@1 and fall of FID over the unguided R@1 as a fraction of that of real motions."""
     from matplotlib.figure import Figure
 
+    ladders = {table.stem: read(table) for table in tables}
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     for axes, measure_name, field in zip(figure.subplots(1, 2), ("R@1", "FID"), ("r1", "fid"), strict=True):
-        for color, table in enumerate(tables):
-            for style, (evaluator, ladder) in zip(("-o", "--^", ":v"), read(table).items(), strict=False):
-                rungs = sorted(ladder, key=lambda each: each.start / each.real)
-                places = [(each.start / each.real, 100 * getattr(each, field)) for each in rungs]
-                axes.plot(*zip(*places, strict=True), style, color=f"C{color}", label=f"{table.stem}, by {evaluator}")
-        published = [(each.start / each.real, 100 * getattr(each, field)) for each in PAPER]
-        axes.scatter(*zip(*published, strict=True), marker="s", color="black", label="ReAlign's table", zorder=3)
-        order = sorted(range(len(PAPER)), key=lambda i: PAPER[i].start / PAPER[i].real)
-        for step, i in enumerate(order):  # in R@1 most lie near one another: names in steps, on leaders
+
+        def place(rung: Rung, field: str = field) -> tuple[float, float]:
+            return rung.start / rung.real, 100 * getattr(rung, field)
+
+        for color, (name, ladder) in enumerate(ladders.items()):
+            for style, (evaluator, rungs) in zip(cycle(("-o", "--^", ":v")), ladder.items(), strict=False):
+                places = sorted(place(each) for each in rungs)
+                axes.plot(*zip(*places, strict=True), style, color=f"C{color}", label=f"{name}, by {evaluator}")
+        published = sorted((place(each), each.name) for each in PAPER)
+        squares = zip(*(at for at, _ in published), strict=True)
+        axes.scatter(*squares, marker="s", color="black", label="ReAlign's table", zorder=3)
+        for step, (at, name) in enumerate(published):  # in R@1 most lie near one another: names in steps, on leaders
             axes.annotate(
-                PAPER[i].name,
-                published[i],
+                name,
+                at,
                 xytext=(-14, 14 + 11 * step) if field == "r1" else (7, -3),
                 textcoords="offset points",
                 fontsize=7,

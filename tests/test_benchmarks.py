@@ -70,7 +70,7 @@ def test_curves_go_from_the_fastest_row_to_the_slowest(tmp_path: Path, monkeypat
     assert {method: [label for _, label in rows] for method, rows in found.items()} == {
         "none": ["5", "10"], "reward": ["10"], "best-of": ["2 x 10"]
     }  # fmt: skip
-    assert compute_curves.seconds(found["reward"][0][0]) == pytest.approx(600)  # ms of each of four clips
+    assert compute_curves.milliseconds(found["reward"][0][0]) == pytest.approx(600)  # ms of each of four clips
     monkeypatch.setattr(sys, "argv", ["x", str(tmp_path / "results.json"), "-o", str(tmp_path / "curves.png")])
     compute_curves.main()
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

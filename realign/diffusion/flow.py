@@ -92,7 +92,7 @@ class EulerSolver(Solver):
         prediction: What the model's outputs are.
     """
 
-    def __init__(self, sigmas: list[float], timesteps: int, prediction: PredictionType = "flow_prediction") -> None:
+    def __init__(self, sigmas: list[float], timesteps: int, prediction: PredictionType) -> None:
         self.sigmas, self.steps, self.prediction = sigmas, len(sigmas) - 1, prediction
         levels = [Level(1 - sigma, sigma) for sigma in sigmas]
         self.evaluations = [
@@ -124,7 +124,7 @@ class HeunSolver(EulerSolver):
     The last step is an Euler step, since there is no velocity at clean samples.
     """
 
-    def __init__(self, sigmas: list[float], timesteps: int, prediction: PredictionType = "flow_prediction") -> None:
+    def __init__(self, sigmas: list[float], timesteps: int, prediction: PredictionType) -> None:
         super().__init__(sigmas, timesteps, prediction)
         calls = []
         for i, first in enumerate(self.evaluations):
